@@ -1,0 +1,191 @@
+//! What one executed instruction asked of the machine. exec writes it, sim prices it; it holds no time and no value.
+
+use crate::isa::{Op, Unit};
+use crate::num::DotClass;
+
+/// A set of registers, one bit each: x 0-31, v 32-63, p 64-71, c 72-79, q 80-95, t 96-111.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RegSet(pub u128);
+
+impl RegSet {
+    /// First bit of each class.
+    pub const X: u32 = 0;
+    /// Vector registers.
+    pub const V: u32 = 32;
+    /// Masks.
+    pub const P: u32 = 64;
+    /// Accumulator tiles.
+    pub const C: u32 = 72;
+    /// Scale vectors.
+    pub const Q: u32 = 80;
+    /// Tags.
+    pub const T: u32 = 96;
+    /// Adds register `n` of the class that starts at `base`; x0 is never recorded.
+    pub fn add(&mut self, base: u32, n: u8) {
+        if base != Self::X || n != 0 {
+            self.0 |= 1 << (base + u32::from(n));
+        }
+    }
+}
+
+/// Address space of an access: bits 63:60 of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Space {
+    /// 0: DRAM.
+    #[default]
+    Dram,
+    /// 1: the core's own SRAM.
+    Sram,
+    /// 2: SRAM shared by all cores.
+    Shared,
+    /// 3: control memory: scalars, parameter blocks, masks, index tables.
+    Control,
+}
+
+/// One strided range of memory that an instruction reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Space.
+    pub space: Space,
+    /// True for a write.
+    pub write: bool,
+    /// First byte (without the space bits).
+    pub lo: u64,
+    /// One past the last byte of the bounding range.
+    pub hi: u64,
+    /// Bytes really moved.
+    pub bytes: u64,
+    /// Contiguous runs that the bytes fall into.
+    pub runs: u64,
+}
+
+/// The work of one instruction, in the terms in which units are rated and energy is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Work {
+    /// Scalar or bookkeeping.
+    #[default]
+    None,
+    /// Element-wise operations on the E unit: `elements` of operation `kind` (an index into [`EW_KINDS`]).
+    Elementwise {
+        /// Which table row prices it.
+        kind: EwKind,
+        /// Elements.
+        elements: u32,
+    },
+    /// Multiply-accumulates on the S unit.
+    Mac {
+        /// Terms in the view: NL x KD.
+        terms: u32,
+        /// Terms really computed (skipped ones excluded).
+        live: u32,
+        /// Weight format id.
+        weights: u16,
+        /// Input format id.
+        inputs: u16,
+        /// Class of the sum.
+        class: DotClass,
+    },
+    /// A stationary tile loaded into the array: tn x tk weights.
+    TileLoad {
+        /// Rows (outputs).
+        tn: u32,
+        /// Columns (k).
+        tk: u32,
+        /// Weight format id.
+        weights: u16,
+    },
+    /// A tile product on the array: tm x tn x tk terms.
+    TileMac {
+        /// Rows of the inputs.
+        tm: u32,
+        /// Outputs.
+        tn: u32,
+        /// Depth.
+        tk: u32,
+        /// Weight format id.
+        weights: u16,
+        /// Input format id.
+        inputs: u16,
+        /// Class of the sum.
+        class: DotClass,
+    },
+    /// Accumulator entries folded, filled, or moved: `entries`; `fold` ones also multiply by a scale and add.
+    Tile {
+        /// Entries.
+        entries: u32,
+        /// True for `fold`.
+        fold: bool,
+    },
+    /// Bytes moved by the L unit (see `access` for where).
+    Move {
+        /// Bytes.
+        bytes: u64,
+        /// Rows.
+        rows: u32,
+        /// Storage format id, for bytes by format.
+        format: u16,
+    },
+    /// Bytes moved by a DMA engine.
+    Dma {
+        /// Bytes.
+        bytes: u64,
+        /// Contiguous runs.
+        runs: u64,
+        /// Tag.
+        tag: u8,
+    },
+    /// `dma.wait`: until tag `tag` has at most `left` unfinished transfers.
+    Wait {
+        /// Tag.
+        tag: u8,
+        /// Allowed unfinished transfers.
+        left: u32,
+    },
+    /// `epoch` and `halt`: until everything is idle.
+    Drain,
+}
+
+/// Kinds of element-wise work with a price of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EwKind {
+    /// f32 add, subtract, compare, min, max, absolute value.
+    Add,
+    /// f32 multiply.
+    Mul,
+    /// f32 fused multiply-add.
+    Fma,
+    /// f32 divide.
+    Div,
+    /// One special function (exp, rsqrt, gelu, ...).
+    Special,
+    /// Format conversion or quantisation of one element.
+    Convert,
+    /// Copy or broadcast.
+    Copy,
+}
+
+/// Names of [`EwKind`] in order, as they stand in machine files.
+pub const EW_KINDS: [&str; 7] = ["add", "mul", "fma", "div", "special", "convert", "copy"];
+
+/// One executed instruction.
+#[derive(Debug, Clone, Copy)]
+pub struct Event {
+    /// Word address of the instruction.
+    pub pc: u32,
+    /// Its row.
+    pub op: Op,
+    /// The unit that runs it.
+    pub unit: Unit,
+    /// Ledger key in force (set by `node`).
+    pub node: u32,
+    /// Registers read.
+    pub reads: RegSet,
+    /// Registers written.
+    pub writes: RegSet,
+    /// Work.
+    pub work: Work,
+    /// Memory touched; the first `accesses` entries count.
+    pub access: [Access; 3],
+    /// Number of valid entries of `access`.
+    pub accesses: u8,
+}

@@ -1,0 +1,3 @@
+//! The facade.
+/// The virtual processing unit.
+pub struct Vpu;
