@@ -1,3 +1,6 @@
 //! The facade.
+
+pub mod summary;
+
 /// The virtual processing unit.
 pub struct Vpu;
