@@ -22,8 +22,11 @@ pub struct NodeId(pub u32);
 /// Where a value comes from.
 #[derive(Debug, Clone)]
 pub enum Def {
-    /// Given at run time (token ids as int32 in fp32-free form, see [`Input`]).
+    /// Numbers given at run time: [`InputData::Dense`] of the value's type.
     Input,
+    /// Row numbers given at run time: [`InputData::Ids`], one u32 each. The value's type is the 4-byte slot fp32
+    /// whose bits are never decoded; only [`Op::Embedding`] takes such a value.
+    Indices,
     /// A weight or constant.
     Const(Arc<Tensor>),
     /// Output of a node.
@@ -41,6 +44,15 @@ pub struct Value {
     pub ty: TensorType,
     /// Origin.
     pub def: Def,
+}
+
+/// What a run is given for one of [`Graph::inputs`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum InputData {
+    /// Row numbers, for a value defined as [`Def::Indices`].
+    Ids(Vec<u32>),
+    /// Numbers, for a value defined as [`Def::Input`].
+    Dense(Arc<Tensor>),
 }
 
 /// One operation.
@@ -98,6 +110,13 @@ impl Graph {
     /// Adds a run-time input.
     pub fn add_input(&mut self, name: &str, shape: Vec<usize>, ty: TensorType) -> ValueId {
         let id = self.add_value(Value { name: name.into(), shape, ty, def: Def::Input });
+        self.inputs.push(id);
+        id
+    }
+    /// Adds a run-time input of `count` row numbers.
+    pub fn add_indices(&mut self, name: &str, count: usize) -> ValueId {
+        let ty = ops::plain_fp32();
+        let id = self.add_value(Value { name: name.into(), shape: vec![count], ty, def: Def::Indices });
         self.inputs.push(id);
         id
     }

@@ -1,8 +1,18 @@
-//! The closed set of ops. One file per op family holds attributes, shape inference and the f64 reference evaluation.
+//! The closed set of ops. One file per op family holds shape inference, the f64 reference and its error bound.
 
-use super::Value;
-use crate::diag::Result;
-use crate::tensor::TensorType;
+mod dot;
+mod elementwise;
+mod gather;
+mod layout;
+mod norm;
+mod quantise;
+mod reduce;
+mod rope;
+
+use super::{Def, Value};
+use crate::diag::{Error, Result};
+use crate::num::format;
+use crate::tensor::{Scaling, TensorType};
 
 /// What a node computes. `T` tokens, `K` inputs, `N` outputs, `H` heads, `D` head width; all results fp32 unless said.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +55,7 @@ pub enum Op {
     Relu2,
     /// x * sigmoid(x). Input: x.
     Silu,
-    /// Rows of a table: `y[t,:] = table[ids[t],:]`, dequantised to fp32. Inputs: table `[V,D]`, ids `[T]` (int32 input).
+    /// Rows of a table: `y[t,:] = table[ids[t],:]`, dequantised to fp32. Inputs: table `[V,D]`, ids `[T]` ([`Def::Indices`]).
     Embedding,
     /// Mean over the tokens: `[T,D] -> [D]`. Input: x.
     MeanPool,
@@ -70,10 +80,129 @@ pub enum Op {
     },
 }
 
+/// Shape and type of a result.
+type Inferred = Result<(Vec<usize>, TensorType)>;
+
+impl Op {
+    /// Lower-case name, as in the text form of a graph.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Linear => "linear",
+            Op::MatMul { .. } => "matmul",
+            Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Scale { .. } => "scale",
+            Op::Mask => "mask",
+            Op::Softmax => "softmax",
+            Op::LayerNorm { .. } => "layernorm",
+            Op::RmsNorm { .. } => "rmsnorm",
+            Op::Gelu => "gelu",
+            Op::Relu => "relu",
+            Op::Relu2 => "relu2",
+            Op::Silu => "silu",
+            Op::Embedding => "embedding",
+            Op::MeanPool => "meanpool",
+            Op::L2Norm => "l2norm",
+            Op::Reshape { .. } => "reshape",
+            Op::Transpose { .. } => "transpose",
+            Op::Rope => "rope",
+            Op::Quantise { .. } => "quantise",
+        }
+    }
+
+    /// Fewest and most operands.
+    pub fn arity(&self) -> (usize, usize) {
+        match self {
+            Op::Linear => (2, 3),
+            Op::LayerNorm { .. } | Op::Rope => (3, 3),
+            Op::MatMul { .. } | Op::Add | Op::Mul | Op::Mask | Op::RmsNorm { .. } | Op::Embedding => (2, 2),
+            _ => (1, 1),
+        }
+    }
+}
+
 /// Shape and type of the result.
 ///
 /// # Errors
-/// BadInput with one sentence if the operands do not fit.
+/// BadInput or Unsupported with one sentence if the operands do not fit.
 pub fn infer(op: &Op, inputs: &[&Value]) -> Result<(Vec<usize>, TensorType)> {
-    unimplemented!("{op:?}{inputs:?}")
+    let (least, most) = op.arity();
+    if inputs.len() < least || inputs.len() > most {
+        let wanted = if least == most { least.to_string() } else { format!("{least} or {most}") };
+        return Err(Error::bad_input(format!("{} takes {wanted} operands, not {}", op.name(), inputs.len())));
+    }
+    for (at, value) in inputs.iter().enumerate() {
+        let takes_ids = matches!(op, Op::Embedding) && at == 1;
+        if matches!(value.def, Def::Indices) != takes_ids {
+            let what = if takes_ids { "must be indices" } else { "must be numbers, not indices" };
+            return Err(Error::bad_input(format!("operand `{}` of {} {what}", value.name, op.name())));
+        }
+    }
+    match op {
+        Op::Linear => dot::infer_linear(inputs),
+        Op::MatMul { group } => dot::infer_matmul(*group, inputs),
+        Op::Add | Op::Mul | Op::Mask => elementwise::infer_broadcast(op, inputs),
+        Op::Scale { .. } | Op::Gelu | Op::Relu | Op::Relu2 | Op::Silu => same_shape(op, inputs),
+        Op::Softmax | Op::L2Norm => same_shape(op, inputs),
+        Op::LayerNorm { eps } | Op::RmsNorm { eps } => norm::infer(op, *eps, inputs),
+        Op::Embedding => gather::infer(inputs),
+        Op::MeanPool => reduce::infer_meanpool(inputs),
+        Op::Reshape { shape } => layout::infer_reshape(shape, inputs[0]),
+        Op::Transpose { perm } => layout::infer_transpose(perm, inputs[0]),
+        Op::Rope => rope::infer(inputs),
+        Op::Quantise { to } => quantise::infer(*to, inputs[0]),
+    }
+}
+
+/// The plain fp32 type of almost every result.
+pub(crate) fn plain_fp32() -> TensorType {
+    TensorType::plain(format::find("fp32").expect("the format table has fp32"))
+}
+
+fn is_plain_fp32(ty: TensorType) -> bool {
+    ty.scaling == Scaling::None && ty.format.name == "fp32"
+}
+
+/// A type as people write it: `int8/row`, `fp4e2m1/block32`, `fp32`.
+pub fn type_name(ty: TensorType) -> String {
+    match ty.scaling {
+        Scaling::None => ty.format.name.clone(),
+        Scaling::Tensor => format!("{}/tensor", ty.format.name),
+        Scaling::Row => format!("{}/row", ty.format.name),
+        Scaling::Block(n) => format!("{}/block{n}", ty.format.name),
+    }
+}
+
+/// Refuses an operand that is not plain fp32.
+fn want_fp32(op: &Op, value: &Value) -> Result<()> {
+    if is_plain_fp32(value.ty) {
+        return Ok(());
+    }
+    Err(Error::bad_input(format!("{} needs `{}` in fp32, not {}", op.name(), value.name, type_name(value.ty))))
+}
+
+/// Refuses an operand of another rank; `axes` names the axes wanted.
+fn want_rank(op: &Op, value: &Value, axes: &[&str]) -> Result<()> {
+    if value.shape.len() == axes.len() {
+        return Ok(());
+    }
+    let axes = axes.join(", ");
+    Err(Error::bad_input(format!("{} needs `{}` as [{axes}], not {:?}", op.name(), value.name, value.shape)))
+}
+
+/// Refuses an operand of another shape.
+fn want_shape(op: &Op, value: &Value, shape: &[usize]) -> Result<()> {
+    if value.shape == shape {
+        return Ok(());
+    }
+    Err(Error::bad_input(format!("{} needs `{}` of shape {shape:?}, not {:?}", op.name(), value.name, value.shape)))
+}
+
+/// Element-wise or row-wise fp32 ops of one operand that keep the shape.
+fn same_shape(op: &Op, inputs: &[&Value]) -> Inferred {
+    want_fp32(op, inputs[0])?;
+    if inputs[0].shape.is_empty() {
+        return Err(Error::bad_input(format!("{} needs at least one axis in `{}`", op.name(), inputs[0].name)));
+    }
+    Ok((inputs[0].shape.clone(), plain_fp32()))
 }
