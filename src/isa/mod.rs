@@ -6,6 +6,7 @@ pub mod encode;
 pub mod object;
 pub mod table;
 
+pub use encode::{DecodeError, Mem, Step, decode};
 pub use object::Object;
 pub use table::{Op, Unit};
 
