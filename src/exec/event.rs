@@ -74,6 +74,8 @@ pub enum Work {
     },
     /// Multiply-accumulates on the S unit.
     Mac {
+        /// Outputs: NL, the accumulator entries read and written back.
+        outputs: u32,
         /// Terms in the view: NL x KD.
         terms: u32,
         /// Terms really computed (skipped ones excluded).
