@@ -1,0 +1,118 @@
+//! Tensors of a `.safetensors` file, read one by one into place.
+//!
+//! The format: 8 bytes little-endian header length, a JSON header with type, shape and byte range of each tensor,
+//! then the data. Lengths are checked against the file's size before anything is allocated.
+
+use super::check_file;
+use crate::diag::{Error, Place, Result};
+use crate::num::{decode, format};
+use crate::tensor::{Tensor, TensorType};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Longest header read: 100 MB, the limit of the format.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// An open file of weights.
+pub(super) struct Weights {
+    path: String,
+    file: File,
+    header: Metadata,
+    data_start: u64,
+    prefix: String,
+}
+
+impl Weights {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let length = check_file(path)?;
+        let path = path.display().to_string();
+        let refuse = |what: String| Error::bad_input(what).in_file(&path);
+        let unread = |e: std::io::Error| refuse(format!("cannot be read: {e}"));
+        let mut file = File::open(&path).map_err(unread)?;
+        let mut start = [0u8; 8];
+        if length < 8 {
+            return Err(refuse(format!("is {length} bytes long, too short for a safetensors file")));
+        }
+        file.read_exact(&mut start).map_err(unread)?;
+        let header_length = u64::from_le_bytes(start);
+        if header_length > length - 8 {
+            return Err(refuse(format!(
+                "states a header of {header_length} bytes, but only {} bytes follow: it is truncated or no safetensors file",
+                length - 8
+            )));
+        }
+        if header_length > MAX_HEADER_BYTES {
+            return Err(refuse(format!("states a header of {header_length} bytes, more than the 100 MB allowed")));
+        }
+        let mut header = vec![0u8; header_length as usize];
+        file.read_exact(&mut header).map_err(unread)?;
+        let header: Metadata =
+            serde_json::from_slice(&header).map_err(|e| refuse(format!("has a damaged header: {e}")))?;
+        let (data_start, data) = (8 + header_length, header.data_len() as u64);
+        if length - data_start != data {
+            return Err(refuse(format!(
+                "holds {} bytes of data where its header states {data}: it is truncated or damaged",
+                length - data_start
+            )));
+        }
+        Ok(Weights { path, file, header, data_start, prefix: String::new() })
+    }
+
+    /// Looks up every later name behind `prefix` if the file has `name` only there.
+    pub(super) fn accept_prefix(&mut self, prefix: &str, name: &str) {
+        if self.header.info(name).is_none() && self.header.info(&format!("{prefix}{name}")).is_some() {
+            self.prefix = prefix.into();
+        }
+    }
+
+    /// The tensor `name` of the given shape, as fp32.
+    ///
+    /// # Errors
+    /// BadInput if it is missing, has another shape or type, or holds a NaN or an infinity.
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<Tensor>> {
+        let name = format!("{}{name}", self.prefix);
+        let place = Place::Tensor { path: self.path.clone(), name: name.clone() };
+        let refuse = |what: String| Error::bad_input(what).at(place.clone());
+        let info = self.header.info(&name).ok_or_else(|| refuse("is missing from the file".into()))?;
+        if info.shape != shape {
+            return Err(refuse(format!("has shape {:?}, but config.json calls for {shape:?}", info.shape)));
+        }
+        let bytes =
+            read_range(&mut self.file, self.data_start, info).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let payload = match info.dtype {
+            Dtype::F32 => bytes,
+            Dtype::F16 => widen(&bytes, "fp16")?,
+            Dtype::BF16 => widen(&bytes, "bf16")?,
+            other => return Err(refuse(format!("is of type {other:?}; F32, F16 and BF16 are read"))),
+        };
+        let finite =
+            |word: &[u8]| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) & 0x7f80_0000 != 0x7f80_0000;
+        if let Some(at) = payload.chunks_exact(4).position(|word| !finite(word)) {
+            return Err(refuse(format!("element {at} is NaN or infinite")));
+        }
+        Tensor::new(shape.to_vec(), TensorType::plain(format::find("fp32")?), payload, Vec::new()).map(Arc::new)
+    }
+}
+
+/// The bytes of one tensor; the header has been checked against the file's length.
+fn read_range(file: &mut File, data_start: u64, info: &TensorInfo) -> std::io::Result<Vec<u8>> {
+    let (from, to) = info.data_offsets;
+    let mut bytes = Vec::with_capacity(to - from);
+    file.seek(SeekFrom::Start(data_start + from as u64))?;
+    file.take((to - from) as u64).read_to_end(&mut bytes)?;
+    if bytes.len() != to - from {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}
+
+/// 16-bit floats to fp32, exactly.
+fn widen(bytes: &[u8], from: &str) -> Result<Vec<u8>> {
+    let from = format::find(from)?;
+    let words = bytes.chunks_exact(2).map(|b| decode(from, u32::from(u16::from_le_bytes([b[0], b[1]]))));
+    Ok(words.flat_map(u32::to_le_bytes).collect())
+}
