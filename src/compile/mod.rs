@@ -1,8 +1,39 @@
 //! Graph and machine to program: one file per pass.
+//!
+//! [`fuse`] groups nodes into steps, [`place`] decides where values live, [`lower`] turns each step into kernel calls
+//! ([`tile`] chooses the shapes of products), [`link`] assembles the kernels and writes the driver that calls them.
 
-use crate::graph::{NodeId, ValueId};
+pub mod fuse;
+pub mod kernels;
+pub mod link;
+pub mod lower;
+pub mod place;
+pub mod tile;
+
+use crate::diag::{Error, Result};
+use crate::graph::{Def, Graph, NodeId, Op, ValueId};
 use crate::isa::Object;
-use crate::tensor::TensorType;
+use crate::machine::Machine;
+use crate::tensor::{Scaling, TensorType, rows_cols};
+use fuse::Group;
+use kernels::Kernels;
+use lower::{Context, Lowered};
+use place::{ALIGN, Arena, SPACE_SHIFT};
+
+/// What compiling may do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Fuse element-wise epilogues into products.
+    pub fuse: bool,
+    /// The kernels to link.
+    pub kernels: Kernels,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { fuse: true, kernels: Kernels::builtin() }
+    }
+}
 
 /// Where a graph value lives in the machine's memory during a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +72,7 @@ pub struct Step {
 pub struct Compiled {
     /// Code, symbols, formats and initial control memory.
     pub object: Object,
-    /// Initial DRAM contents: (address, value whose payload lies there or its scales).
+    /// Constants in DRAM; block scales of weights lie block-major there.
     pub constants: Vec<Placement>,
     /// Run-time inputs. Token ids are u32 tables in control memory.
     pub inputs: Vec<Placement>,
@@ -55,4 +86,229 @@ pub struct Compiled {
     pub weight_bytes: u64,
     /// Weight bytes by format name.
     pub weight_bytes_by_format: Vec<(String, u64)>,
+}
+
+/// Where every value lives during a run; reshapes share the place of their operand.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    places: Vec<Option<(u64, u64)>>,
+}
+
+impl Storage {
+    /// Where `value` lives, with its own shape and type.
+    ///
+    /// # Errors
+    /// Internal if nothing placed it.
+    pub fn place(&self, graph: &Graph, value: ValueId) -> Result<Placement> {
+        let (addr, scale_addr) = self.places[root(graph, value).0 as usize]
+            .ok_or_else(|| Error::internal(format!("value `{}` has no place", graph.value(value).name)))?;
+        let value_ref = graph.value(value);
+        Ok(Placement { value, addr, scale_addr, shape: value_ref.shape.clone(), ty: value_ref.ty })
+    }
+}
+
+/// The value behind reshapes: the one whose bytes these are.
+pub fn root(graph: &Graph, value: ValueId) -> ValueId {
+    match graph.value(value).def {
+        Def::Node(node) if matches!(graph.node(node).op, Op::Reshape { .. }) => root(graph, graph.node(node).inputs[0]),
+        _ => value,
+    }
+}
+
+/// Payload and scale bytes of a value.
+fn sizes(graph: &Graph, value: ValueId) -> (u64, u64) {
+    let value = graph.value(value);
+    let (rows, cols) = rows_cols(&value.shape);
+    ((rows * value.ty.row_bytes(cols)) as u64, 4 * value.ty.scale_count(rows, cols) as u64)
+}
+
+/// Compiles an annotated graph for a machine.
+///
+/// # Errors
+/// Unsupported, naming the node, where no kernel serves an op and its formats or a tile does not fit the SRAM.
+pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled> {
+    let groups = fuse::groups(graph, options.fuse);
+    let mut plan = Plan::new(graph, machine);
+    plan.constants_and_inputs()?;
+    plan.results(&groups)?;
+    let context = Context { graph, machine, storage: &plan.storage, workspace_bytes: plan.workspace_bytes };
+    let lowered = groups.iter().map(|group| lower::lower(&context, group)).collect::<Result<Vec<_>>>()?;
+    let steps = steps(graph, &plan.storage, &groups, &lowered)?;
+    let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
+    let object = link::link(&lowered, &options.kernels, plan.control_bytes, machine)?;
+    let (weight_bytes, weight_bytes_by_format) = weights(graph);
+    Ok(Compiled {
+        object,
+        constants: plan.constants,
+        inputs: plan.inputs,
+        steps,
+        dram_bytes: plan.dram_bytes + plan.dram.peak(),
+        peak_sram_bytes: scratch + plan.chip.peak(),
+        weight_bytes,
+        weight_bytes_by_format,
+    })
+}
+
+/// The memory plan while it is made.
+struct Plan<'a> {
+    graph: &'a Graph,
+    storage: Storage,
+    constants: Vec<Placement>,
+    inputs: Vec<Placement>,
+    /// Bytes of DRAM below the arena of results.
+    dram_bytes: u64,
+    /// Bytes of control memory taken by index inputs.
+    control_bytes: u64,
+    /// Scratch bytes of the own SRAM.
+    workspace_bytes: u64,
+    /// On-chip arena of results.
+    chip: Arena,
+    /// Arena of results that do not fit on chip.
+    dram: Arena,
+    dram_capacity: u64,
+}
+
+impl<'a> Plan<'a> {
+    fn new(graph: &'a Graph, machine: &Machine) -> Self {
+        let own = machine.sram[0].bytes;
+        // Results go to the shared level where there is one; else a quarter of the own SRAM is kept for them.
+        let (workspace_bytes, chip) = match machine.sram.get(1) {
+            Some(shared) => (own, Arena::new(2 << SPACE_SHIFT, shared.bytes)),
+            None => {
+                let scratch = (own - own / 4) / ALIGN * ALIGN;
+                (scratch, Arena::new((1 << SPACE_SHIFT) + scratch, own - scratch))
+            }
+        };
+        Plan {
+            graph,
+            storage: Storage { places: vec![None; graph.values.len()] },
+            constants: Vec::new(),
+            inputs: Vec::new(),
+            dram_bytes: ALIGN,
+            control_bytes: 0,
+            workspace_bytes,
+            chip,
+            dram: Arena::new(0, 0),
+            dram_capacity: machine.dram.bytes,
+        }
+    }
+
+    /// Payload, then scales, upwards in DRAM (address 0 stays unused: it means "absent" in parameter blocks).
+    fn in_dram(&mut self, value: ValueId) -> Result<Placement> {
+        let (payload, scales) = sizes(self.graph, value);
+        let addr = self.dram_bytes;
+        let scale_addr = addr + payload.next_multiple_of(ALIGN);
+        self.dram_bytes = scale_addr + scales.next_multiple_of(ALIGN);
+        self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { scale_addr }));
+        self.storage.place(self.graph, value)
+    }
+
+    fn constants_and_inputs(&mut self) -> Result<()> {
+        for index in 0..self.graph.values.len() {
+            let value = ValueId(u32::try_from(index).expect("fewer than 2^32 values"));
+            match self.graph.value(value).def {
+                Def::Const(_) => {
+                    let place = self.in_dram(value)?;
+                    self.constants.push(place);
+                }
+                Def::Input => {
+                    let place = self.in_dram(value)?;
+                    self.inputs.push(place);
+                }
+                Def::Indices => {
+                    let addr = (3 << SPACE_SHIFT) + self.control_bytes;
+                    self.control_bytes += (4 * self.graph.value(value).shape.iter().product::<usize>() as u64).next_multiple_of(ALIGN);
+                    self.storage.places[index] = Some((addr, 0));
+                    let place = self.storage.place(self.graph, value)?;
+                    self.inputs.push(place);
+                }
+                Def::Node(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn results(&mut self, groups: &[Group]) -> Result<()> {
+        let room = self.dram_capacity.checked_sub(self.dram_bytes).ok_or_else(|| {
+            Error::unsupported(format!("constants need {} bytes of DRAM, the machine has {}", self.dram_bytes, self.dram_capacity))
+                .code("E0401")
+        })?;
+        self.dram = Arena::new(self.dram_bytes, room);
+        let last_use = last_uses(self.graph, groups);
+        for (step, group) in groups.iter().enumerate() {
+            let value = self.graph.node(group.last()).output;
+            let (payload, scales) = sizes(self.graph, value);
+            let padded = payload.next_multiple_of(ALIGN);
+            let until = last_use[value.0 as usize].max(step);
+            let bytes = padded + scales;
+            let addr = self
+                .chip
+                .take(bytes, step, until)
+                .or_else(|| self.dram.take(bytes, step, until))
+                .ok_or_else(|| {
+                    Error::unsupported(format!("`{}` needs {bytes} bytes, neither SRAM nor DRAM has them", self.graph.value(value).name))
+                        .code("E0401")
+                })?;
+            self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { addr + padded }));
+        }
+        Ok(())
+    }
+}
+
+/// For every value, the last step that reads it; named outputs live to the end.
+fn last_uses(graph: &Graph, groups: &[Group]) -> Vec<usize> {
+    let mut last = vec![0; graph.values.len()];
+    for (step, group) in groups.iter().enumerate() {
+        for node in group.nodes() {
+            for input in &graph.node(node).inputs {
+                last[root(graph, *input).0 as usize] = step;
+            }
+        }
+    }
+    for (_, output) in &graph.outputs {
+        last[root(graph, *output).0 as usize] = usize::MAX;
+    }
+    last
+}
+
+fn steps(graph: &Graph, storage: &Storage, groups: &[Group], lowered: &[Lowered]) -> Result<Vec<Step>> {
+    groups
+        .iter()
+        .zip(lowered)
+        .map(|(group, lowered)| {
+            let nodes = group.nodes();
+            let names: Vec<&str> = nodes.iter().map(|node| graph.node(*node).name.as_str()).collect();
+            Ok(Step {
+                name: names.join(" + "),
+                output: storage.place(graph, graph.node(group.last()).output)?,
+                nodes,
+                kernel: lowered.calls.first().map_or("", |call| call.kernel).to_owned(),
+                macs_dense: lowered.macs_dense,
+                loops: lowered.loops.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Stored bytes of all constants, and by format.
+fn weights(graph: &Graph) -> (u64, Vec<(String, u64)>) {
+    let mut by_format = std::collections::BTreeMap::new();
+    for value in &graph.values {
+        if let Def::Const(tensor) = &value.def {
+            *by_format.entry(tensor.ty.format.name.clone()).or_insert(0) += tensor.bytes() as u64;
+        }
+    }
+    (by_format.values().sum(), by_format.into_iter().collect())
+}
+
+/// f32 scales of a constant in the order in which kernels read them: block-major for block scales.
+pub fn scales_in_memory(tensor: &crate::tensor::Tensor) -> Vec<f32> {
+    match tensor.ty.scaling {
+        Scaling::Block(b) => {
+            let (rows, cols) = tensor.rows_cols();
+            let blocks = cols.div_ceil(b as usize);
+            (0..blocks).flat_map(|block| (0..rows).map(move |row| (row, block))).map(|(row, block)| tensor.scales[row * blocks + block]).collect()
+        }
+        _ => tensor.scales.clone(),
+    }
 }

@@ -1,0 +1,193 @@
+//! Tiles of a matrix product: enumerates shapes that fit the scratch SRAM and takes the one with the least estimate.
+//!
+//! The estimate is `max(compute, DRAM bytes / bandwidth, issue)` in cycles; it only ranks candidates. The candidates of a
+//! smaller machine are a subset of a larger one's, so the estimate is monotone in SRAM.
+
+use crate::diag::{Error, Result};
+use crate::machine::Machine;
+use crate::num::FormatRef;
+
+/// A product to be tiled: `[m,k] x [n,k]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// Rows of inputs.
+    pub m: u64,
+    /// Outputs.
+    pub n: u64,
+    /// Depth.
+    pub k: u64,
+    /// Elements between folds: a scale block, or `k`.
+    pub kb: u64,
+    /// True if scales of weights vary along k.
+    pub blocked: bool,
+    /// Weight format.
+    pub w: FormatRef,
+    /// Input format.
+    pub x: FormatRef,
+    /// True if a residual tile is read.
+    pub residual: bool,
+}
+
+/// Which unit computes the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// The matrix array: `linear-array`.
+    Array,
+    /// The vector unit: `linear-vector`.
+    Vector,
+}
+
+/// A chosen tiling.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tiling {
+    /// Unit.
+    pub path: Path,
+    /// Rows of inputs kept in SRAM.
+    pub mt: u64,
+    /// Outputs of a tile.
+    pub nt: u64,
+    /// Depth of a weight tile (array), or `k`.
+    pub kt: u64,
+    /// Outputs of one register view (vector), or `nt`.
+    pub nl: u64,
+    /// Scratch bytes.
+    pub bytes: u64,
+    /// Estimated cycles.
+    pub cycles: u64,
+}
+
+impl Product {
+    fn row_bytes(&self, format: FormatRef, elements: u64) -> u64 {
+        (elements * u64::from(format.bits)).div_ceil(8)
+    }
+    /// Bytes of one row of inputs.
+    pub fn x_row(&self) -> u64 {
+        self.row_bytes(self.x, self.k)
+    }
+    /// Bytes of one row of weights.
+    pub fn w_row(&self) -> u64 {
+        self.row_bytes(self.w, self.k)
+    }
+    /// Scratch ranges of a tiling, as (parameter name, bytes), the same for both kernels.
+    pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 8] {
+        let w_tile = match path {
+            Path::Array => nt * self.row_bytes(self.w, kt),
+            Path::Vector => nt * self.w_row(),
+        };
+        let tile = 4 * mt * nt;
+        [
+            ("bx", mt * self.x_row()),
+            ("bsx", 4 * mt),
+            ("bw0", w_tile),
+            ("bw1", w_tile),
+            ("bsw", 4 * nt * self.k.div_ceil(self.kb)),
+            ("bbias", 4 * nt),
+            ("by", tile),
+            ("bres", if self.residual { tile } else { 0 }),
+        ]
+    }
+    fn bytes(&self, path: Path, mt: u64, nt: u64, kt: u64) -> u64 {
+        self.buffers(path, mt, nt, kt).iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(super::place::ALIGN)).sum()
+    }
+    fn dram_bytes(&self, mt: u64) -> u64 {
+        self.m * self.x_row() + self.m.div_ceil(mt) * self.n * self.w_row() + 4 * self.m * self.n
+    }
+}
+
+/// Powers of two from `from` downwards, starting with `most` itself where that is smaller.
+fn sizes(most: u64, from: u64) -> impl Iterator<Item = u64> {
+    let first = most.min(from).max(1);
+    std::iter::once(first).chain((0..first.ilog2()).rev().map(|power| 1 << power))
+}
+
+/// The best tiling in `room` bytes.
+///
+/// # Errors
+/// Unsupported if no unit of the machine serves the format pair, or if not even the smallest tile fits.
+pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling> {
+    let array = machine.array_serves(product.w, product.x);
+    let vector = machine.vector_serves(product.w, product.x);
+    if !array && !vector {
+        return Err(Error::unsupported(format!(
+            "machine {} has no rate for weights {} with inputs {}",
+            machine.name, product.w.name, product.x.name
+        ))
+        .code("E0404")
+        .help("add the pair to [rate.S] or to the array's pairs of the machine file"));
+    }
+    let mut best: Option<Tiling> = None;
+    let mut least = u64::MAX;
+    let mut consider = |tiling: Tiling| {
+        least = least.min(tiling.bytes);
+        if tiling.bytes <= room && best.as_ref().is_none_or(|b| tiling.cycles < b.cycles) {
+            best = Some(tiling);
+        }
+    };
+    if array {
+        array_candidates(machine, product, &mut consider);
+    }
+    if vector {
+        vector_candidates(machine, product, &mut consider);
+    }
+    best.ok_or_else(|| {
+        Error::unsupported(format!(
+            "does not fit: the smallest tile of a product {} x {} x {} in {} x {} needs {least} bytes of SRAM, {} has {room} for it",
+            product.m, product.n, product.k, product.w.name, product.x.name, machine.name
+        ))
+        .code("E0401")
+        .help("use a machine with more SRAM, or narrower formats")
+    })
+}
+
+fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: u64) -> u64 {
+    let dram = (product.dram_bytes(mt) as f64 / machine.dram.bytes_per_cycle) as u64;
+    // A small term for the smaller two, so that ties go to the tiling with less of everything.
+    compute.max(dram).max(issue) + (compute + dram + issue) / 64
+}
+
+fn array_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
+    let scales = u64::from(machine.scale_entries());
+    let deepest = if product.blocked { product.kb } else { product.k.next_multiple_of(32) };
+    let depths: Vec<u64> =
+        if product.blocked { vec![deepest] } else { sizes(deepest, 4096).map(|k| k.next_multiple_of(32)).take_while(|k| *k >= 32).collect() };
+    for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
+        for nt in sizes(product.n, u64::from(machine.acc_cols).min(scales)) {
+            for kt in depths.iter().copied() {
+                let (tiles_m, tiles_n, tiles_k) = (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
+                let tile = machine.array_tile_cycles(mt, nt, kt.min(product.k), product.w, product.x);
+                let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nt);
+                let tiles = tiles_m * tiles_n * tiles_k;
+                let cycles = estimate(machine, product, mt, tiles * tile + folds, tiles * 50);
+                consider(Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes: product.bytes(Path::Array, mt, nt, kt), cycles });
+            }
+        }
+    }
+}
+
+fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
+    let scales = u64::from(machine.scale_entries());
+    let vlen = u64::from(machine.vlen_bits);
+    let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
+    for nl in sizes(product.n, u64::from(machine.acc_cols).min(64)) {
+        // The register view of setmac: a power of two that fits and is whole bytes on both sides.
+        let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
+        if nl * pitch * w_bits > vlen || !(pitch * w_bits).is_multiple_of(8) || !(pitch * x_bits).is_multiple_of(8) {
+            continue;
+        }
+        for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
+            for nt in sizes(product.n, 256).filter(|nt| *nt >= nl) {
+                let groups = product.m.div_ceil(mt) * product.n.div_ceil(nl);
+                let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
+                let depth = pitch.min(product.kb);
+                let macs = machine.mac_cycles(nl * depth, product.w, product.x).max(1);
+                let folds = groups * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
+                let loads = machine.load_cycles(depth * x_bits / 8) * mt + machine.load_cycles(nl * depth * w_bits / 8);
+                let compute = groups * steps * (mt * macs).max(loads) + folds;
+                let issue = groups * (steps * (3 * mt + 20) + 30);
+                let cycles = estimate(machine, product, mt, compute, issue);
+                let bytes = product.bytes(Path::Vector, mt, nt, product.k);
+                consider(Tiling { path: Path::Vector, mt, nt, kt: product.k, nl, bytes, cycles });
+            }
+        }
+    }
+}
