@@ -1,0 +1,295 @@
+//! The contraction `y[m,n] = sum_k x[m,k] * w[n,k]` of two packed operands: class, blocks, scales, kernel.
+//!
+//! One formula serves every scaling: block by block, `total = fma(F, fl(s_x * s_w), total)` from +0, where `F` is
+//! the unscaled dot product of the block. An operand without blocks is one block, and then the formula is
+//! `fl(F * c)`.
+
+use super::dots;
+use super::isa::Isa;
+use super::kernels::{self, Code, Kernel, Pair, Rows};
+use super::operand::Operand;
+use crate::diag::{Error, Result};
+use crate::num::func::fma;
+use crate::num::{self, Accumulator, DotClass, FormatRef};
+use crate::tensor::Scaling;
+use std::ops::Range;
+
+/// Result of a contraction, and how it was computed.
+pub(super) struct Product {
+    /// `[M,N]`, row-major.
+    pub values: Vec<f32>,
+    pub class: DotClass,
+    pub kernel: &'static str,
+}
+
+/// Contracts `x` `[M,K]` with `w` `[N,K]`.
+///
+/// # Errors
+/// Unsupported for a pair of formats without a class, or scales along k on the side of `x`.
+pub(super) fn contract(isa: Isa, accumulator: Accumulator, x: &Operand<'_>, w: &Operand<'_>) -> Result<Product> {
+    if x.cols != w.cols {
+        return Err(Error::internal(format!("operands have {} and {} elements along k", x.cols, w.cols)));
+    }
+    if matches!(x.scaling, Scaling::Block(_)) {
+        let message = format!("activations in {} with block scales are not served", x.format.name);
+        return Err(Error::unsupported(message).help("use one scale per row for activations"));
+    }
+    let class = num::dot_class(x.format, w.format, accumulator)?;
+    let mut dots = Dots::new(isa, class, *x, *w);
+    let mut values = vec![0.0f32; x.rows * w.rows];
+    let block = match w.scaling {
+        Scaling::Block(n) => n as usize,
+        _ => w.cols.max(1),
+    };
+    let mut unscaled = vec![0.0f32; x.rows * dots.lanes()];
+    for n in (0..w.rows).step_by(dots.lanes()) {
+        let outputs = n..(n + dots.lanes()).min(w.rows);
+        for g in 0..w.cols.div_ceil(block).max(1) {
+            dots.run(outputs.clone(), g * block..((g + 1) * block).min(w.cols), &mut unscaled);
+            for m in 0..x.rows {
+                for n in outputs.clone() {
+                    let scale = x.scale(m, 0) * w.scale(n, g);
+                    let total = &mut values[m * w.rows + n];
+                    *total = fma(unscaled[m * dots.lanes() + n - outputs.start], scale, *total);
+                }
+            }
+        }
+    }
+    Ok(Product { values, class, kernel: dots.kernel_name() })
+}
+
+/// Unscaled dot products of all rows of `x` with a few rows of `w`.
+enum Dots<'a> {
+    Exact(ExactDots<'a>),
+    Float(FloatDots<'a>),
+}
+
+impl<'a> Dots<'a> {
+    fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Self {
+        match class {
+            DotClass::Exact => Dots::Exact(ExactDots::new(isa, x, w)),
+            DotClass::PairBf16 | DotClass::PairFp16 | DotClass::Chain => Dots::Float(FloatDots::new(isa, class, x, w)),
+        }
+    }
+
+    /// Rows of `w` that are contracted at a time.
+    fn lanes(&self) -> usize {
+        match self {
+            Dots::Exact(_) => 1,
+            Dots::Float(float) => float.lanes,
+        }
+    }
+
+    fn kernel_name(&self) -> &'static str {
+        match self {
+            Dots::Exact(exact) => exact.leaf.map_or("scalar.exact", |kernel| kernel.name),
+            Dots::Float(float) => float.name,
+        }
+    }
+
+    /// `out[m * lanes + j] = F` of row `m` of x and row `outputs.start + j` of w over the columns `k`.
+    fn run(&mut self, outputs: Range<usize>, k: Range<usize>, out: &mut [f32]) {
+        match self {
+            Dots::Exact(exact) => exact.run(outputs.start, k, out),
+            Dots::Float(float) => float.run(outputs, k, out),
+        }
+    }
+}
+
+/// Integer level of every code of a format of class S, in units of `2^unit`; 0 for NaN and infinities.
+struct Levels {
+    format: FormatRef,
+    unit: i32,
+    of_code: Vec<i64>,
+    /// Largest magnitude.
+    largest: i64,
+}
+
+impl Levels {
+    fn new(format: FormatRef) -> Self {
+        let unit = format.unit.unwrap_or(0);
+        let level = |code: u32| {
+            let value = f64::from(f32::from_bits(num::decode(format, code)));
+            if value.is_finite() { (value * f64::from(-unit).exp2()) as i64 } else { 0 }
+        };
+        let of_code: Vec<i64> = if format.bits <= 8 { (0..1 << format.bits).map(level).collect() } else { Vec::new() };
+        let largest = of_code.iter().map(|l| l.abs()).max().unwrap_or(1 << 31);
+        Levels { format, unit, of_code, largest }
+    }
+
+    /// Levels of row `r` in the columns `k`, appended to `out`.
+    fn decode(&self, operand: &Operand<'_>, r: usize, k: Range<usize>, out: &mut Vec<i64>) {
+        if self.of_code.is_empty() {
+            let scale = f64::from(-self.unit).exp2();
+            let value = |code| f64::from(f32::from_bits(num::decode(self.format, code)));
+            operand.codes(r, k, |code| out.push((value(code) * scale) as i64));
+        } else {
+            operand.codes(r, k, |code| out.push(self.of_code[code as usize]));
+        }
+    }
+}
+
+/// Class S.
+struct ExactDots<'a> {
+    x: Operand<'a>,
+    w: Operand<'a>,
+    leaf: Option<&'static Kernel>,
+    x_levels: Levels,
+    w_levels: Levels,
+    /// All levels of x, decoded when the scalar path first needs them.
+    x_rows: Vec<i64>,
+    x_special: Vec<bool>,
+    w_special: Vec<bool>,
+    w_row: Vec<i64>,
+    sums: Vec<i64>,
+}
+
+impl<'a> ExactDots<'a> {
+    fn new(isa: Isa, x: Operand<'a>, w: Operand<'a>) -> Self {
+        ExactDots {
+            x,
+            w,
+            leaf: Pair::exact(x.format, w.format).and_then(|pair| kernels::choose(isa, pair)),
+            x_levels: Levels::new(x.format),
+            w_levels: Levels::new(w.format),
+            x_rows: Vec::new(),
+            x_special: special_rows(&x),
+            w_special: special_rows(&w),
+            w_row: Vec::new(),
+            sums: vec![0; x.rows],
+        }
+    }
+
+    fn run(&mut self, n: usize, k: Range<usize>, out: &mut [f32]) {
+        let unit = self.x_levels.unit + self.w_levels.unit;
+        if self.leaf_sums(n, &k) {
+            for (f, sum) in out.iter_mut().zip(&self.sums) {
+                *f = dots::round_sum(i128::from(*sum), unit);
+            }
+            return;
+        }
+        if self.x_rows.is_empty() {
+            for m in 0..self.x.rows {
+                self.x_levels.decode(&self.x, m, 0..self.x.cols, &mut self.x_rows);
+            }
+        }
+        self.w_row.clear();
+        self.w_levels.decode(&self.w, n, k.clone(), &mut self.w_row);
+        let wide = self.x_levels.largest.saturating_mul(self.w_levels.largest) >= 1 << 50;
+        for (m, f) in out.iter_mut().enumerate() {
+            let x_row = &self.x_rows[m * self.x.cols..][k.clone()];
+            *f = self
+                .special(m, n, &k)
+                .unwrap_or_else(|| dots::round_sum(dots::exact_sum(x_row, &self.w_row, wide), unit));
+        }
+    }
+
+    /// Sums by the leaf; false if there is none or the block does not begin on a byte.
+    fn leaf_sums(&mut self, n: usize, k: &Range<usize>) -> bool {
+        let (x_bit, w_bit) = (k.start * self.x.format.bits as usize, k.start * self.w.format.bits as usize);
+        let Some(Kernel { code: Code::Sums(run), .. }) = self.leaf else { return false };
+        if !x_bit.is_multiple_of(8) || !w_bit.is_multiple_of(8) {
+            return false;
+        }
+        let data = self.x.payload.get(x_bit / 8..).unwrap_or(&[]);
+        let rows = Rows { data, stride: self.x.row_bytes() };
+        run(rows, &self.w.row(n)[w_bit / 8..], k.len(), &mut self.sums);
+        true
+    }
+
+    fn special(&self, m: usize, n: usize, k: &Range<usize>) -> Option<f32> {
+        if !self.x_special[m] && !self.w_special[n] {
+            return None;
+        }
+        let (mut xs, mut ws) = (Vec::new(), Vec::new());
+        self.x.values(m, k.clone(), &mut xs);
+        self.w.values(n, k.clone(), &mut ws);
+        dots::special(&xs, &ws)
+    }
+}
+
+/// Which rows hold a NaN or an infinity.
+fn special_rows(operand: &Operand<'_>) -> Vec<bool> {
+    let format = operand.format;
+    let special = |code: u32| !f32::from_bits(num::decode(format, code)).is_finite();
+    if format.bits > 8 || !(0..1 << format.bits).any(special) {
+        return vec![false; operand.rows];
+    }
+    let row_is_special = |r| {
+        let mut found = false;
+        operand.codes(r, 0..operand.cols, |code| found |= special(code));
+        found
+    };
+    (0..operand.rows).map(row_is_special).collect()
+}
+
+/// Classes P and C.
+struct FloatDots<'a> {
+    class: DotClass,
+    w: Operand<'a>,
+    lanes: usize,
+    run: kernels::LanesFn,
+    name: &'static str,
+    /// Values of x, `[M,K]`, subnormals read as zero in class P with the bf16 carrier.
+    x: Vec<f32>,
+    x_rows: usize,
+    least_x: i32,
+    rows: Vec<f32>,
+    panel: Vec<f32>,
+}
+
+impl<'a> FloatDots<'a> {
+    fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Self {
+        let pair = if class == DotClass::Chain { Pair::Chain } else { Pair::PairOrder };
+        let kernel = kernels::choose(isa, pair).expect("the table has a scalar kernel for every float pair");
+        let Code::Lanes { lanes, run } = kernel.code else { unreachable!("float pairs have lanes") };
+        let mut values = x.all_values();
+        if class == DotClass::PairBf16 {
+            values.iter_mut().for_each(|v| *v = dots::subnormals_as_zero(*v));
+        }
+        let least_x = least_exponent(&values);
+        let (name, x_rows) = (kernel.name, x.rows);
+        FloatDots { class, w, lanes, run, name, x: values, x_rows, least_x, rows: Vec::new(), panel: Vec::new() }
+    }
+
+    fn run(&mut self, outputs: Range<usize>, k: Range<usize>, out: &mut [f32]) {
+        let len = k.len();
+        self.rows.clear();
+        for n in outputs.clone() {
+            self.w.values(n, k.clone(), &mut self.rows);
+        }
+        if self.class == DotClass::PairBf16 {
+            self.rows.iter_mut().for_each(|v| *v = dots::subnormals_as_zero(*v));
+            // Products are multiples of 2^(ex + ew - 14): above this bound nothing can become tiny.
+            if self.least_x + least_exponent(&self.rows) < -112 {
+                return self.run_flushing(outputs.len(), k, out);
+            }
+        }
+        self.panel.clear();
+        self.panel.resize(len * self.lanes, 0.0);
+        for (j, row) in (0..outputs.len()).map(|j| (j, &self.rows[j * len..(j + 1) * len])) {
+            for (i, value) in row.iter().enumerate() {
+                self.panel[i * self.lanes + j] = *value;
+            }
+        }
+        let stride = self.w.cols;
+        let data = self.x.get(k.start..).unwrap_or(&[]);
+        (self.run)(Rows { data, stride }, &self.panel, len, out);
+    }
+
+    fn run_flushing(&self, outputs: usize, k: Range<usize>, out: &mut [f32]) {
+        for m in 0..self.x_rows {
+            let x_row = &self.x[m * self.w.cols..][k.clone()];
+            for j in 0..outputs {
+                let w_row = &self.rows[j * k.len()..(j + 1) * k.len()];
+                out[m * self.lanes + j] = dots::pair(x_row, w_row, true);
+            }
+        }
+    }
+}
+
+/// Least exponent of the non-zero finite values; large if there is none.
+fn least_exponent(values: &[f32]) -> i32 {
+    let exponent = |v: &f32| (v.to_bits() >> 23 & 0xff) as i32 - 127;
+    values.iter().filter(|v| **v != 0.0).map(exponent).min().unwrap_or(256)
+}
