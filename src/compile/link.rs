@@ -1,0 +1,123 @@
+//! Linking: assembles each kernel body once per format binding, writes parameter blocks into control memory, and puts
+//! a driver in front that calls the bodies in order.
+//!
+//! The driver of a step is `node i`, then for each call `x10 = parameter block; call body`; it ends in `halt`.
+
+use super::kernels::Kernels;
+use super::lower::{Call, Lowered};
+use super::place::SPACE_SHIFT;
+use crate::diag::{Error, Result};
+use crate::isa::{Inst, Object, Op, asm};
+use crate::machine::Machine;
+use std::collections::BTreeMap;
+
+/// Register that carries the address of the parameter block.
+const PARAMS: u8 = 10;
+/// Register that carries the step number to `node`.
+const STEP: u8 = 5;
+/// Return address.
+const LINK: u8 = 1;
+/// Words of one call in the driver: two to load the address, one to jump.
+const CALL_WORDS: usize = 3;
+/// Words that start a step.
+const STEP_WORDS: usize = 2;
+
+/// What makes a body: kernel, formats, constants.
+type BodyKey = (&'static str, Vec<(&'static str, u16)>, Vec<(&'static str, i64)>);
+
+fn body_key(call: &Call) -> BodyKey {
+    (call.kernel, call.formats.iter().map(|(name, format)| (*name, format.id)).collect(), call.consts.clone())
+}
+
+/// Links the program; parameter blocks start at byte `control_start` of control memory.
+///
+/// # Errors
+/// A kernel that does not assemble, that lacks a parameter, or that asks for one nobody fills; control memory too small.
+pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &Machine) -> Result<Object> {
+    let calls = || steps.iter().flat_map(|step| &step.calls);
+    let mut bodies: BTreeMap<BodyKey, usize> = BTreeMap::new();
+    let mut objects: Vec<Object> = Vec::new();
+    for call in calls() {
+        if let std::collections::btree_map::Entry::Vacant(entry) = bodies.entry(body_key(call)) {
+            entry.insert(objects.len());
+            objects.push(assemble(call, kernels)?);
+        }
+    }
+    let driver_words = steps.iter().map(|step| STEP_WORDS + CALL_WORDS * step.calls.len()).sum::<usize>() + 1;
+    let mut entries = Vec::with_capacity(objects.len());
+    let mut base = driver_words;
+    for object in &objects {
+        entries.push(base + object.entry as usize);
+        base += object.words.len();
+    }
+
+    let mut control = vec![0; usize::try_from(control_start).map_err(|_| Error::internal("control memory of 2^64 bytes"))?];
+    let mut driver = Vec::with_capacity(driver_words);
+    for (number, step) in steps.iter().enumerate() {
+        driver.push(add_immediate(STEP, number as i32));
+        driver.push(Inst { rs1: STEP, ..Inst::new(Op::Node) });
+        for call in &step.calls {
+            let body = bodies[&body_key(call)];
+            let block = (3 << SPACE_SHIFT) + control.len() as u64;
+            append_block(&mut control, call, &objects[body])?;
+            driver.push(add_immediate(PARAMS, block as u32 as i32));
+            driver.push(Inst { rd: PARAMS, imm: (block >> 32) as i32, ..Inst::new(Op::Lih) });
+            let distance = entries[body] as i64 - driver.len() as i64;
+            let imm = i32::try_from(distance).map_err(|_| Error::internal("a program of 2^31 words"))?;
+            driver.push(Inst { rd: LINK, imm, ..Inst::new(Op::Jal) });
+        }
+    }
+    driver.push(Inst::new(Op::Halt));
+    if control.len() as u64 > machine.control_bytes {
+        return Err(Error::unsupported(format!(
+            "does not fit: parameter blocks and indices need {} bytes of control memory, {} has {}",
+            control.len(),
+            machine.name,
+            machine.control_bytes
+        ))
+        .code("E0401")
+        .help("raise core.control_bytes in the machine file, or shorten the input"));
+    }
+    let head = Object { words: driver.iter().map(Inst::encode).collect(), control, files: vec!["driver".into()], ..Object::default() };
+    crate::isa::object::link(head, objects)
+}
+
+fn add_immediate(rd: u8, imm: i32) -> Inst {
+    let mut inst = Inst { rd, imm, ..Inst::new(Op::Alu) };
+    inst.set_immediate();
+    inst
+}
+
+/// Appends the parameter block of a call, in the order that the kernel declares.
+fn append_block(control: &mut Vec<u8>, call: &Call, body: &Object) -> Result<()> {
+    let wrong = |what: String| Err(Error::bad_input(what).in_file(format!("{}.vasm", call.kernel)).code("E0405"));
+    if let Some((name, _)) = call.params.iter().find(|(name, _)| !body.params.iter().any(|p| p == name)) {
+        return wrong(format!("the kernel has no parameter `{name}`, which the compiler fills"));
+    }
+    for name in &body.params {
+        match call.params.iter().find(|(given, _)| given == name) {
+            Some((_, value)) => control.extend_from_slice(&value.to_le_bytes()),
+            None => return wrong(format!("the kernel asks for a parameter `{name}`, which the compiler does not fill")),
+        }
+    }
+    Ok(())
+}
+
+fn assemble(call: &Call, kernels: &Kernels) -> Result<Object> {
+    let file = format!("{}.vasm", call.kernel);
+    if kernels.source(&file).is_none() {
+        return Err(Error::bad_input("the kernel library has no such file").in_file(file));
+    }
+    let mut options = asm::Options::default();
+    for (name, format) in &call.formats {
+        options.formats.insert((*name).to_owned(), format.name.clone());
+    }
+    for (name, value) in &call.consts {
+        options.equs.insert((*name).to_owned(), *value);
+    }
+    let mut sources = asm::Sources::new(&file);
+    for (name, text) in kernels.iter() {
+        sources.add(name, text);
+    }
+    asm::assemble(&sources, &options).map_err(|mut errors| errors.swap_remove(0))
+}
