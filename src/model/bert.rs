@@ -130,7 +130,7 @@ impl Bert {
     fn add_attention(&self, graph: &mut Graph, layer: &Layer, x: ValueId) -> Result<ValueId> {
         let (tokens, width) = (graph.value(x).shape[0], self.hidden / self.heads);
         let base = format!("{}.attention.self", layer.name);
-        let mut heads = |graph: &mut Graph, pair: &Pair, perm: [usize; 3]| -> Result<ValueId> {
+        let heads = |graph: &mut Graph, pair: &Pair, perm: [usize; 3]| -> Result<ValueId> {
             let y = add_pair(graph, pair, Op::Linear, x)?;
             let split = Op::Reshape { shape: vec![tokens, self.heads, width] };
             let y = graph.add_node(&format!("{}.split", pair.name), split, &[y])?;

@@ -3,7 +3,9 @@
 use super::{Inferred, Op, is_plain_fp32, plain_fp32, type_name, want_rank, want_shape};
 use crate::diag::{Error, Result};
 use crate::graph::Value;
-use crate::tensor::Scaling;
+use crate::graph::eval::{HUGE, Operand, Real, Reference, TINY, U, exp2};
+use crate::num::{Accumulator, DotClass, dot_class};
+use crate::tensor::{Scaling, rows_cols};
 
 /// Largest extent of a summed axis: exact sums of class S are defined up to here (numerics 3.1).
 pub(crate) const MAX_K: usize = 1 << 31;
@@ -67,4 +69,121 @@ fn want_row_scaling(op: &Op, value: &Value) -> Result<()> {
         value.name,
         type_name(value.ty)
     )))
+}
+
+pub(super) fn linear(accumulator: Accumulator, operands: &[Operand<'_>]) -> Result<Reference> {
+    let (x, w) = (operands[0].real()?, operands[1].real()?);
+    let dot = Dot::new(&x, &w, accumulator)?;
+    let bias = match operands.get(2) {
+        Some(bias) => Some(bias.scaled()?.1),
+        None => None,
+    };
+    let (rows, outputs) = (x.shape[0], w.shape[0]);
+    let (mut values, mut bounds) = (Vec::new(), Vec::new());
+    for m in 0..rows {
+        for n in 0..outputs {
+            let (mut y, mut bound) = dot.element(m, n);
+            if let Some(bias) = &bias {
+                y += bias[n];
+                bound += 1.01 * U * (y.abs() + bound) + TINY;
+            }
+            values.push(y);
+            bounds.push(bound);
+        }
+    }
+    Ok(Reference { result: Real::plain(vec![rows, outputs], values), bound: bounds, scale_bound: Vec::new() })
+}
+
+pub(super) fn matmul(group: usize, accumulator: Accumulator, operands: &[Operand<'_>]) -> Result<Reference> {
+    let (a, b) = (operands[0].real()?, operands[1].real()?);
+    let dot = Dot::new(&a, &b, accumulator)?;
+    let (heads, rows, columns) = (a.shape[0], a.shape[1], b.shape[1]);
+    let (mut values, mut bounds) = (Vec::new(), Vec::new());
+    for h in 0..heads {
+        for m in 0..rows {
+            for n in 0..columns {
+                let (y, bound) = dot.element(h * rows + m, h / group * columns + n);
+                values.push(y);
+                bounds.push(bound);
+            }
+        }
+    }
+    Ok(Reference { result: Real::plain(vec![heads, rows, columns], values), bound: bounds, scale_bound: Vec::new() })
+}
+
+/// Rows of `a` against rows of `b`.
+struct Dot<'a> {
+    a: &'a Real,
+    b: &'a Real,
+    class: DotClass,
+    /// Summed extent.
+    k: usize,
+    /// Run along k that shares one scale of `b`.
+    block: usize,
+    /// Subnormal operands count as zero (the bf16 pair order reads them so).
+    flush: bool,
+}
+
+impl<'a> Dot<'a> {
+    fn new(a: &'a Real, b: &'a Real, accumulator: Accumulator) -> Result<Self> {
+        let class = dot_class(a.format, b.format, accumulator)?;
+        let (_, k) = rows_cols(&a.shape);
+        let block = match b.scaling {
+            Scaling::Block(n) => n as usize,
+            _ => k,
+        };
+        Ok(Dot { a, b, class, k, block: block.max(1), flush: class == DotClass::PairBf16 })
+    }
+
+    /// The scaled sum over k, and the bound of its f32 form (docs/numerics.md, section 11).
+    fn element(&self, row_a: usize, row_b: usize) -> (f64, f64) {
+        let a = &self.a.values[row_a * self.k..(row_a + 1) * self.k];
+        let b = &self.b.values[row_b * self.k..(row_b + 1) * self.k];
+        let scale_a = self.a.scale(row_a, 0);
+        let (mut sum, mut magnitude, mut unscaled, mut largest_scale) = (0.0, 0.0, 0.0, 0.0);
+        for (g, (a, b)) in a.chunks(self.block).zip(b.chunks(self.block)).enumerate() {
+            let scale = scale_a * self.b.scale(row_b, g * self.block);
+            let (s, m) = exact_sum(a, b, self.flush);
+            sum += s * scale;
+            magnitude += m * scale.abs();
+            unscaled += m;
+            if scale.abs() > largest_scale {
+                largest_scale = scale.abs();
+            }
+        }
+        if !(magnitude < HUGE && unscaled < HUGE) {
+            let certain = sum.is_nan() && !magnitude.is_infinite();
+            return (sum, if certain { 0.0 } else { f64::INFINITY });
+        }
+        let (k, groups) = (self.block.min(self.k) as f64, self.k.div_ceil(self.block) as f64);
+        let blocks = if self.b.scaling == Scaling::None || groups <= 1.0 { 0.0 } else { groups + 3.0 };
+        let bound = match self.class {
+            DotClass::Exact if blocks == 0.0 => 3.1 * U * sum.abs(),
+            DotClass::Exact => 1.01 * U * blocks * magnitude,
+            DotClass::Chain => 1.01 * U * (k + 3.0 + blocks) * magnitude + (self.k as f64 + 1.0) * TINY * largest_scale,
+            DotClass::PairBf16 | DotClass::PairFp16 => {
+                let steps = 19.0 + (k / 32.0).ceil() + blocks;
+                let all = self.k as f64;
+                1.01 * U * steps * magnitude + (all + all / 16.0 + 2.0) * exp2(-126) * largest_scale
+            }
+        };
+        // A product of scales, and the result, may underflow.
+        (sum, bound + 2.0 * TINY * (1.0 + unscaled) * groups)
+    }
+}
+
+/// Sum of products and of their magnitudes. Products of two codes are exact in f64; the rounding errors of the sum are
+/// themselves summed (Knuth's two-sum), so that cancellation costs nothing.
+fn exact_sum(a: &[f64], b: &[f64], flush: bool) -> (f64, f64) {
+    let read = |x: f64| if flush && x.abs() < f64::from(f32::MIN_POSITIVE) { 0.0 } else { x };
+    let (mut sum, mut error, mut magnitude) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        let product = read(*a) * read(*b);
+        let next = sum + product;
+        let kept = next - sum;
+        error += (sum - (next - kept)) + (product - kept);
+        sum = next;
+        magnitude += product.abs();
+    }
+    (if sum.is_finite() { sum + error } else { sum }, magnitude)
 }

@@ -1,8 +1,9 @@
 //! Ops that move elements and change none: reshape and transpose.
 
 use super::{Inferred, Op, plain_fp32, want_fp32};
-use crate::diag::Error;
+use crate::diag::{Error, Result};
 use crate::graph::Value;
+use crate::graph::eval::{Operand, Real, Reference};
 use crate::tensor::Scaling;
 
 pub(super) fn infer_reshape(shape: &[usize], x: &Value) -> Inferred {
@@ -39,4 +40,26 @@ pub(super) fn infer_transpose(perm: &[usize], x: &Value) -> Inferred {
         )));
     }
     Ok((perm.iter().map(|axis| x.shape[*axis]).collect(), plain_fp32()))
+}
+
+pub(super) fn reshape(shape: &[usize], operands: &[Operand<'_>]) -> Result<Reference> {
+    let result = Real { shape: shape.to_vec(), ..operands[0].real()?.into_owned() };
+    let (bound, scale_bound) = (vec![0.0; result.values.len()], vec![0.0; result.scales.len()]);
+    Ok(Reference { result, bound, scale_bound })
+}
+
+pub(super) fn transpose(perm: &[usize], operands: &[Operand<'_>]) -> Result<Reference> {
+    let (from, x) = operands[0].scaled()?;
+    let shape: Vec<usize> = perm.iter().map(|axis| from[*axis]).collect();
+    let stride = |axis: usize| from[axis + 1..].iter().product::<usize>();
+    let values = (0..x.len()).map(|at| {
+        let (mut rest, mut source) = (at, 0);
+        for (extent, axis) in shape.iter().zip(perm).rev() {
+            source += rest % extent * stride(*axis);
+            rest /= extent;
+        }
+        x[source]
+    });
+    let values = values.collect();
+    Ok(Reference::plain(shape, values, |_, _| 0.0))
 }

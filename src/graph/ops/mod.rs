@@ -11,7 +11,8 @@ mod rope;
 
 use super::{Def, Value};
 use crate::diag::{Error, Result};
-use crate::num::format;
+use crate::graph::eval::{Operand, Reference};
+use crate::num::{Accumulator, format};
 use crate::tensor::{Scaling, TensorType};
 
 /// What a node computes. `T` tokens, `K` inputs, `N` outputs, `H` heads, `D` head width; all results fp32 unless said.
@@ -151,6 +152,30 @@ pub fn infer(op: &Op, inputs: &[&Value]) -> Result<(Vec<usize>, TensorType)> {
         Op::Transpose { perm } => layout::infer_transpose(perm, inputs[0]),
         Op::Rope => rope::infer(inputs),
         Op::Quantise { to } => quantise::infer(*to, inputs[0]),
+    }
+}
+
+/// The op in f64 on operands that [`infer`] accepts, with the bound for an f32 result.
+///
+/// # Errors
+/// BadInput if a row number lies outside its table; Unsupported if the dot product's class is not defined.
+pub fn reference(op: &Op, accumulator: Accumulator, operands: &[Operand<'_>]) -> Result<Reference> {
+    match op {
+        Op::Linear => dot::linear(accumulator, operands),
+        Op::MatMul { group } => dot::matmul(*group, accumulator, operands),
+        Op::Add | Op::Mul | Op::Mask => elementwise::pairwise(op, operands),
+        Op::Scale { factor } => elementwise::scale(*factor, operands),
+        Op::Gelu | Op::Relu | Op::Relu2 | Op::Silu => elementwise::activation(op, operands),
+        Op::Softmax => reduce::softmax(operands),
+        Op::MeanPool => reduce::meanpool(operands),
+        Op::LayerNorm { eps } => norm::layernorm(f64::from(*eps), operands),
+        Op::RmsNorm { eps } => norm::rmsnorm(f64::from(*eps), operands),
+        Op::L2Norm => norm::l2norm(operands),
+        Op::Embedding => gather::embedding(operands),
+        Op::Reshape { shape } => layout::reshape(shape, operands),
+        Op::Transpose { perm } => layout::transpose(perm, operands),
+        Op::Rope => rope::rope(operands),
+        Op::Quantise { to } => quantise::quantise(*to, operands),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Dynamic quantisation of fp32 activations: a cast, or codes with one scale a row.
 
+use super::reduce::mean_bound;
 use super::{Inferred, Op, type_name, want_fp32};
-use crate::diag::Error;
+use crate::diag::{Error, Result};
 use crate::graph::Value;
-use crate::num::format::ScaleRule;
-use crate::tensor::{Scaling, TensorType};
+use crate::graph::eval::{HUGE, Operand, Real, Reference, TINY, U, exp2};
+use crate::num::format::{Element, FormatRef, ScaleRule};
+use crate::tensor::{Scaling, TensorType, rows_cols};
 
 pub(super) fn infer(to: TensorType, x: &Value) -> Inferred {
     want_fp32(&Op::Quantise { to }, x)?;
@@ -18,4 +20,129 @@ pub(super) fn infer(to: TensorType, x: &Value) -> Inferred {
         )));
     }
     Ok((x.shape.clone(), to))
+}
+
+/// Codes and scales in f64. A code counts as uncertain, and its bound spans its neighbour, where the f32 quotient may
+/// fall on the other side of a tie (docs/numerics.md, section 11: within 4u of it).
+pub(super) fn quantise(to: TensorType, operands: &[Operand<'_>]) -> Result<Reference> {
+    let (shape, x) = operands[0].scaled()?;
+    let (_, cols) = rows_cols(&shape);
+    let (mut values, mut bound, mut scales, mut scale_bound) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for row in x.chunks(cols) {
+        let Scale { divisor, stored, spread, certain } = scale_of(to.format, row);
+        for x in row {
+            let q = x / divisor;
+            let (value, off) = if stored.is_nan() {
+                (nearest(to.format, 0.0), 0.0)
+            } else {
+                (nearest(to.format, q), q.abs() * spread)
+            };
+            let (low, high) = (nearest(to.format, q - off), nearest(to.format, q + off));
+            let width = if high - value > value - low { high - value } else { value - low };
+            values.push(value);
+            bound.push(match (off > 0.0, certain) {
+                (_, false) => f64::INFINITY,
+                (true, true) => width,
+                (false, true) => 0.0,
+            });
+        }
+        if to.scaling == Scaling::Row {
+            scales.push(stored);
+            scale_bound.push(if certain { spread * stored.abs() + TINY } else { f64::INFINITY });
+        }
+    }
+    let result = Real { shape, values, scales, scaling: to.scaling, format: to.format };
+    Ok(Reference { result, bound, scale_bound })
+}
+
+/// How a row is scaled into a format.
+struct Scale {
+    /// What elements are divided by.
+    divisor: f64,
+    /// The stored scale; NaN poisons the row.
+    stored: f64,
+    /// Relative error of the f32 quotient; 0 for casts.
+    spread: f64,
+    /// False where f32 may overflow.
+    certain: bool,
+}
+
+fn scale_of(format: FormatRef, row: &[f64]) -> Scale {
+    let floor = f64::from(1e-5f32);
+    let at_least = |a: f64| if a < floor { floor } else { a };
+    let top = row.iter().fold(0.0, |top: f64, x| if x.is_nan() || x.abs() > top { x.abs() } else { top });
+    if format.rule == ScaleRule::Cast {
+        return Scale { divisor: 1.0, stored: 1.0, spread: 0.0, certain: true };
+    }
+    if !top.is_finite() {
+        return Scale { divisor: 1.0, stored: f64::NAN, spread: 0.0, certain: true };
+    }
+    match (format.rule, &format.element) {
+        (ScaleRule::Absmean, _) => {
+            let sum = row.iter().fold(0.0, |sum, x| sum + x.abs());
+            let mean = at_least(sum / row.len() as f64);
+            Scale { divisor: mean, stored: mean, spread: mean_bound(row.len()) + 4.0 * U, certain: sum < HUGE }
+        }
+        (_, Element::Int) => {
+            let scale = at_least(top) / (exp2(format.bits as i32 - 1) - 1.0);
+            Scale { divisor: scale, stored: scale, spread: 4.0 * U, certain: true }
+        }
+        _ if top == 0.0 => Scale { divisor: 1.0, stored: 1.0, spread: 4.0 * U, certain: true },
+        _ => {
+            let exact = top / f64::from(format.max);
+            let scale = if exact < TINY { TINY } else { exact };
+            Scale { divisor: scale, stored: scale, spread: 4.0 * U + 2.0 * TINY / scale, certain: true }
+        }
+    }
+}
+
+/// The value of the format nearest to x, ties to even, saturating where the format is scaled.
+fn nearest(format: FormatRef, x: f64) -> f64 {
+    let max = f64::from(format.max);
+    let limited = |y: f64| {
+        if y > max {
+            max
+        } else if y < -max {
+            -max
+        } else {
+            y
+        }
+    };
+    match &format.element {
+        Element::Int => {
+            let half = exp2(format.bits as i32 - 1);
+            let y = x.round_ties_even();
+            if y > half - 1.0 {
+                half - 1.0
+            } else if y < -half {
+                -half
+            } else {
+                y
+            }
+        }
+        Element::Codebook { levels } => {
+            let unit = exp2(format.unit.unwrap_or(0));
+            let distance = |level: &&i32| (f64::from(**level) * unit - x).abs();
+            // Ties: an even level before an odd one, then the first code, so that sign(0) is +1.
+            let better = |a: &i32, b: &i32| {
+                let (da, db) = (distance(&a), distance(&b));
+                da < db || (da == db && a % 2 == 0 && b % 2 != 0)
+            };
+            let best = levels.iter().reduce(|best, level| if better(level, best) { level } else { best });
+            best.map_or(0.0, |level| f64::from(*level) * unit)
+        }
+        Element::Float { .. } if !x.is_finite() => {
+            if format.rule == ScaleRule::Cast {
+                x
+            } else {
+                limited(x)
+            }
+        }
+        Element::Float { man, bias, .. } => {
+            let exponent = ((x.abs().to_bits() >> 52) as i32 - 1023).max(1 - bias);
+            let quantum = exp2(exponent - *man as i32);
+            let y = (x / quantum).round_ties_even() * quantum;
+            if format.rule == ScaleRule::Cast && y.abs() > max { f64::INFINITY.copysign(y) } else { limited(y) }
+        }
+    }
 }
