@@ -260,10 +260,7 @@ fn every_module_has_a_floor_and_uses_lower_ones_only() {
             match floor(&target) {
                 Some(other) if other < own => {}
                 Some(_) => {
-                    faults.push(format!(
-                        "{}:{line}: `{module}` uses `{path}`, which is no lower",
-                        source.path
-                    ));
+                    faults.push(format!("{}:{line}: `{module}` uses `{path}`, which is no lower", source.path));
                 }
                 None => faults.push(format!("{}:{line}: name `{path}` by its module", source.path)),
             }

@@ -1,0 +1,185 @@
+//! The run folder: everything a report leaves behind, written to a temporary place and moved there when complete.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::diag::{Error, Result};
+use crate::report::{RunSummary, charts, csv, html, story};
+use crate::vpu::summary;
+
+/// A file of the folder beyond what the summaries give: resolved machines, policies, programs, outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Path inside the folder, with `/` between parts.
+    pub path: String,
+    /// Contents.
+    pub bytes: Vec<u8>,
+}
+
+impl Artifact {
+    /// An artifact of text.
+    pub fn text(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Artifact { path: path.into(), bytes: text.into().into_bytes() }
+    }
+}
+
+/// A report to be written.
+#[derive(Debug, Clone)]
+pub struct Report<'a> {
+    /// The runs, in the order of the tables.
+    pub runs: &'a [RunSummary],
+    /// The command that makes this report again; must not depend on time or host.
+    pub command: &'a str,
+    /// Contents of manifest.json: the only place for times, versions and the host.
+    pub manifest: serde_json::Value,
+    /// Further files.
+    pub artifacts: &'a [Artifact],
+}
+
+/// The file that marks a folder as ours.
+const MARK: &str = "summary.json";
+
+impl Report<'_> {
+    /// Writes the folder. An older report at the same place is replaced; anything else there is left alone.
+    ///
+    /// # Errors
+    /// Usage if `folder` exists and is not a report, or cannot be written; Internal if a chart fails.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        refuse_foreign(folder)?;
+        let scratch = sibling(folder, "partial");
+        let written = self.write_files(&scratch).and_then(|()| swap(&scratch, folder));
+        if written.is_err() {
+            // The error at hand says more than a failed clean-up would.
+            let _ = fs::remove_dir_all(&scratch);
+        }
+        written
+    }
+
+    fn write_files(&self, folder: &Path) -> Result<()> {
+        let put = |path: &str, bytes: &[u8]| {
+            let path = folder.join(path);
+            let parent = path.parent().unwrap_or(folder);
+            fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes)).map_err(|e| cannot_write(&path, &e))
+        };
+        put("charts/README.txt", b"SVG and PNG of every chart of report.html, and the plotted points as CSV.\n")?;
+        let charts = charts::all(self.runs);
+        let mut pictures = Vec::new();
+        for chart in &charts {
+            let svg = charts::kit::svg(&chart.drawing)?;
+            put(&format!("charts/{}.svg", chart.name), html::standalone(&svg).as_bytes())?;
+            put(&format!("charts/{}.csv", chart.name), chart.csv.as_bytes())?;
+            charts::kit::write_png(&chart.drawing, &folder.join(format!("charts/{}.png", chart.name)))?;
+            pictures.push((chart, svg));
+        }
+        put("report.html", html::page(self.runs, &pictures, self.command)?.as_bytes())?;
+        put(MARK, summary::to_json(self.runs)?.as_bytes())?;
+        put("manifest.json", format!("{:#}\n", self.manifest).as_bytes())?;
+        put("runs.csv", csv::runs(self.runs).as_bytes())?;
+        put("layers.csv", csv::layers(self.runs).as_bytes())?;
+        put("energy.csv", csv::energy(self.runs).as_bytes())?;
+        put("memory.csv", csv::memory(self.runs).as_bytes())?;
+        put("stalls.csv", csv::stalls(self.runs).as_bytes())?;
+        put("check.csv", csv::check(self.runs).as_bytes())?;
+        self.artifacts.iter().try_for_each(|artifact| put(&artifact.path, &artifact.bytes))
+    }
+}
+
+/// The first line of a report in words, for the terminal.
+pub fn headline(runs: &[RunSummary]) -> String {
+    story::focus(runs).map_or_else(|| "no runs".into(), story::verdict)
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    Error::usage(format!("cannot write the report: {error}")).in_file(path.display().to_string())
+}
+
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    let foreign = if folder.is_dir() {
+        let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        !empty && !folder.join(MARK).is_file()
+    } else {
+        folder.exists()
+    };
+    if foreign {
+        let text = "this is no report of Preon, so it is not overwritten";
+        return Err(Error::usage(text).in_file(folder.display().to_string()).help("choose another folder with -o"));
+    }
+    Ok(())
+}
+
+/// A hidden neighbour of `folder`, on the same file system, that no other process uses.
+fn sibling(folder: &Path, what: &str) -> PathBuf {
+    let name = folder.file_name().map_or_else(|| "report".into(), |name| name.to_string_lossy().into_owned());
+    folder.with_file_name(format!(".{name}.{what}-{}", std::process::id()))
+}
+
+fn swap(scratch: &Path, folder: &Path) -> Result<()> {
+    let old = sibling(folder, "old");
+    let had = folder.exists();
+    if had {
+        fs::rename(folder, &old).map_err(|e| cannot_write(folder, &e))?;
+    }
+    if let Err(error) = fs::rename(scratch, folder) {
+        if had {
+            // Put the older report back; the first error is the one to tell.
+            let _ = fs::rename(&old, folder);
+        }
+        return Err(cannot_write(folder, &error));
+    }
+    if had { fs::remove_dir_all(&old).map_err(|e| cannot_write(&old, &e)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vpu::summary::sample;
+
+    fn report(runs: &[RunSummary]) -> Report<'_> {
+        Report {
+            runs,
+            command: "preon demo",
+            manifest: serde_json::json!({"schema": "preon.manifest/1"}),
+            artifacts: &[],
+        }
+    }
+
+    fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut out = Vec::new();
+        for sub in ["", "charts"] {
+            for entry in fs::read_dir(folder.join(sub)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    out.push((path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()));
+                }
+            }
+        }
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn two_reports_of_the_same_runs_are_equal_and_replace_each_other() {
+        let runs = sample::two_machines();
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("out");
+        report(&runs).write(&folder).unwrap();
+        let first = files(&folder);
+        report(&runs).write(&folder).unwrap();
+        assert_eq!(first, files(&folder));
+        let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+        for name in ["report.html", "summary.json", "manifest.json", "layers.csv", "roofline.png", "roofline.svg"] {
+            assert!(names.contains(&name), "{name} is missing in {names:?}");
+        }
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1, "nothing half-written stays behind");
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_left_alone() {
+        let runs = sample::runs();
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join("thesis.txt"), "years of work").unwrap();
+        let error = report(&runs).write(base.path()).unwrap_err();
+        assert_eq!(error.kind(), crate::diag::Kind::Usage);
+        assert!(base.path().join("thesis.txt").exists() && !base.path().join("summary.json").exists());
+    }
+}

@@ -1,0 +1,117 @@
+//! What a set of runs says: which machines and policies it holds, which run to look at first, and the sentence on top.
+
+use crate::report::units;
+use crate::vpu::summary::RunSummary;
+
+/// A quality at or above this counts as "as good as FP32" when the best trade is looked for.
+pub const GOOD_QUALITY: f64 = 0.99;
+
+/// Names in order of first appearance.
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut out: Vec<&str> = Vec::new();
+    for name in names {
+        if !out.contains(&name) {
+            out.push(name);
+        }
+    }
+    out
+}
+
+/// Machines, in order of first appearance.
+pub fn machines(runs: &[RunSummary]) -> Vec<&str> {
+    unique(runs.iter().map(|run| run.machine.as_str()))
+}
+
+/// Policies, in order of first appearance.
+pub fn policies(runs: &[RunSummary]) -> Vec<&str> {
+    unique(runs.iter().map(|run| run.policy.as_str()))
+}
+
+/// Models, in order of first appearance.
+pub fn models(runs: &[RunSummary]) -> Vec<&str> {
+    unique(runs.iter().map(|run| run.model.as_str()))
+}
+
+/// The run of this machine and policy.
+pub fn find<'a>(runs: &'a [RunSummary], machine: &str, policy: &str) -> Option<&'a RunSummary> {
+    runs.iter().find(|run| run.machine == machine && run.policy == policy)
+}
+
+/// The run worth looking at first: the one of least energy whose quality is good, on the first machine; if none is
+/// good, the one of best quality. `None` only without runs.
+pub fn focus(runs: &[RunSummary]) -> Option<&RunSummary> {
+    let machine = &runs.first()?.machine;
+    let here = || runs.iter().filter(|run| run.machine == *machine);
+    let good = here().filter(|run| run.quality.value >= GOOD_QUALITY);
+    good.min_by(|a, b| a.energy_pj.total.total_cmp(&b.energy_pj.total))
+        .or_else(|| here().max_by(|a, b| a.quality.value.total_cmp(&b.quality.value)))
+}
+
+/// One line: cost, quality, saving and cross-check of one run.
+pub fn verdict(run: &RunSummary) -> String {
+    let mut text = format!(
+        "{} on {} at {}: {} cycles ({}), {}",
+        run.model,
+        run.machine,
+        run.policy,
+        units::count(run.cycles),
+        units::time(run.time_ns),
+        units::energy(run.energy_pj.total),
+    );
+    if run.quality.metric != "none" {
+        text += &format!(", {} {}", run.quality.metric, units::quality(run.quality.value));
+    }
+    if let Some(saved) = run.saved_vs_fp32.filter(|_| run.policy != "fp32") {
+        text += &format!(
+            "; {} less energy and {} fewer cycles than fp32",
+            units::times(saved.energy),
+            units::times(saved.cycles)
+        );
+    }
+    text + "; " + &check(run)
+}
+
+/// The outcome of the cross-check in words.
+pub fn check(run: &RunSummary) -> String {
+    match &run.check {
+        None => "not cross-checked".into(),
+        Some(check) if check.bit_exact => format!("bit-exact at all {} nodes", check.nodes),
+        Some(check) => format!("DIFFERENT at {} of {} nodes", check.mismatches, check.nodes),
+    }
+}
+
+/// A machine-readable name as people write it: memories in capitals.
+pub fn shown(name: &str) -> String {
+    match name {
+        "dram" | "sram" | "dma" => name.to_uppercase(),
+        other => other.to_string(),
+    }
+}
+
+/// Average power over the run in watts.
+pub fn watts(run: &RunSummary) -> f64 {
+    if run.time_ns > 0.0 { run.energy_pj.total / run.time_ns * 1e-3 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vpu::summary::sample;
+
+    #[test]
+    fn the_focus_is_the_cheapest_good_run() {
+        let runs = sample::two_machines();
+        let focus = focus(&runs).unwrap();
+        assert_eq!((focus.machine.as_str(), focus.policy.as_str()), ("edge", "int8"));
+        assert!(verdict(focus).contains("less energy") && verdict(focus).ends_with("bit-exact at all 8 nodes"));
+        assert!(super::focus(&[]).is_none());
+    }
+
+    #[test]
+    fn names_keep_their_order() {
+        let runs = sample::two_machines();
+        assert_eq!(machines(&runs), ["edge", "hbm"]);
+        assert_eq!(policies(&runs).len(), 9);
+        assert!(find(&runs, "hbm", "w1a1").is_some() && find(&runs, "hbm", "none").is_none());
+    }
+}
