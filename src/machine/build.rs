@@ -1,0 +1,281 @@
+//! From a checked tree to a [`Machine`]: units converted, prices per counted unit, what the schema cannot say checked.
+
+use super::tree::{Node, Value};
+use super::{
+    Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Source, Sram, Units, load, schema::ELEMENTWISE,
+};
+use crate::diag::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Reads leaves of a tree that has passed the checks of `load.rs`.
+struct Reader<'a>(&'a Node);
+
+impl<'a> Reader<'a> {
+    fn node(&self, path: &str) -> Result<&'a Node> {
+        self.0.at(path.split('.')).ok_or_else(|| Error::internal(format!("machine key `{path}` was not checked")))
+    }
+    fn count(&self, path: &str) -> Result<u64> {
+        match self.node(path)?.value {
+            Value::Int(i) => Ok(i.unsigned_abs()),
+            _ => Err(Error::internal(format!("machine key `{path}` is not an integer"))),
+        }
+    }
+    fn small(&self, path: &str) -> Result<u32> {
+        u32::try_from(self.count(path)?).map_err(|_| Error::internal(format!("machine key `{path}` is too large")))
+    }
+    fn text(&self, path: &str) -> Result<String> {
+        Ok(self.0.at(path.split('.')).and_then(Node::text).unwrap_or_default().to_owned())
+    }
+    fn figure(&self, path: &str) -> Result<(f64, String)> {
+        let segments: Vec<&str> = path.split('.').collect();
+        let found = load::figure(self.0, &segments);
+        found
+            .map(|(v, s)| (v, s.to_owned()))
+            .ok_or_else(|| Error::internal(format!("machine key `{path}` was not checked")))
+    }
+    fn whole(&self, path: &str) -> Result<u32> {
+        let (value, _) = self.figure(path)?;
+        if value.fract() != 0.0 || value > f64::from(u32::MAX) {
+            return Err(self.node(path)?.from.error(format!("`{path}` must be a whole number, not {value}")));
+        }
+        Ok(value as u32)
+    }
+}
+
+/// The machine of a checked tree.
+pub(super) fn machine(root: Node) -> Result<Machine> {
+    let r = Reader(&root);
+    let (clock_hz, _) = r.figure("machine.clock_hz")?;
+    let vlen_bits = r.small("core.vlen_bits")?;
+    if !vlen_bits.is_power_of_two() {
+        let node = r.node("core.vlen_bits")?;
+        return Err(node.from.error(format!("`core.vlen_bits` must be a power of two, not {vlen_bits}")));
+    }
+    let mut sram = vec![sram(&r, "own")?];
+    if root.at(["sram", "shared"]).is_some() {
+        sram.push(self::sram(&r, "shared")?);
+    }
+    let dram = dram(&r, clock_hz)?;
+    let prices = prices(&r, &sram, &dram)?;
+    let array = array(&r)?;
+    let rates = pairs(&r, "rate.S", true)?;
+    Ok(Machine {
+        name: r.text("name")?,
+        doc: r.text("doc")?,
+        clock_hz,
+        node_nm: r.figure("machine.node_nm")?.0,
+        vlen_bits,
+        issue_per_cycle: r.small("core.issue_per_cycle")?,
+        scalar_latency: r.small("core.scalar_latency")?,
+        control_latency: r.small("core.control_latency")?,
+        order_entries: r.small("core.order_entries")?,
+        acc_tiles: r.small("core.acc.tiles")?,
+        acc_rows: r.small("core.acc.rows")?,
+        acc_cols: r.small("core.acc.cols")?,
+        control_bytes: r.count("core.control_bytes")?,
+        units: units(&r)?,
+        rates,
+        array,
+        sram,
+        dram,
+        dma: Dma {
+            engines: r.small("dma.engines")?,
+            queue: r.small("dma.queue")?,
+            bytes_per_cycle: r.small("dma.bytes_per_cycle")?,
+            setup_cycles: r.small("dma.setup_cycles")?,
+        },
+        prices,
+        leakage: leakage(&r, clock_hz)?,
+        sources: sources(&r),
+        root,
+    })
+}
+
+fn units(r: &Reader<'_>) -> Result<Units> {
+    Ok(Units {
+        l_queue: r.small("unit.L.queue")?,
+        l_bytes_per_cycle: r.small("unit.L.bytes_per_cycle")?,
+        l_latency: r.small("unit.L.latency")?,
+        s_queue: r.small("unit.S.queue")?,
+        s_latency: r.small("unit.S.latency")?,
+        s_tile_lanes: r.small("unit.S.tile_lanes")?,
+        e_queue: r.small("unit.E.queue")?,
+        e_lanes: r.small("unit.E.lanes")?,
+        e_latency: r.small("unit.E.latency")?,
+        e_special_lanes: r.small("unit.E.special_lanes")?,
+        e_special_latency: r.small("unit.E.special_latency")?,
+        m_queue: r.small("unit.M.queue")?,
+    })
+}
+
+/// Rows `"weights*inputs" = number` of a table; with `needed`, each must have a price.
+fn pairs(r: &Reader<'_>, path: &str, needed: bool) -> Result<Vec<(String, String, u32)>> {
+    let mut rows = Vec::new();
+    for entry in r.node(path)?.entries() {
+        let Some((weights, inputs)) = entry.key.split_once('*').filter(|(w, x)| !w.is_empty() && !x.is_empty()) else {
+            let error = entry.at.error(format!("`{}` is not a pair of formats", entry.key));
+            return Err(error.help("write \"weights*inputs\", for example \"ternary*int8\""));
+        };
+        if needed && r.0.at(["energy", "mac", &entry.key]).is_none() {
+            let error = entry.at.error(format!("the pair `{}` has a rate but no price", entry.key));
+            return Err(error.help(format!("add \"{}\" to [energy.mac]", entry.key)));
+        }
+        let Value::Int(rate) = entry.node.value else { continue };
+        rows.push((weights.to_owned(), inputs.to_owned(), rate.unsigned_abs() as u32));
+    }
+    Ok(rows)
+}
+
+fn array(r: &Reader<'_>) -> Result<Option<Array>> {
+    if r.0.get("array").is_none() {
+        return Ok(None);
+    }
+    let cycles = if r.0.at(["array", "cycles"]).is_some() { pairs(r, "array.cycles", true)? } else { Vec::new() };
+    Ok(Some(Array {
+        rows: r.small("array.rows")?,
+        cols: r.small("array.cols")?,
+        weight_buffers: r.small("array.weight_buffers")?,
+        weight_rows_per_cycle: r.small("array.weight_rows_per_cycle")?,
+        fill_drain: match r.text("array.fill_drain")?.as_str() {
+            "per_fold" => FillDrain::PerFold,
+            _ => FillDrain::Overlapped,
+        },
+        pairs: cycles,
+    }))
+}
+
+fn sram(r: &Reader<'_>, name: &str) -> Result<Sram> {
+    Ok(Sram {
+        name: name.to_owned(),
+        bytes: r.count(&format!("sram.{name}.bytes"))?,
+        banks: r.small(&format!("sram.{name}.banks"))?,
+        width_bytes: r.small(&format!("sram.{name}.width_bytes"))?,
+        latency_cycles: r.small(&format!("sram.{name}.latency"))?,
+    })
+}
+
+fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
+    let (peak, _) = r.figure("dram.peak_bytes_per_s")?;
+    let (efficiency, _) = r.figure("dram.efficiency")?;
+    if efficiency > 1.0 {
+        let node = r.node("dram.efficiency")?;
+        return Err(node.from.error(format!("`dram.efficiency` must be at most 1, not {efficiency}")));
+    }
+    let sustained = peak * efficiency;
+    let (latency_ns, _) = r.figure("dram.latency_ns")?;
+    Ok(Dram {
+        model: DramModel::Bandwidth,
+        standard: r.text("dram.standard")?,
+        bytes: r.count("dram.bytes")?,
+        bytes_per_cycle: sustained / clock_hz,
+        bytes_per_second: sustained.round() as u64,
+        latency_cycles: (latency_ns * clock_hz / 1e9).ceil() as u32,
+        row_bytes: r.whole("dram.row_bytes")?,
+        burst_bytes: r.whole("dram.burst_bytes")?,
+    })
+}
+
+fn leakage(r: &Reader<'_>, clock_hz: f64) -> Result<Vec<Leakage>> {
+    let part = |part: &str| {
+        let (milliwatt, source) = r.figure(&format!("static.{part}_mw"))?;
+        let attojoule_per_cycle = (milliwatt * 1e15 / clock_hz).round() as i128;
+        Ok(Leakage { part: part.to_owned(), milliwatt, attojoule_per_cycle, source })
+    };
+    ["core", "array", "own", "shared", "dram"].into_iter().map(part).collect()
+}
+
+fn sources(r: &Reader<'_>) -> Vec<Source> {
+    let text = |node: &Node, key: &str| node.get(key).and_then(Node::text).unwrap_or_default().to_owned();
+    let entries = r.0.get("sources").map(Node::entries).unwrap_or_default();
+    let row =
+        |key: &String, node: &Node| Source { key: key.clone(), cite: text(node, "cite"), trust: text(node, "trust") };
+    entries.iter().map(|e| row(&e.key, &e.node)).collect()
+}
+
+fn prices(r: &Reader<'_>, sram: &[Sram], dram: &Dram) -> Result<BTreeMap<String, Price>> {
+    let mut prices = BTreeMap::new();
+    for group in r.node("energy")?.entries() {
+        for row in group.node.entries().iter().filter(|e| e.node.is_table()) {
+            let key = format!("{}.{}", group.key, row.key);
+            let price = price(r, &group.key, &row.key, sram, dram)?;
+            prices.insert(key, price);
+        }
+    }
+    let home = &r.node("energy")?.from;
+    let elementwise = r.node("energy.elementwise")?;
+    if let Some(odd) =
+        elementwise.entries().iter().find(|e| e.node.is_table() && !ELEMENTWISE.contains(&e.key.as_str()))
+    {
+        let error = odd.at.error(format!("there is no element-wise kind `{}`", odd.key));
+        return Err(error.help(format!("the kinds are: {}", ELEMENTWISE.join(", "))));
+    }
+    let missing = |key: &String| !prices.contains_key(key);
+    let kinds = ELEMENTWISE.iter().map(|kind| format!("elementwise.{kind}"));
+    let levels = sram.iter().flat_map(|s| ["read", "write"].map(|way| format!("{}.{way}", s.name)));
+    match kinds.chain(levels).find(missing) {
+        Some(key) => Err(home.error(format!("this machine has no price `energy.{key}`"))),
+        None => Ok(prices),
+    }
+}
+
+/// One price, converted from what it is stated per to the unit that the ledger counts.
+fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> Result<Price> {
+    let name = format!("energy.{group}.{row}");
+    let path = ["energy", group, row];
+    let lost = || Error::internal(format!("`{name}` was not checked"));
+    let word = |word: &str| load::price_word(r.0, &path, word).ok_or_else(lost);
+    let kin = match group {
+        "own" | "shared" => "sram",
+        "dram" => "dram",
+        _ => "logic",
+    };
+    let scope = word("scope")?;
+    let counted = r.text(&format!("machine.scopes.{kin}"))?;
+    if scope.text() != Some(&counted) {
+        let stated = scope.text().unwrap_or_default();
+        let error =
+            scope.from.error(format!("the scope of `{name}` is `{stated}`, but this machine counts `{counted}`"));
+        return Err(error.help("figures of different scope do not add: find one of the right scope"));
+    }
+    let per = word("per")?;
+    let stated = per.text().unwrap_or_default();
+    let level = sram.iter().find(|s| s.name == group);
+    let factor = match (group, row, stated) {
+        ("mac" | "elementwise", _, "op") | ("core", "fold" | "accumulator", "op") => Some(1.0),
+        ("core", "issue", "instruction") | ("core", "control", "access") => Some(1.0),
+        ("core", "register" | "dma", "byte") | ("dram", "read" | "write", "byte") => Some(1.0),
+        ("core", "register" | "dma", "bit") | ("dram", "read" | "write", "bit") => Some(8.0),
+        ("own" | "shared", _, _) => {
+            sized(stated, "access of ").filter(|b| level.is_some_and(|l| *b == l.width_bytes)).map(|_| 1.0)
+        }
+        ("dram", "activate", _) => sized(stated, "row of ").map(|b| f64::from(dram.row_bytes) / f64::from(b)),
+        _ => None,
+    };
+    let Some(factor) = factor else {
+        let want = match (group, row) {
+            ("own" | "shared", _) => {
+                format!("access of {} B (the width of this level)", level.map_or(0, |l| l.width_bytes))
+            }
+            ("dram", "activate") => "row of N B".to_owned(),
+            ("dram", _) | ("core", "register" | "dma") => "bit or byte".to_owned(),
+            ("core", "issue") => "instruction".to_owned(),
+            ("core", "control") => "access".to_owned(),
+            _ => "op".to_owned(),
+        };
+        return Err(per.from.error(format!("`{name}` cannot be per `{stated}`")).help(format!("it is per {want}")));
+    };
+    let pj = load::pj_of(r.node(&format!("energy.{group}"))?.get(row).and_then(|n| n.get("pj")).ok_or_else(lost)?);
+    let pj = pj.map_err(|_| lost())?;
+    Ok(Price {
+        attojoule: pj.map(|p| (p * factor * 1e6).round() as i128),
+        pj,
+        per: stated.to_owned(),
+        scope: counted,
+        source: word("source")?.text().unwrap_or_default().to_owned(),
+    })
+}
+
+/// `N` of `"<prefix>N B"`, if it is a positive number.
+fn sized(text: &str, prefix: &str) -> Option<u32> {
+    text.strip_prefix(prefix)?.strip_suffix(" B")?.parse().ok().filter(|n| *n > 0)
+}

@@ -1,0 +1,140 @@
+//! Cycles of one piece of work on a unit that is free: pure functions of the machine, used by the simulator and by the
+//! compiler's estimates alike, so that the two cannot drift apart.
+
+use super::{Array, Dram, FillDrain, Machine, Price, Sram};
+use crate::diag::{Error, Result};
+
+/// Cycles of a tile on the array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayCost {
+    /// Cycles during which the array is busy.
+    pub occupied: u64,
+    /// Cycles from then until the sums can be used.
+    pub latency: u64,
+}
+
+fn pair_name(weights: &str, inputs: &str) -> String {
+    format!("{weights}*{inputs}")
+}
+
+fn look_up(pairs: &[(String, String, u32)], weights: &str, inputs: &str) -> Option<u32> {
+    pairs.iter().find(|(w, x, _)| w == weights && x == inputs).map(|(_, _, n)| *n)
+}
+
+impl Machine {
+    /// Terms a cycle of the pair on the S unit, if it is served.
+    pub fn s_terms_per_cycle(&self, weights: &str, inputs: &str) -> Option<u32> {
+        look_up(&self.rates, weights, inputs)
+    }
+    /// Cycles that an input row of the pair occupies in the array, if the array serves it.
+    pub fn array_row_cycles(&self, weights: &str, inputs: &str) -> Option<u32> {
+        look_up(&self.array.as_ref()?.pairs, weights, inputs)
+    }
+    /// Cycles of `terms` multiply-accumulates on the S unit: ceil(terms / rate), at least 1.
+    ///
+    /// # Errors
+    /// Unsupported, naming the pair, when the machine has no rate for it.
+    pub fn mac_cycles(&self, terms: u64, weights: &str, inputs: &str) -> Result<u64> {
+        let rate = self.s_terms_per_cycle(weights, inputs).ok_or_else(|| {
+            let pair = pair_name(weights, inputs);
+            Error::unsupported(format!("machine `{}` does not serve `{pair}` on its S unit", self.name))
+                .help(format!("add \"{pair}\" to [rate.S] and [energy.mac]"))
+        })?;
+        Ok(terms.div_ceil(u64::from(rate)).max(1))
+    }
+    /// Peak multiply-accumulates a cycle of the pair: the better of array and S unit; 0 if neither serves it.
+    pub fn peak_macs_per_cycle(&self, weights: &str, inputs: &str) -> f64 {
+        let s = self.s_terms_per_cycle(weights, inputs).map_or(0.0, f64::from);
+        let array = match (&self.array, self.array_row_cycles(weights, inputs)) {
+            (Some(a), Some(cycles)) => f64::from(a.rows) * f64::from(a.cols) / f64::from(cycles),
+            _ => 0.0,
+        };
+        if array > s { array } else { s }
+    }
+    /// Cycles that the E unit is busy with `elements`; `special` for divisions and special functions.
+    pub fn elementwise_cycles(&self, elements: u64, special: bool) -> u64 {
+        let lanes = if special { self.units.e_special_lanes } else { self.units.e_lanes };
+        elements.div_ceil(u64::from(lanes)).max(1)
+    }
+    /// Cycles that the L unit is busy moving `bytes` in `runs` contiguous pieces between registers and own SRAM.
+    pub fn move_cycles(&self, bytes: u64, runs: u64) -> u64 {
+        let register_side = bytes.div_ceil(u64::from(self.units.l_bytes_per_cycle));
+        register_side.max(self.own().cycles(self.own().accesses(bytes, runs))).max(1)
+    }
+    /// Cycles that `bytes` in `runs` contiguous pieces occupy DRAM, without latency.
+    pub fn dram_cycles(&self, bytes: u64, runs: u64) -> u64 {
+        let bus = u128::from(self.dram.bus_bytes(bytes, runs));
+        let clock = self.clock_hz.round() as u128;
+        u64::try_from((bus * clock).div_ceil(u128::from(self.dram.bytes_per_second.max(1)))).unwrap_or(u64::MAX)
+    }
+    /// The price `key` (`mac.ternary*int8`, `dram.read`, ...).
+    ///
+    /// # Errors
+    /// Unsupported, naming the key: an event without a price is never free.
+    pub fn price(&self, key: &str) -> Result<&Price> {
+        self.prices.get(key).ok_or_else(|| {
+            Error::unsupported(format!("machine `{}` has no price `energy.{key}`", self.name))
+                .help(format!("add it under [energy.{}]", key.split('.').next().unwrap_or(key)))
+        })
+    }
+}
+
+impl Sram {
+    /// Accesses that `bytes` in `runs` equal contiguous pieces take; each piece starts a new access.
+    pub fn accesses(&self, bytes: u64, runs: u64) -> u64 {
+        if bytes == 0 {
+            return 0;
+        }
+        let runs = runs.max(1);
+        runs * bytes.div_ceil(runs).div_ceil(u64::from(self.width_bytes))
+    }
+    /// Cycles of `accesses` spread over all banks.
+    pub fn cycles(&self, accesses: u64) -> u64 {
+        accesses.div_ceil(u64::from(self.banks))
+    }
+    /// Bytes a cycle of all banks.
+    pub fn bytes_per_cycle(&self) -> u64 {
+        u64::from(self.banks) * u64::from(self.width_bytes)
+    }
+}
+
+impl Dram {
+    /// Bytes on the bus for `bytes` in `runs` equal contiguous pieces: each piece is rounded up to whole bursts.
+    pub fn bus_bytes(&self, bytes: u64, runs: u64) -> u64 {
+        if bytes == 0 {
+            return 0;
+        }
+        let (runs, burst) = (runs.max(1), u64::from(self.burst_bytes));
+        runs.saturating_mul(bytes.div_ceil(runs).div_ceil(burst)).saturating_mul(burst)
+    }
+    /// Estimated row activations for `bytes` in `runs` equal contiguous pieces: each piece opens its own rows.
+    pub fn activations(&self, bytes: u64, runs: u64) -> u64 {
+        if bytes == 0 {
+            return 0;
+        }
+        let runs = runs.max(1);
+        runs * bytes.div_ceil(runs).div_ceil(u64::from(self.row_bytes))
+    }
+}
+
+impl Array {
+    /// Blocks of `rows x cols` that a tile of `tk x tn` takes; a partial block costs a whole one (padded edge).
+    pub fn blocks(&self, tn: u64, tk: u64) -> u64 {
+        tn.div_ceil(u64::from(self.cols)) * tk.div_ceil(u64::from(self.rows))
+    }
+    /// Loading a stationary tile of `tk x tn` weights: all physical rows are shifted in, block after block.
+    pub fn load_cycles(&self, tn: u64, tk: u64) -> u64 {
+        self.blocks(tn, tk) * u64::from(self.rows.div_ceil(self.weight_rows_per_cycle))
+    }
+    /// `tm` input rows through a loaded tile, `row_cycles` each. Overlapped: the rows occupy the array, fill and drain
+    /// (rows + cols - 2) are latency. Per fold: fill and drain occupy the array too, in every block.
+    pub fn compute_cycles(&self, tm: u64, tn: u64, tk: u64, row_cycles: u32) -> ArrayCost {
+        let blocks = self.blocks(tn, tk);
+        let fill_drain = u64::from(self.rows) + u64::from(self.cols) - 2;
+        let stream = tm * u64::from(row_cycles);
+        match self.fill_drain {
+            FillDrain::Overlapped => ArrayCost { occupied: (blocks * stream).max(1), latency: fill_drain },
+            FillDrain::PerFold => ArrayCost { occupied: (blocks * (stream + fill_drain)).max(1), latency: 0 },
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The keys of a machine file (schema preon.machine/1): the only list of them.
+//!
+//! Checking, defaults, `machine show` and the key table of docs/machines.md all come from [`KEYS`]. A `*` in a path
+//! stands for any name. To add a key: a row here, a field of `Machine`, and a line in the reader.
+
+/// Name of the file format.
+pub const SCHEMA: &str = "preon.machine/1";
+
+/// What may stand at a key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A structural choice of this machine: a whole number in a range, both ends included.
+    Count(u64, u64),
+    /// A physical figure, positive: `[value, "source"]`, `{ value = .., source = ".." }`, or a bare value where the
+    /// table around it has `source`.
+    Figure,
+    /// As `Figure`, and zero is allowed.
+    FigureOrZero,
+    /// A price: `{ pj = [low, typical, high], per = "..", scope = "..", source = ".." }`; `per`, `scope` and `source` may
+    /// stand once in the table around it.
+    Price,
+}
+
+/// Whether a key must be there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Need {
+    /// It must.
+    Required,
+    /// It may be absent.
+    Optional,
+    /// If absent, this TOML value stands.
+    Default(&'static str),
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Dotted path; `*` = any name.
+    pub path: &'static str,
+    /// What may stand there.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub need: Need,
+    /// Unit, or empty.
+    pub unit: &'static str,
+    /// One sentence for people.
+    pub doc: &'static str,
+}
+
+/// Tables that may be absent as a whole; every other table must be there.
+pub const OPTIONAL_TABLES: &[&str] = &["array", "sram.shared", "energy.shared"];
+
+/// Degrees of trust of a source.
+pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "recalled", "choice"];
+
+/// Scopes that a price may have; values of different scopes never add.
+pub const SCOPES: &[&str] = &["circuit", "macro", "core", "device", "device+phy", "system"];
+
+/// Kinds of element-wise work that have a price.
+pub const ELEMENTWISE: &[&str] = &["add", "mul", "fma", "div", "special", "convert", "copy"];
+
+const fn key(path: &'static str, kind: Kind, need: Need, unit: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, need, unit, doc }
+}
+
+use Kind::{Count, Figure, FigureOrZero, Price, Text, Word};
+use Need::{Default, Optional, Required};
+
+/// Every key of a machine file.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("schema", Word(&[SCHEMA]), Required, "", "Name and version of this file format."),
+    key("name", Text, Required, "", "Name of the machine, as reports print it."),
+    key("doc", Text, Optional, "", "One sentence about the machine."),
+    key("extends", Text, Optional, "", "Built-in machine or path (relative to this file) that this file is laid over."),
+    key("sources.*.cite", Text, Required, "", "Where figures with this key come from."),
+    key("sources.*.trust", Word(TRUST), Required, "", "How far to trust it."),
+    key("machine.clock_hz", Figure, Required, "Hz", "Clock of the core, the array and the SRAM."),
+    key("machine.node_nm", Figure, Required, "nm", "Technology node."),
+    key("machine.cores", Count(1, 1), Default("1"), "", "Cores; this version serves one."),
+    key("machine.scopes.logic", Word(SCOPES), Required, "", "The scope that counts for arithmetic and register prices."),
+    key("machine.scopes.sram", Word(SCOPES), Required, "", "The scope that counts for SRAM prices."),
+    key("machine.scopes.dram", Word(SCOPES), Required, "", "The scope that counts for DRAM prices."),
+    key("core.vlen_bits", Count(32, 16384), Required, "bit", "Length of a vector register; a power of two."),
+    key("core.issue_per_cycle", Count(1, 8), Default("1"), "", "Instructions issued a cycle, in order."),
+    key("core.scalar_latency", Count(1, 64), Default("1"), "cycles", "Until a scalar result can be used."),
+    key("core.control_latency", Count(1, 64), Default("2"), "cycles", "Until a scalar load from control memory can be used."),
+    key("core.control_bytes", Count(1024, 1 << 40), Required, "B", "Capacity of control memory."),
+    key("core.order_entries", Count(1, 64), Default("16"), "", "Unfinished memory ranges that order is kept for."),
+    key("core.acc.tiles", Count(8, 8), Default("8"), "", "Accumulator tiles c0..c7."),
+    key("core.acc.rows", Count(1, 65536), Required, "", "Rows of an accumulator tile (m)."),
+    key("core.acc.cols", Count(16, 65536), Required, "", "Columns of an accumulator tile (n)."),
+    key("unit.L.queue", Count(1, 64), Default("8"), "", "Instructions that may wait for the load-store unit."),
+    key("unit.L.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Register side of the load-store unit."),
+    key("unit.L.latency", Count(1, 1024), Required, "cycles", "From the last byte to a usable register, beside the SRAM's own."),
+    key("unit.S.queue", Count(1, 64), Default("8"), "", "Instructions that may wait for the multiply-accumulate unit."),
+    key("unit.S.latency", Count(1, 1024), Required, "cycles", "From the last term to a usable accumulator; chained sums do not wait for it."),
+    key("unit.S.tile_lanes", Count(1, 1 << 20), Required, "entries/cycle", "Accumulator entries filled, folded or moved a cycle."),
+    key("unit.E.queue", Count(1, 64), Default("4"), "", "Instructions that may wait for the element-wise unit."),
+    key("unit.E.lanes", Count(1, 1 << 20), Required, "elements/cycle", "Adds, multiplies, conversions a cycle."),
+    key("unit.E.latency", Count(1, 1024), Required, "cycles", "Of those."),
+    key("unit.E.special_lanes", Count(1, 1 << 20), Required, "elements/cycle", "Divisions and special functions a cycle."),
+    key("unit.E.special_latency", Count(1, 1024), Required, "cycles", "Of those."),
+    key("unit.M.queue", Count(1, 64), Default("4"), "", "Instructions that may wait for the array."),
+    key("rate.S.*", Count(1, 1 << 24), Required, "terms/cycle", "Rate of the pair `weights*inputs` on the S unit; a pair without a row is refused."),
+    key("array.kind", Word(&["systolic"]), Required, "", "How the array computes."),
+    key("array.stationary", Word(&["weight"]), Default("\"weight\""), "", "Which operand stays in the array."),
+    key("array.rows", Count(1, 65536), Required, "", "Physical rows (k)."),
+    key("array.cols", Count(1, 65536), Required, "", "Physical columns (n)."),
+    key("array.weight_buffers", Count(1, 2), Default("2"), "", "Weight tiles held: with two, loading overlaps computing."),
+    key("array.weight_rows_per_cycle", Count(1, 65536), Default("1"), "", "Rows of weights shifted in a cycle."),
+    key("array.fill_drain", Word(&["overlapped", "per_fold"]), Default("\"overlapped\""), "", "Whether the next tile's inputs follow at once or after fill and drain."),
+    key("array.cycles.*", Count(1, 1024), Required, "cycles", "Cycles an input row occupies for the pair `weights*inputs`; a pair without a row goes to the S unit."),
+    key("sram.own.bytes", Count(4096, 1 << 40), Required, "B", "Capacity of the core's own SRAM."),
+    key("sram.own.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
+    key("sram.own.width_bytes", Count(1, 4096), Required, "B", "Width of an access."),
+    key("sram.own.latency", Count(1, 1024), Required, "cycles", "Of an access."),
+    key("sram.shared.bytes", Count(4096, 1 << 44), Required, "B", "Capacity of the shared second level."),
+    key("sram.shared.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
+    key("sram.shared.width_bytes", Count(1, 4096), Required, "B", "Width of an access."),
+    key("sram.shared.latency", Count(1, 1024), Required, "cycles", "Of an access."),
+    key("dram.model", Word(&["bandwidth"]), Default("\"bandwidth\""), "", "`bandwidth`: a first-come channel of stated bandwidth and latency."),
+    key("dram.standard", Text, Required, "", "For people: LPDDR4-2400 x64, HBM2, ..."),
+    key("dram.bytes", Count(1 << 20, 1 << 50), Required, "B", "Capacity."),
+    key("dram.peak_bytes_per_s", Figure, Required, "B/s", "Peak of all channels."),
+    key("dram.efficiency", Figure, Required, "", "Share of the peak that a stream reaches (refresh, turnaround), at most 1."),
+    key("dram.latency_ns", FigureOrZero, Required, "ns", "From request to data on an idle channel."),
+    key("dram.row_bytes", Figure, Required, "B", "Bytes that one activation opens."),
+    key("dram.burst_bytes", Figure, Required, "B", "Smallest transfer; shorter runs cost a whole one."),
+    key("dma.engines", Count(1, 64), Required, "", "Transfers in progress at once."),
+    key("dma.queue", Count(1, 256), Default("8"), "", "Transfers that may wait."),
+    key("dma.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Of one engine."),
+    key("dma.setup_cycles", Count(0, 65536), Required, "cycles", "From a free engine to its first request."),
+    key("energy.mac.*", Price, Required, "per op", "One multiply-accumulate of the pair `weights*inputs`."),
+    key("energy.elementwise.*", Price, Required, "per op", "One element of add, mul, fma, div, special, convert or copy."),
+    key("energy.core.fold", Price, Required, "per op", "One accumulator entry scaled and added."),
+    key("energy.core.issue", Price, Required, "per instruction", "Fetch, decode and issue."),
+    key("energy.core.register", Price, Required, "per byte", "A byte of a vector, mask or scale register read or written."),
+    key("energy.core.accumulator", Price, Required, "per op", "An accumulator entry read or written."),
+    key("energy.core.control", Price, Required, "per access", "A scalar access of control memory."),
+    key("energy.core.dma", Price, Required, "per byte", "A byte through a DMA engine."),
+    key("energy.own.read", Price, Required, "per access", "A read of the core's own SRAM."),
+    key("energy.own.write", Price, Required, "per access", "A write of it."),
+    key("energy.shared.read", Price, Required, "per access", "A read of the shared SRAM."),
+    key("energy.shared.write", Price, Required, "per access", "A write of it."),
+    key("energy.dram.activate", Price, Required, "per row", "A row opened and closed."),
+    key("energy.dram.read", Price, Required, "per bit", "A bit read."),
+    key("energy.dram.write", Price, Required, "per bit", "A bit written."),
+    key("static.core_mw", FigureOrZero, Required, "mW", "Leakage of core, registers and control memory."),
+    key("static.array_mw", FigureOrZero, Required, "mW", "Leakage of the array."),
+    key("static.own_mw", FigureOrZero, Required, "mW", "Leakage of the core's own SRAM."),
+    key("static.shared_mw", FigureOrZero, Required, "mW", "Leakage of the shared SRAM."),
+    key("static.dram_mw", FigureOrZero, Required, "mW", "Background and refresh power of DRAM."),
+];
+
+/// Words that a table may hold beside its keys, as defaults for the figures and prices in it.
+pub const GROUP_WORDS: &[&str] = &["source", "per", "scope"];
+
+/// True if the segments of `pattern` match `path`.
+pub fn matches(pattern: &str, path: &[&str]) -> bool {
+    let mut segments = pattern.split('.');
+    path.iter().all(|p| segments.next().is_some_and(|s| s == "*" || s == *p)) && segments.next().is_none()
+}
+
+/// The key at a path; a group word (`source`, ...) is never an instance of `*`.
+pub fn find(path: &[&str]) -> Option<&'static Key> {
+    let group_word = path.last().is_some_and(|name| GROUP_WORDS.contains(name));
+    KEYS.iter().find(|k| matches(k.path, path) && !(group_word && k.path.ends_with('*')))
+}
+
+/// The names that may follow a path (`*` for any), in the order of [`KEYS`], without repetition.
+pub fn children(path: &[&str]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let segments: Vec<&'static str> = key.path.split('.').collect();
+        let under = segments.len() > path.len() && segments.iter().zip(path).all(|(s, p)| *s == "*" || s == p);
+        if under && !names.contains(&segments[path.len()]) {
+            names.push(segments[path.len()]);
+        }
+    }
+    names
+}
