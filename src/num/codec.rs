@@ -1,9 +1,11 @@
-//! Generic encode and decode of any [`Format`]: f32 bit patterns to codes and back.
+//! Generic encode and decode of any [`Format`]: f32 bit patterns to codes and back (numerics contract, 1 and 2).
+//!
+//! Everything works on bit patterns; no f32 variable carries a NaN. A NaN keeps its sign and loses its payload.
 
-use super::format::Format;
+use super::format::{Element, Format, Specials};
 
 /// Rounding mode of an encode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rounding {
     /// To nearest, ties to even.
     NearestEven,
@@ -17,13 +19,247 @@ pub enum Rounding {
     Down,
 }
 
-/// Value of `code` as f32 bits (exact; NaN is canonical 0x7fc00000 unless sign-carrying per numerics 1.3).
+const SIGN: u32 = 0x8000_0000;
+const INFINITY: u32 = 0x7f80_0000;
+const QUIET_NAN: u32 = 0x7fc0_0000;
+
+/// Value of `code` as f32 bits, exact. A NaN is 0x7fc00000 with the sign of the code; bits above the code are ignored.
 pub fn decode(format: &Format, code: u32) -> u32 {
-    unimplemented!("{format:?} {code}")
+    match format.values.get((code & format.mask()) as usize) {
+        Some(value) => *value,
+        None => decode_any(format, code),
+    }
 }
 
-/// Code nearest to the f32 with bits `x` under `mode`; out-of-range values saturate to the largest finite value if
-/// `saturate`, else go to infinity or NaN where the format has one. Int formats clamp to [-2^(b-1), 2^(b-1)-1].
+/// Code of the f32 with bits `x` under `mode`. A result beyond the largest finite value becomes that value if
+/// `saturate`, else infinity or, where the format has none, NaN; formats with neither (ints, FP4, codebooks) always
+/// saturate. NaN without a NaN code: floats give +max, ints and codebooks the code nearest to zero.
+///
+/// Codebooks round to the nearest level; a tie goes to the level of even rank, ranks counted from the smallest level
+/// that is not negative (so ternary ties go to 0 and the tie of binary, +-0, to +1).
 pub fn encode(format: &Format, x: u32, mode: Rounding, saturate: bool) -> u32 {
-    unimplemented!("{format:?} {x} {mode:?} {saturate}")
+    match &format.element {
+        Element::Float { exp, man, bias, specials } => {
+            let fields = Fields { exp: *exp, man: *man, bias: *bias, specials: *specials };
+            fields.encode(x, mode, saturate) << (format.bits - 1 - exp - man)
+        }
+        Element::Int => encode_int(format.bits, x, mode),
+        Element::Codebook { .. } | Element::Real { .. } => encode_level(format, x, mode),
+    }
+}
+
+/// The plain cast of the contract: nearest even, saturating where the format's row says so. This is the last step of
+/// every quantiser and of every store in a format.
+pub fn cast(format: &Format, x: f32) -> u32 {
+    encode(format, x.to_bits(), Rounding::NearestEven, format.saturate)
+}
+
+/// The f32 value of `code`; NaN is canonical.
+pub fn value(format: &Format, code: u32) -> f32 {
+    super::func::canonical(f32::from_bits(decode(format, code)))
+}
+
+/// `code` of `bits` bits as a two's complement integer.
+pub(super) fn sign_extend(code: u32, bits: u32) -> i64 {
+    i64::from((code << (32 - bits)) as i32 >> (32 - bits))
+}
+
+/// Decodes by the definition of the element, without the table of values.
+pub(super) fn decode_any(format: &Format, code: u32) -> u32 {
+    let code = code & format.mask();
+    match &format.element {
+        Element::Float { exp, man, bias, specials } => {
+            let fields = Fields { exp: *exp, man: *man, bias: *bias, specials: *specials };
+            fields.decode(code >> (format.bits - 1 - exp - man))
+        }
+        Element::Int => (sign_extend(code, format.bits) as f32).to_bits(),
+        Element::Codebook { levels } => {
+            let level = levels.get(code as usize).copied().unwrap_or(0);
+            (level as f32 * exp2(format.unit.unwrap_or(0))).to_bits()
+        }
+        Element::Real { values } => values.get(code as usize).copied().unwrap_or(0.0).to_bits(),
+    }
+}
+
+/// Code of the largest finite value of a float or int.
+pub(super) fn max_code(format: &Format) -> u32 {
+    match &format.element {
+        Element::Float { exp, man, bias, specials } => {
+            let fields = Fields { exp: *exp, man: *man, bias: *bias, specials: *specials };
+            fields.largest() << (format.bits - 1 - exp - man)
+        }
+        _ => (1 << (format.bits - 1)) - 1,
+    }
+}
+
+/// 2^e for -126 <= e <= 127.
+pub(super) fn exp2(e: i32) -> f32 {
+    f32::from_bits(((e + 127) as u32) << 23)
+}
+
+/// Whether the magnitude `kept + rest / 2^bits_of_rest` is rounded up; `rest` is compared with `half`.
+fn rounds_up(mode: Rounding, negative: bool, odd: bool, rest: u64, half: u64) -> bool {
+    match mode {
+        Rounding::NearestEven => rest > half || (rest == half && odd),
+        Rounding::NearestAway => rest >= half,
+        Rounding::TowardZero => false,
+        Rounding::Up => rest != 0 && !negative,
+        Rounding::Down => rest != 0 && negative,
+    }
+}
+
+/// Magnitude and exponent of finite f32 bits: |x| = magnitude * 2^exponent.
+fn split(x: u32) -> (u64, i32) {
+    let (field, fraction) = ((x >> 23) & 0xff, u64::from(x & 0x7f_ffff));
+    if field == 0 { (fraction, -149) } else { (fraction | 0x80_0000, field as i32 - 150) }
+}
+
+/// `magnitude * 2^exponent` in units of `2^quantum`, rounded.
+fn round_to(magnitude: u64, exponent: i32, quantum: i32, mode: Rounding, negative: bool) -> u64 {
+    let shift = quantum - exponent;
+    if shift <= 0 {
+        return magnitude << (-shift).min(39);
+    }
+    // Beyond 26 places everything of a 24-bit magnitude is below a quarter of a quantum: one sticky bit tells all.
+    let (magnitude, shift) = if shift > 26 { (u64::from(magnitude != 0), 26) } else { (magnitude, shift) };
+    let kept = magnitude >> shift;
+    let rest = magnitude & ((1 << shift) - 1);
+    kept + u64::from(rounds_up(mode, negative, kept & 1 == 1, rest, 1 << (shift - 1)))
+}
+
+/// The fields of a float code, right-justified.
+struct Fields {
+    exp: u32,
+    man: u32,
+    bias: i32,
+    specials: Specials,
+}
+
+impl Fields {
+    fn sign(&self) -> u32 {
+        1 << (self.exp + self.man)
+    }
+    /// Code of the largest finite magnitude.
+    fn largest(&self) -> u32 {
+        let all = self.sign() - 1;
+        match self.specials {
+            Specials::Ieee => all - (1 << self.man),
+            Specials::Fn => all - 1,
+            Specials::Fnuz | Specials::None => all,
+        }
+    }
+    fn infinity(&self) -> u32 {
+        self.largest() + 1
+    }
+    /// NaN code with this sign, if the format has a NaN.
+    fn nan(&self, negative: bool) -> Option<u32> {
+        let sign = if negative { self.sign() } else { 0 };
+        match self.specials {
+            Specials::Ieee => Some(sign | self.infinity() | 1 << (self.man - 1)),
+            Specials::Fn => Some(sign | (self.sign() - 1)),
+            Specials::Fnuz => Some(self.sign()),
+            Specials::None => None,
+        }
+    }
+
+    fn decode(&self, code: u32) -> u32 {
+        let magnitude = code & (self.sign() - 1);
+        let negative = code & self.sign() != 0;
+        let sign = if negative { SIGN } else { 0 };
+        if magnitude == 0 && negative && self.specials == Specials::Fnuz {
+            return SIGN | QUIET_NAN;
+        }
+        if magnitude > self.largest() {
+            let infinite = self.specials == Specials::Ieee && magnitude == self.infinity();
+            return sign | if infinite { INFINITY } else { QUIET_NAN };
+        }
+        let (field, fraction) = ((magnitude >> self.man) as i32, magnitude & ((1 << self.man) - 1));
+        let (significand, field) = if field == 0 { (fraction, 1) } else { (fraction | 1 << self.man, field) };
+        if significand == 0 {
+            return sign;
+        }
+        // Normalise into the fields of an f32.
+        let top = 31 - significand.leading_zeros() as i32;
+        let exponent = field - self.bias - self.man as i32 + top;
+        if exponent < -126 {
+            return sign | significand << (field - self.bias - self.man as i32 + 149);
+        }
+        sign | ((exponent + 127) as u32) << 23 | (significand << (23 - top)) & 0x7f_ffff
+    }
+
+    fn encode(&self, x: u32, mode: Rounding, saturate: bool) -> u32 {
+        let negative = x & SIGN != 0;
+        let magnitude = x & !SIGN;
+        if magnitude > INFINITY {
+            return self.nan(negative).unwrap_or(self.largest());
+        }
+        if magnitude == INFINITY {
+            return self.overflow(negative, saturate);
+        }
+        let (significand, exponent) = split(x);
+        let least = 1 - self.bias - self.man as i32;
+        let top = exponent + 63 - significand.leading_zeros() as i32;
+        let quantum = (top - self.man as i32).max(least);
+        let rounded = round_to(significand, exponent, quantum, mode, negative);
+        if rounded == 0 {
+            return if negative && self.specials != Specials::Fnuz { self.sign() } else { 0 };
+        }
+        // A carry out of the significand moves into the exponent field by itself.
+        let code = (((quantum - least) as u64) << self.man) + rounded;
+        if code > u64::from(self.largest()) {
+            return self.overflow(negative, saturate);
+        }
+        code as u32 | if negative { self.sign() } else { 0 }
+    }
+
+    fn overflow(&self, negative: bool, saturate: bool) -> u32 {
+        let sign = if negative { self.sign() } else { 0 };
+        if saturate || self.specials == Specials::None {
+            return sign | self.largest();
+        }
+        match self.specials {
+            Specials::Ieee => sign | self.infinity(),
+            _ => self.nan(negative).unwrap_or(self.largest()),
+        }
+    }
+}
+
+fn encode_int(bits: u32, x: u32, mode: Rounding) -> u32 {
+    let negative = x & SIGN != 0;
+    let magnitude = x & !SIGN;
+    let limit = (1u64 << (bits - 1)) - u64::from(!negative);
+    let rounded = if magnitude > INFINITY {
+        0
+    } else if magnitude >= 0x4f00_0000 {
+        limit
+    } else {
+        let (significand, exponent) = split(x);
+        round_to(significand, exponent, 0, mode, negative).min(limit)
+    };
+    let signed = if negative { -(rounded as i64) } else { rounded as i64 };
+    signed as u32 & (u32::MAX >> (32 - bits))
+}
+
+fn encode_level(format: &Format, x: u32, mode: Rounding) -> u32 {
+    let x = if x & !SIGN > INFINITY { 0.0 } else { f64::from(f32::from_bits(x)) };
+    let level = |rank: usize| f64::from(f32::from_bits(format.values[format.sorted[rank] as usize]));
+    let above = format.sorted.partition_point(|code| f64::from(f32::from_bits(format.values[*code as usize])) <= x);
+    let last = format.sorted.len() - 1;
+    if above == 0 {
+        return format.sorted[0];
+    }
+    if above > last || level(above - 1) == x {
+        return format.sorted[above - 1];
+    }
+    let (low, high) = (above - 1, above);
+    let (twice, middle) = (2.0 * x, level(low) + level(high));
+    let up = match mode {
+        Rounding::Up => true,
+        Rounding::Down => false,
+        Rounding::TowardZero => x < 0.0,
+        _ if twice != middle => twice > middle,
+        Rounding::NearestAway => x >= 0.0,
+        Rounding::NearestEven => high.abs_diff(format.rank_zero) % 2 == 0,
+    };
+    format.sorted[if up { high } else { low }]
 }

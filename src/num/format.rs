@@ -1,9 +1,11 @@
 //! Number formats as rows of a table (`isa/formats.toml`).
 //!
 //! A [`Format`] is immutable and lives as long as the process, so that it is passed as the `Copy` handle
-//! [`FormatRef`]. A user's own rows join the same table.
+//! [`FormatRef`]. A user's own rows join the same table through [`register`]; nothing else in the crate lists formats.
 
-use crate::diag::Result;
+use super::table;
+use crate::diag::{Error, Result, did_you_mean};
+use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 
 /// Handle of a format; compare with [`Format::id`].
 pub type FormatRef = &'static Format;
@@ -11,7 +13,7 @@ pub type FormatRef = &'static Format;
 /// How codes of a format are interpreted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Element {
-    /// Sign, exponent and fraction fields.
+    /// Sign, exponent and fraction fields in the high bits of the code; lower bits, if any, are zero.
     Float {
         /// Exponent bits.
         exp: u32,
@@ -26,8 +28,13 @@ pub enum Element {
     Int,
     /// Explicit levels: code `i` is `levels[i] * 2^unit`; all levels are integers below 2^15 in magnitude.
     Codebook {
-        /// Integer level of every code.
+        /// Integer level of every code; codes beyond the end are reserved and read as zero.
         levels: Vec<i32>,
+    },
+    /// Explicit f32 values, not integers in a common unit: never part of an exact sum.
+    Real {
+        /// Value of every code; codes beyond the end are reserved and read as zero.
+        values: Vec<f32>,
     },
 }
 
@@ -56,7 +63,7 @@ pub enum ScaleRule {
 }
 
 /// One number format.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Format {
     /// Index in the table; stable within a process.
     pub id: u16,
@@ -68,14 +75,17 @@ pub struct Format {
     pub container_bits: u32,
     /// Meaning of the codes.
     pub element: Element,
-    /// Exponent of the common quantum of all finite values, `None` for fp16, bf16, fp32 (too wide to be exact).
+    /// Exponent of the common quantum of all finite values, `None` where sums are not exact: floats wider than 8 bits
+    /// (fp16, bf16, fp32) and real codebooks.
     pub unit: Option<i32>,
-    /// log2 of the largest magnitude in quanta, rounded up.
+    /// log2 of the largest magnitude in quanta, rounded up (0 without a unit).
     pub span: u32,
-    /// Largest finite magnitude.
+    /// Largest finite positive value; the level that an absmax scale maps onto (127 for int8).
     pub max: f32,
     /// How a quantiser scales into this format.
     pub rule: ScaleRule,
+    /// Whether a cast saturates instead of giving infinity or NaN (what [`super::codec::cast`] does).
+    pub saturate: bool,
     /// True if models must be trained in this format for it to work well (ternary, binary); reports say so.
     pub trained_only: bool,
     /// One sentence for people.
@@ -84,21 +94,177 @@ pub struct Format {
     pub source: String,
     /// Value of every code for formats of 8 bits or fewer, as f32 bits; empty for wider ones.
     pub values: Vec<u32>,
-    /// Integer of every code in quanta for formats of 8 bits or fewer with a unit; 0 for NaN and infinities.
-    pub integers: Vec<i32>,
+    /// Integer of every code in quanta for formats of 8 bits or fewer with a unit; 0 for NaN and infinities. E5M2 needs
+    /// 32 bits and a sign, hence 64.
+    pub integers: Vec<i64>,
+    /// Codes in ascending order of value, one of each value, NaN and infinities left out, of formats of 8 bits or fewer.
+    /// With [`Format::rank_zero`] this is the grid that codebooks round to.
+    pub sorted: Vec<u32>,
+    /// Position in [`Format::sorted`] of the smallest value that is not negative (of the largest, if all are negative).
+    pub rank_zero: usize,
+}
+
+impl Format {
+    /// Whether this is an S-format (numerics contract, section 3): finite values are integers in one unit, and sums of
+    /// products of two such formats are taken exactly.
+    pub fn is_exact(&self) -> bool {
+        self.unit.is_some()
+    }
+    /// Mask of the bits of one code.
+    pub fn mask(&self) -> u32 {
+        u32::MAX >> (32 - self.bits)
+    }
+    /// Number of codes as a 64-bit count: 2^bits.
+    pub fn codes(&self) -> u64 {
+        1 << self.bits
+    }
+    /// Integer of `code` in units of 2^[`Format::unit`]; 0 for NaN and infinities. 16-bit integers included.
+    ///
+    /// Returns `None` for formats without a unit.
+    pub fn integer(&self, code: u32) -> Option<i64> {
+        self.unit?;
+        match self.integers.get((code & self.mask()) as usize) {
+            Some(integer) => Some(*integer),
+            None => Some(super::codec::sign_extend(code, self.bits)),
+        }
+    }
+}
+
+fn table() -> &'static RwLock<Vec<FormatRef>> {
+    static TABLE: OnceLock<RwLock<Vec<FormatRef>>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let rows = table::parse("isa/formats.toml", include_str!("../../isa/formats.toml"))
+            .expect("the built-in table is valid (a test parses it)");
+        let mut all: Vec<FormatRef> = Vec::new();
+        for row in rows {
+            let id = u16::try_from(all.len()).expect("fewer than 2^16 built-in formats");
+            all.push(Box::leak(Box::new(Format { id, ..row.format })));
+        }
+        RwLock::new(all)
+    })
+}
+
+fn read() -> RwLockReadGuard<'static, Vec<FormatRef>> {
+    table().read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The table of formats, in the order of their rows: built-in ones first.
 pub fn formats() -> Vec<FormatRef> {
-    unimplemented!()
+    read().clone()
 }
 
-/// The format called `name`, or an error that suggests a near name and lists all.
+/// The format called `name`.
+///
+/// # Errors
+/// BadInput that suggests a near name and lists all.
 pub fn find(name: &str) -> Result<FormatRef> {
-    unimplemented!("{name}")
+    let all = read();
+    if let Some(format) = all.iter().find(|f| f.name == name) {
+        return Ok(format);
+    }
+    let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
+    let hint =
+        did_you_mean(name, names.iter().copied()).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+    let help = format!("{hint}known formats: {}", names.join(", "));
+    Err(Error::bad_input(format!("unknown format `{name}`")).help(help))
 }
 
 /// The format with this id.
 pub fn by_id(id: u16) -> Option<FormatRef> {
-    unimplemented!("{id}")
+    read().get(usize::from(id)).copied()
+}
+
+/// Parses a table of format rows without adding them: every row is validated; ids are positions in the file.
+///
+/// # Errors
+/// BadInput with the line of the first wrong row or key.
+pub fn parse_table(path: &str, text: &str) -> Result<Vec<Format>> {
+    Ok(table::parse(path, text)?.into_iter().map(|row| row.format).collect())
+}
+
+/// Adds a user's rows to the table, all or none, and returns them. A row equal to a known one is that one.
+///
+/// # Errors
+/// BadInput as [`parse_table`], or where a name is already taken by another definition.
+pub fn register(path: &str, text: &str) -> Result<Vec<FormatRef>> {
+    let rows = table::parse(path, text)?;
+    let mut all = table().write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known = |row: &table::Row| all.iter().copied().find(|f| f.name == row.format.name);
+    for row in &rows {
+        if let Some(old) = known(row)
+            && *old != (Format { id: old.id, ..row.format.clone() })
+        {
+            return Err(Error::bad_input(format!("the name `{}` is taken by another format", old.name))
+                .in_text(path, text, row.name_span.clone())
+                .help("rename this row"));
+        }
+    }
+    if all.len() + rows.len() > usize::from(u16::MAX) {
+        return Err(Error::unsupported("the table holds at most 65535 formats").in_file(path));
+    }
+    let mut added = Vec::new();
+    for row in rows {
+        let old = all.iter().copied().find(|f| f.name == row.format.name);
+        added.push(old.unwrap_or_else(|| {
+            let id = u16::try_from(all.len()).expect("checked above");
+            let new: FormatRef = Box::leak(Box::new(Format { id, ..row.format }));
+            all.push(new);
+            new
+        }));
+    }
+    Ok(added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_table_has_the_formats_of_the_contract() {
+        let names: Vec<&str> = formats().iter().map(|f| f.name.as_str()).take(12).collect();
+        let wanted = "fp32 fp16 bf16 fp8e4m3 fp8e5m2 fp4e2m1 int8 int4 int2 ternary binary triplet";
+        assert_eq!(names.join(" "), wanted);
+        for (at, format) in formats().iter().enumerate() {
+            assert_eq!(usize::from(format.id), at);
+            assert_eq!(by_id(format.id).map(|f| f.name.as_str()), Some(format.name.as_str()));
+            assert!(!format.doc.is_empty() && !format.source.is_empty(), "{}", format.name);
+        }
+        assert!(by_id(u16::MAX).is_none());
+    }
+
+    #[test]
+    fn units_spans_and_maxima() {
+        let of = |name: &str| {
+            let f = find(name).unwrap();
+            (f.unit, f.span, f.max, f.container_bits)
+        };
+        assert_eq!(of("fp8e4m3"), (Some(-9), 18, 448.0, 8));
+        assert_eq!(of("fp8e5m2"), (Some(-16), 32, 57344.0, 8));
+        assert_eq!(of("fp4e2m1"), (Some(-1), 4, 6.0, 4));
+        assert_eq!(of("int8"), (Some(0), 7, 127.0, 8));
+        assert_eq!(of("int2"), (Some(0), 1, 1.0, 2));
+        assert_eq!(of("ternary"), (Some(0), 0, 1.0, 2));
+        assert_eq!(of("triplet"), (Some(0), 2, 3.0, 2));
+        assert_eq!(of("fp16"), (None, 0, 65504.0, 16));
+        assert_eq!(of("bf16"), (None, 0, f32::from_bits(0x7f7f_0000), 16));
+        assert_eq!(of("fp32"), (None, 0, f32::MAX, 32));
+    }
+
+    #[test]
+    fn an_unknown_name_suggests_a_near_one() {
+        let error = find("fp8e4m4").unwrap_err();
+        assert!(error.help_text().unwrap().starts_with("did you mean `fp8e4m3`? known formats: fp32, fp16"), "{error}");
+    }
+
+    #[test]
+    fn user_rows_join_the_table_once_and_may_not_redefine() {
+        let text = "schema = \"preon.formats/1\"\n[[format]]\nname = \"test_e3m0\"\nbits = 4\nelement = \"float\"\n\
+            exp = 3\nman = 0\nbias = 3\nspecials = \"none\"\nrule = \"absmax\"\nsaturate = true\ndoc = \"d\"\nsource = \"s\"\n";
+        let first = register("my.toml", text).unwrap();
+        assert_eq!(register("my.toml", text).unwrap()[0].id, first[0].id);
+        assert_eq!(find("test_e3m0").unwrap().max, 16.0);
+        let other = text.replace("bias = 3", "bias = 4");
+        let error = register("my.toml", &other).unwrap_err();
+        assert!(error.to_string().starts_with("my.toml:3:"), "{error}");
+    }
 }

@@ -1,10 +1,19 @@
 //! What a bit pattern means: formats, codecs, rounding, per-element functions. No dot product lives here.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`format`] | the table of formats and its rows |
+//! | `table` | reading and validating such a table |
+//! | [`codec`] | encode and decode of any format |
+//! | [`class`] | which dot product a pair of formats has |
+//! | [`func`] | f32 functions with stated bits, and single roundings |
 
 pub mod class;
 pub mod codec;
 pub mod format;
 pub mod func;
+mod table;
 
 pub use class::{Accumulator, DotClass, dot_class};
-pub use codec::{Rounding, decode, encode};
-pub use format::{Element, Format, FormatRef, formats};
+pub use codec::{Rounding, cast, decode, encode, value};
+pub use format::{Element, Format, FormatRef, ScaleRule, Specials, formats};

@@ -3,9 +3,14 @@
 //! The last axis is a row. Every row starts on a byte, first element in the low bits; padding bits are zero.
 
 pub mod pack;
+mod quantise;
 
-use crate::diag::Result;
+pub use quantise::MAGNITUDE_FLOOR;
+
+use crate::diag::{Error, Result};
 use crate::num::FormatRef;
+use crate::num::format::ScaleRule;
+use std::fmt;
 
 /// How a tensor's codes are scaled. Scales are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +39,20 @@ impl TensorType {
     pub fn plain(format: FormatRef) -> Self {
         TensorType { format, scaling: Scaling::None }
     }
+    /// Whether the scaling goes with the format's rule: a scale for formats that a quantiser scales, none for casts.
+    ///
+    /// # Errors
+    /// Unsupported, naming the type.
+    pub fn check(&self) -> Result<()> {
+        let cast = self.format.rule == ScaleRule::Cast;
+        match self.scaling {
+            Scaling::Block(0) => Err(Error::bad_input(format!("{self}: a block has at least one element"))),
+            Scaling::None => Ok(()),
+            _ if cast => Err(Error::unsupported(format!("{self}: {} takes no scale", self.format.name))
+                .help(format!("write `{}` alone", self.format.name))),
+            _ => Ok(()),
+        }
+    }
     /// Number of scales of a tensor with `rows` rows of `cols` elements.
     pub fn scale_count(&self, rows: usize, cols: usize) -> usize {
         match self.scaling {
@@ -45,11 +64,24 @@ impl TensorType {
     }
     /// Bytes of one packed row of `cols` elements.
     pub fn row_bytes(&self, cols: usize) -> usize {
-        (cols * self.format.bits as usize).div_ceil(8)
+        pack::row_bytes(self.format, cols)
     }
     /// Payload plus scale bytes of a tensor of `rows` x `cols`.
     pub fn bytes(&self, rows: usize, cols: usize) -> usize {
         rows * self.row_bytes(cols) + 4 * self.scale_count(rows, cols)
+    }
+}
+
+impl fmt::Display for TensorType {
+    /// As policies write it: `int8/row`, `fp4e2m1/block32`, `fp32`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.format.name;
+        match self.scaling {
+            Scaling::None => write!(f, "{name}"),
+            Scaling::Tensor => write!(f, "{name}/tensor"),
+            Scaling::Row => write!(f, "{name}/row"),
+            Scaling::Block(n) => write!(f, "{name}/block{n}"),
+        }
     }
 }
 
@@ -88,7 +120,7 @@ impl Tensor {
     pub fn new(shape: Vec<usize>, ty: TensorType, payload: Vec<u8>, scales: Vec<f32>) -> Result<Self> {
         let (rows, cols) = rows_cols(&shape);
         if payload.len() != rows * ty.row_bytes(cols) || scales.len() != ty.scale_count(rows, cols) {
-            return Err(crate::diag::Error::internal(format!(
+            return Err(Error::internal(format!(
                 "tensor of shape {shape:?} in {} has {} payload bytes and {} scales",
                 ty.format.name,
                 payload.len(),
@@ -100,6 +132,24 @@ impl Tensor {
     /// Rows and columns: the last axis is the row.
     pub fn rows_cols(&self) -> (usize, usize) {
         rows_cols(&self.shape)
+    }
+    /// Packed bytes of one row.
+    pub fn row(&self, row: usize) -> &[u8] {
+        let (_, cols) = self.rows_cols();
+        let bytes = self.ty.row_bytes(cols);
+        &self.payload[row * bytes..(row + 1) * bytes]
+    }
+    /// Index in [`Tensor::scales`] of the scale of an element, if the tensor has scales.
+    pub fn scale_index(&self, row: usize, col: usize) -> Option<usize> {
+        match self.ty.scaling {
+            Scaling::None => None,
+            Scaling::Tensor => Some(0),
+            Scaling::Row => Some(row),
+            Scaling::Block(n) => {
+                let (_, cols) = self.rows_cols();
+                Some(row * cols.div_ceil(n as usize) + col / n as usize)
+            }
+        }
     }
     /// Payload plus scale bytes.
     pub fn bytes(&self) -> usize {
