@@ -317,6 +317,7 @@ pub(crate) fn decode(format: FormatRef, code: u32) -> f64 {
             let level = levels.get(code as usize).copied().unwrap_or(0);
             f64::from(level) * exp2(format.unit.unwrap_or(0))
         }
+        Element::Real { values } => f64::from(values.get(code as usize).copied().unwrap_or(0.0)),
         Element::Float { exp, man, bias, specials } => decode_float(code, (*exp, *man, *bias), *specials),
     }
 }

@@ -131,6 +131,11 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
             let best = levels.iter().reduce(|best, level| if better(level, best) { level } else { best });
             best.map_or(0.0, |level| f64::from(*level) * unit)
         }
+        Element::Real { values } => {
+            let nearer = |a: f32, b: f32| (f64::from(a) - x).abs() < (f64::from(b) - x).abs();
+            let best = values.iter().copied().reduce(|best, v| if nearer(v, best) { v } else { best });
+            best.map_or(0.0, f64::from)
+        }
         Element::Float { .. } if !x.is_finite() => {
             if format.rule == ScaleRule::Cast {
                 x
