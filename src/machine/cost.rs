@@ -3,6 +3,7 @@
 
 use super::{Array, Dram, FillDrain, Machine, Price, Sram};
 use crate::diag::{Error, Result};
+use crate::num::FormatRef;
 
 /// Cycles of a tile on the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,10 +12,6 @@ pub struct ArrayCost {
     pub occupied: u64,
     /// Cycles from then until the sums can be used.
     pub latency: u64,
-}
-
-fn pair_name(weights: &str, inputs: &str) -> String {
-    format!("{weights}*{inputs}")
 }
 
 fn look_up(pairs: &[(String, String, u32)], weights: &str, inputs: &str) -> Option<u32> {
@@ -30,17 +27,36 @@ impl Machine {
     pub fn array_row_cycles(&self, weights: &str, inputs: &str) -> Option<u32> {
         look_up(&self.array.as_ref()?.pairs, weights, inputs)
     }
-    /// Cycles of `terms` multiply-accumulates on the S unit: ceil(terms / rate), at least 1.
-    ///
-    /// # Errors
-    /// Unsupported, naming the pair, when the machine has no rate for it.
-    pub fn mac_cycles(&self, terms: u64, weights: &str, inputs: &str) -> Result<u64> {
-        let rate = self.s_terms_per_cycle(weights, inputs).ok_or_else(|| {
-            let pair = pair_name(weights, inputs);
-            Error::unsupported(format!("machine `{}` does not serve `{pair}` on its S unit", self.name))
-                .help(format!("add \"{pair}\" to [rate.S] and [energy.mac]"))
-        })?;
-        Ok(terms.div_ceil(u64::from(rate)).max(1))
+    /// True if the S unit serves the pair.
+    pub fn vector_serves(&self, weights: FormatRef, inputs: FormatRef) -> bool {
+        self.s_terms_per_cycle(&weights.name, &inputs.name).is_some()
+    }
+    /// True if the machine has an array that serves the pair.
+    pub fn array_serves(&self, weights: FormatRef, inputs: FormatRef) -> bool {
+        self.array_row_cycles(&weights.name, &inputs.name).is_some()
+    }
+    /// Cycles of `terms` multiply-accumulates on the S unit: ceil(terms / rate), at least 1; `terms` themselves for a pair
+    /// that is not served (ask [`Machine::vector_serves`] first).
+    pub fn mac_cycles(&self, terms: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
+        let rate = self.s_terms_per_cycle(&weights.name, &inputs.name).unwrap_or(1);
+        terms.div_ceil(u64::from(rate)).max(1)
+    }
+    /// Cycles of one stationary tile with `tm` input rows in a stream of such tiles: the longer of loading the next tile
+    /// and computing this one where the array holds two, their sum where it holds one. 0 without an array.
+    pub fn array_tile_cycles(&self, tm: u64, tn: u64, tk: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
+        let Some(array) = &self.array else { return 0 };
+        let row_cycles = self.array_row_cycles(&weights.name, &inputs.name).unwrap_or(1);
+        let load = array.load_cycles(tn, tk);
+        let compute = array.compute_cycles(tm, tn, tk, row_cycles);
+        if array.weight_buffers > 1 { load.max(compute.occupied) } else { load + compute.occupied + compute.latency }
+    }
+    /// Cycles that the S unit folds, fills or moves `entries` accumulator entries.
+    pub fn fold_cycles(&self, entries: u64) -> u64 {
+        entries.div_ceil(u64::from(self.units.s_tile_lanes)).max(1)
+    }
+    /// Cycles of loading or storing `bytes` in one contiguous piece.
+    pub fn load_cycles(&self, bytes: u64) -> u64 {
+        self.move_cycles(bytes, 1)
     }
     /// Peak multiply-accumulates a cycle of the pair: the better of array and S unit; 0 if neither serves it.
     pub fn peak_macs_per_cycle(&self, weights: &str, inputs: &str) -> f64 {
