@@ -101,7 +101,9 @@ fn residual_operand(graph: &Graph, add: NodeId, product: ValueId, head: NodeId) 
 /// Definition of a value behind reshapes.
 fn root(graph: &Graph, value: ValueId) -> Def {
     match &graph.value(value).def {
-        Def::Node(node) if matches!(graph.node(*node).op, Op::Reshape { .. }) => root(graph, graph.node(*node).inputs[0]),
+        Def::Node(node) if matches!(graph.node(*node).op, Op::Reshape { .. }) => {
+            root(graph, graph.node(*node).inputs[0])
+        }
         def => def.clone(),
     }
 }

@@ -51,7 +51,8 @@ pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &
         base += object.words.len();
     }
 
-    let mut control = vec![0; usize::try_from(control_start).map_err(|_| Error::internal("control memory of 2^64 bytes"))?];
+    let mut control =
+        vec![0; usize::try_from(control_start).map_err(|_| Error::internal("control memory of 2^64 bytes"))?];
     let mut driver = Vec::with_capacity(driver_words);
     for (number, step) in steps.iter().enumerate() {
         driver.push(add_immediate(STEP, number as i32));
@@ -78,7 +79,12 @@ pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &
         .code("E0401")
         .help("raise core.control_bytes in the machine file, or shorten the input"));
     }
-    let head = Object { words: driver.iter().map(Inst::encode).collect(), control, files: vec!["driver".into()], ..Object::default() };
+    let head = Object {
+        words: driver.iter().map(Inst::encode).collect(),
+        control,
+        files: vec!["driver".into()],
+        ..Object::default()
+    };
     crate::isa::object::link(head, objects)
 }
 
@@ -97,7 +103,9 @@ fn append_block(control: &mut Vec<u8>, call: &Call, body: &Object) -> Result<()>
     for name in &body.params {
         match call.params.iter().find(|(given, _)| given == name) {
             Some((_, value)) => control.extend_from_slice(&value.to_le_bytes()),
-            None => return wrong(format!("the kernel asks for a parameter `{name}`, which the compiler does not fill")),
+            None => {
+                return wrong(format!("the kernel asks for a parameter `{name}`, which the compiler does not fill"));
+            }
         }
     }
     Ok(())

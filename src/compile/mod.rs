@@ -217,7 +217,8 @@ impl<'a> Plan<'a> {
                 }
                 Def::Indices => {
                     let addr = (3 << SPACE_SHIFT) + self.control_bytes;
-                    self.control_bytes += (4 * self.graph.value(value).shape.iter().product::<usize>() as u64).next_multiple_of(ALIGN);
+                    self.control_bytes +=
+                        (4 * self.graph.value(value).shape.iter().product::<usize>() as u64).next_multiple_of(ALIGN);
                     self.storage.places[index] = Some((addr, 0));
                     let place = self.storage.place(self.graph, value)?;
                     self.inputs.push(place);
@@ -230,8 +231,11 @@ impl<'a> Plan<'a> {
 
     fn results(&mut self, groups: &[Group]) -> Result<()> {
         let room = self.dram_capacity.checked_sub(self.dram_bytes).ok_or_else(|| {
-            Error::unsupported(format!("constants need {} bytes of DRAM, the machine has {}", self.dram_bytes, self.dram_capacity))
-                .code("E0401")
+            Error::unsupported(format!(
+                "constants need {} bytes of DRAM, the machine has {}",
+                self.dram_bytes, self.dram_capacity
+            ))
+            .code("E0401")
         })?;
         self.dram = Arena::new(self.dram_bytes, room);
         let last_use = last_uses(self.graph, groups);
@@ -241,13 +245,13 @@ impl<'a> Plan<'a> {
             let padded = payload.next_multiple_of(ALIGN);
             let until = last_use[value.0 as usize].max(step);
             let bytes = padded + scales;
-            let addr = self
-                .chip
-                .take(bytes, step, until)
-                .or_else(|| self.dram.take(bytes, step, until))
-                .ok_or_else(|| {
-                    Error::unsupported(format!("`{}` needs {bytes} bytes, neither SRAM nor DRAM has them", self.graph.value(value).name))
-                        .code("E0401")
+            let addr =
+                self.chip.take(bytes, step, until).or_else(|| self.dram.take(bytes, step, until)).ok_or_else(|| {
+                    Error::unsupported(format!(
+                        "`{}` needs {bytes} bytes, neither SRAM nor DRAM has them",
+                        self.graph.value(value).name
+                    ))
+                    .code("E0401")
                 })?;
             self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { addr + padded }));
         }
@@ -307,7 +311,10 @@ pub fn scales_in_memory(tensor: &crate::tensor::Tensor) -> Vec<f32> {
         Scaling::Block(b) => {
             let (rows, cols) = tensor.rows_cols();
             let blocks = cols.div_ceil(b as usize);
-            (0..blocks).flat_map(|block| (0..rows).map(move |row| (row, block))).map(|(row, block)| tensor.scales[row * blocks + block]).collect()
+            (0..blocks)
+                .flat_map(|block| (0..rows).map(move |row| (row, block)))
+                .map(|(row, block)| tensor.scales[row * blocks + block])
+                .collect()
         }
         _ => tensor.scales.clone(),
     }

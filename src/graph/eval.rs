@@ -318,7 +318,10 @@ pub(crate) fn decode(format: FormatRef, code: u32) -> f64 {
             f64::from(level) * exp2(format.unit.unwrap_or(0))
         }
         Element::Real { values } => f64::from(values.get(code as usize).copied().unwrap_or(0.0)),
-        Element::Float { exp, man, bias, specials } => decode_float(code, (*exp, *man, *bias), *specials),
+        Element::Float { exp, man, bias, specials } => {
+            let code = code >> (format.bits - 1 - exp - man);
+            decode_float(code, (*exp, *man, *bias), *specials)
+        }
     }
 }
 

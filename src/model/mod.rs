@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_wrong_name_is_one_sentence() {
-        let error = load("builtin:mpl").unwrap_err();
+        let error = load("builtin:mlpp").unwrap_err();
         assert_eq!(error.kind(), diag::Kind::Usage);
         assert!(error.to_string().contains("did you mean `builtin:mlp`?"), "{error}");
         let error = load("no/such/folder").unwrap_err();

@@ -33,7 +33,8 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
     let node = graph.node(group.head);
     let (x, w) = (context.place(node.inputs[0])?, context.place(node.inputs[1])?);
     let y = context.place(graph.node(group.last()).output)?;
-    let mut epilogue = Epilogue { activation: group.activation.map_or(0, |id| activation_code(context, id)), ..Epilogue::default() };
+    let mut epilogue =
+        Epilogue { activation: group.activation.map_or(0, |id| activation_code(context, id)), ..Epilogue::default() };
     if let Some(bias) = node.inputs.get(2) {
         epilogue.bias = context.place(*bias)?.addr;
     }
@@ -97,7 +98,8 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
 /// Rows `from..` of a placed value, as a value of `shape`.
 fn slice(whole: &Placement, from: usize, shape: Vec<usize>) -> Placement {
     let (_, cols) = rows_cols(&whole.shape);
-    let scale_addr = if whole.ty.scaling == Scaling::Row { whole.scale_addr + 4 * from as u64 } else { whole.scale_addr };
+    let scale_addr =
+        if whole.ty.scaling == Scaling::Row { whole.scale_addr + 4 * from as u64 } else { whole.scale_addr };
     Placement { addr: whole.addr + (from * whole.ty.row_bytes(cols)) as u64, scale_addr, shape, ..whole.clone() }
 }
 
@@ -105,13 +107,17 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
     let (m, k) = rows_cols(&operands.x.shape);
     let (n, _) = rows_cols(&operands.w.shape);
     if !matches!(operands.x.ty.scaling, Scaling::None | Scaling::Row) {
-        return Err(Error::unsupported(format!("inputs of {} with scaling {:?} have no kernel", operands.x.ty.format.name, operands.x.ty.scaling))
-            .code("E0403")
-            .help("scales of activations are per row"));
+        return Err(Error::unsupported(format!(
+            "inputs of {} with scaling {:?} have no kernel",
+            operands.x.ty.format.name, operands.x.ty.scaling
+        ))
+        .code("E0403")
+        .help("scales of activations are per row"));
     }
     let (kb, blocked) = match operands.w.ty.scaling {
         Scaling::Block(b) if !b.is_multiple_of(32) => {
-            return Err(Error::unsupported(format!("weight blocks of {b} have no kernel; blocks are multiples of 32")).code("E0403"));
+            return Err(Error::unsupported(format!("weight blocks of {b} have no kernel; blocks are multiples of 32"))
+                .code("E0403"));
         }
         Scaling::Block(b) => (u64::from(b), true),
         _ => (k as u64, false),
@@ -195,11 +201,21 @@ fn lowered(product: &Product, tiling: &Tiling, heads: u64) -> Lowered {
     if heads > 1 {
         loops.push(format!("for head in {heads}"));
     }
-    loops.push(format!("for m in {m} step {}: {} B of inputs stay in SRAM", tiling.mt, tiling.mt.min(*m) * product.x_row()));
-    loops.push(format!("  for n in {n} step {}: weights double buffered, {} x fp32 results", tiling.nt, tiling.mt * tiling.nt));
+    loops.push(format!(
+        "for m in {m} step {}: {} B of inputs stay in SRAM",
+        tiling.mt,
+        tiling.mt.min(*m) * product.x_row()
+    ));
+    loops.push(format!(
+        "  for n in {n} step {}: weights double buffered, {} x fp32 results",
+        tiling.nt,
+        tiling.mt * tiling.nt
+    ));
     match tiling.path {
         Path::Array => loops.push(format!("    for k in {k} step {}: mm.w, mm.x on the array", tiling.kt)),
-        Path::Vector => loops.push(format!("    for {} outputs a register, k in registers: mac on the vector unit", tiling.nl)),
+        Path::Vector => {
+            loops.push(format!("    for {} outputs a register, k in registers: mac on the vector unit", tiling.nl))
+        }
     }
     if product.blocked {
         loops.push(format!("      fold every {kb} of k"));

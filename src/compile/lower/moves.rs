@@ -15,9 +15,12 @@ pub fn embedding(context: &Context<'_>, node: &Node) -> Result<Lowered> {
         Scaling::Tensor => (0, context.graph.constant(node.inputs[0]).map_or(1.0, |tensor| tensor.scales[0])),
         Scaling::Row => (table.scale_addr, 1.0),
         Scaling::Block(_) => {
-            return Err(Error::unsupported(format!("an embedding table in {} with block scales has no kernel", table.ty.format.name))
-                .code("E0403")
-                .help("use a scale per row for embedding tables"));
+            return Err(Error::unsupported(format!(
+                "an embedding table in {} with block scales has no kernel",
+                table.ty.format.name
+            ))
+            .code("E0403")
+            .help("use a scale per row for embedding tables"));
         }
     };
     let mut workspace = context.workspace();
@@ -82,7 +85,9 @@ pub fn meanpool(context: &Context<'_>, node: &Node) -> Result<Lowered> {
 pub fn transpose(context: &Context<'_>, node: &Node, perm: &[usize]) -> Result<Lowered> {
     let (x, y) = (context.place(node.inputs[0])?, context.place(node.output)?);
     if x.ty.format.bits != 32 {
-        return Err(Error::unsupported(format!("a transposition of packed {} has no kernel", x.ty.format.name)).code("E0403"));
+        return Err(
+            Error::unsupported(format!("a transposition of packed {} has no kernel", x.ty.format.name)).code("E0403")
+        );
     }
     let extent = |axis: usize| x.shape[axis] as u64;
     let step = |axis: usize| 4 * x.shape[axis + 1..].iter().product::<usize>() as u64;
@@ -101,7 +106,11 @@ pub fn transpose(context: &Context<'_>, node: &Node, perm: &[usize]) -> Result<L
     let mut workspace = context.workspace();
     let matrix_bytes = rows * cols * 4;
     let b0 = workspace.take(matrix_bytes, &format!("a matrix of {rows} x {cols} fp32"))?;
-    let b1 = if turn == 1 { workspace.take(matrix_bytes, &format!("the turned matrix of {cols} x {rows} fp32"))? } else { 0 };
+    let b1 = if turn == 1 {
+        workspace.take(matrix_bytes, &format!("the turned matrix of {cols} x {rows} fp32"))?
+    } else {
+        0
+    };
     let params = vec![
         ("outer", outer),
         ("in_step", in_step),
@@ -118,6 +127,9 @@ pub fn transpose(context: &Context<'_>, node: &Node, perm: &[usize]) -> Result<L
         calls: vec![Call { kernel: "transpose", formats: vec![], consts: vec![], params }],
         workspace_bytes: workspace.used(),
         macs_dense: 0,
-        loops: vec![format!("for outer in {outer}: matrix {rows} x {cols}{}", if turn == 1 { ", turned in SRAM" } else { "" })],
+        loops: vec![format!(
+            "for outer in {outer}: matrix {rows} x {cols}{}",
+            if turn == 1 { ", turned in SRAM" } else { "" }
+        )],
     })
 }

@@ -40,7 +40,8 @@ impl Frame {
         let fits = room / (2 * x_row + 2 * y_row + extra.per_row);
         // A quarter of the rows a block leaves transfers something to overlap with.
         let rb = fits.min(rows.div_ceil(4) as u64).max(1);
-        let mut params = vec![("rows", rows as u64), ("rb", rb), ("x", x.addr), ("x_row", x_row), ("y", y.addr), ("y_row", y_row)];
+        let mut params =
+            vec![("rows", rows as u64), ("rb", rb), ("x", x.addr), ("x_row", x_row), ("y", y.addr), ("y_row", y_row)];
         for (name, bytes) in [("bi0", rb * x_row), ("bi1", rb * x_row), ("bo0", rb * y_row), ("bo1", rb * y_row)] {
             params.push((name, workspace.take(bytes, &format!("buffer `{name}` for {rb} row(s) of {cols} elements"))?));
         }
@@ -79,8 +80,10 @@ fn bits(x: f32) -> u64 {
 /// The number of elements as f32; exact, since longer rows are refused.
 fn count(n: usize) -> Result<f32> {
     if n > LONGEST_REDUCED_ROW {
-        return Err(Error::unsupported(format!("a reduction over {n} elements is longer than the {LONGEST_REDUCED_ROW} served"))
-            .code("E0402"));
+        return Err(Error::unsupported(format!(
+            "a reduction over {n} elements is longer than the {LONGEST_REDUCED_ROW} served"
+        ))
+        .code("E0402"));
     }
     Ok(n as f32)
 }

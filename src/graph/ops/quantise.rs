@@ -122,19 +122,16 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
         }
         Element::Codebook { levels } => {
             let unit = exp2(format.unit.unwrap_or(0));
-            let distance = |level: &&i32| (f64::from(**level) * unit - x).abs();
             // Ties: an even level before an odd one, then the first code, so that sign(0) is +1.
-            let better = |a: &i32, b: &i32| {
-                let (da, db) = (distance(&a), distance(&b));
-                da < db || (da == db && a % 2 == 0 && b % 2 != 0)
-            };
+            let key = |level: &i32| ((f64::from(*level) * unit - x).abs(), level % 2 != 0);
+            let better = |a: &i32, b: &i32| key(a) < key(b);
             let best = levels.iter().reduce(|best, level| if better(level, best) { level } else { best });
             best.map_or(0.0, |level| f64::from(*level) * unit)
         }
         Element::Real { values } => {
             let nearer = |a: f32, b: f32| (f64::from(a) - x).abs() < (f64::from(b) - x).abs();
-            let best = values.iter().copied().reduce(|best, v| if nearer(v, best) { v } else { best });
-            best.map_or(0.0, f64::from)
+            let best = values.iter().copied().reduce(|best, value| if nearer(value, best) { value } else { best });
+            f64::from(best.unwrap_or(0.0))
         }
         Element::Float { .. } if !x.is_finite() => {
             if format.rule == ScaleRule::Cast {
@@ -147,7 +144,7 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
             let exponent = ((x.abs().to_bits() >> 52) as i32 - 1023).max(1 - bias);
             let quantum = exp2(exponent - *man as i32);
             let y = (x / quantum).round_ties_even() * quantum;
-            if format.rule == ScaleRule::Cast && y.abs() > max { f64::INFINITY.copysign(y) } else { limited(y) }
+            if !format.saturate && y.abs() > max { f64::INFINITY.copysign(y) } else { limited(y) }
         }
     }
 }
