@@ -134,10 +134,10 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
             f64::from(best.unwrap_or(0.0))
         }
         Element::Float { .. } if !x.is_finite() => {
-            if format.rule == ScaleRule::Cast {
-                x
-            } else {
+            if format.saturate {
                 limited(x)
+            } else {
+                x
             }
         }
         Element::Float { man, bias, .. } => {
