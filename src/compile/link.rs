@@ -85,7 +85,10 @@ pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &
         files: vec!["driver".into()],
         ..Object::default()
     };
-    crate::isa::object::link(head, objects)
+    let mut names: Vec<(usize, &str)> = bodies.iter().map(|(key, body)| (*body, key.0)).collect();
+    names.sort_unstable();
+    let named: Vec<(&str, &Object)> = names.into_iter().map(|(body, name)| (name, &objects[body])).collect();
+    Ok(crate::isa::object::link(&head, &named)?.object)
 }
 
 fn add_immediate(rd: u8, imm: i32) -> Inst {

@@ -3,11 +3,13 @@
 pub mod asm;
 pub mod disasm;
 pub mod encode;
+pub mod flow;
+pub mod manual;
 pub mod object;
 pub mod table;
 
 pub use encode::{DecodeError, Mem, Step, decode};
-pub use object::Object;
+pub use object::{Linked, Object, link};
 pub use table::{Op, Unit};
 
 /// One decoded instruction: every field of both encoding forms; fields that a row does not use are zero.

@@ -3,6 +3,9 @@
 //! Encoder, decoder, assembler, disassembler and manual are written against [`Row`] and [`Operand`] only; none of
 //! them knows an instruction by name.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 include!(concat!(env!("OUT_DIR"), "/isa_rows.rs"));
 
 /// Execution unit.
@@ -259,7 +262,12 @@ impl Op {
     }
     /// The op with this opcode byte.
     pub fn from_code(code: u8) -> Option<Op> {
-        ROWS.iter().find(|row| row.code == code).map(|row| row.op)
+        static BY_CODE: LazyLock<[Option<Op>; 256]> = LazyLock::new(|| {
+            let mut table = [None; 256];
+            ROWS.iter().for_each(|row| table[usize::from(row.code)] = Some(row.op));
+            table
+        });
+        BY_CODE[usize::from(code)]
     }
     /// The unit that executes it.
     pub fn unit(self) -> Unit {
@@ -277,8 +285,34 @@ impl Row {
     }
 }
 
+/// What a mnemonic stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Mnemonic {
+    /// Row.
+    pub op: Op,
+    /// Sub-operation code, 0 for rows without.
+    pub sub: u16,
+    /// The alias, if the mnemonic is one.
+    pub alias: Option<&'static Alias>,
+}
+
+/// Every mnemonic, aliases included, in alphabetical order.
+pub fn mnemonics() -> &'static BTreeMap<String, Mnemonic> {
+    static ALL: LazyLock<BTreeMap<String, Mnemonic>> = LazyLock::new(|| {
+        let mut all = BTreeMap::new();
+        for row in ROWS {
+            let own = row.mnemonics().into_iter().map(|(name, sub)| (name, Mnemonic { op: row.op, sub, alias: None }));
+            let named = |alias: &'static Alias| Mnemonic { op: row.op, sub: 0, alias: Some(alias) };
+            all.extend(own.chain(row.aliases.iter().map(|alias| (alias.name.to_string(), named(alias)))));
+        }
+        all
+    });
+    &ALL
+}
+
 impl Sub {
-    fn spell(&self, row: &str, name: &str) -> String {
+    /// The mnemonic of sub-operation `name` of row `row`.
+    pub fn spell(&self, row: &str, name: &str) -> String {
         if self.suffix { format!("{row}.{name}") } else { name.to_string() }
     }
 }

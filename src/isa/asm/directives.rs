@@ -1,0 +1,239 @@
+//! Directives: symbols, formats, parameters, sections and data.
+
+use super::expr::{Cursor, evaluate};
+use super::lexer::{Kind, Token};
+use super::source::{Fault, Span};
+use super::state::{Assembler, MAX_CONTROL, Section, unknown_format};
+use crate::diag::did_you_mean;
+use crate::isa::Inst;
+use crate::isa::table::{Op, RegClass};
+use crate::num;
+
+/// Every directive with its form, for messages and the manual.
+pub const DIRECTIVES: &[(&str, &str, &str)] = &[
+    (".equ", ".equ NAME, EXPR", "a constant; a value bound by the caller wins"),
+    (
+        ".param",
+        ".param NAME[, NAME..]",
+        "parameters of a kernel, 8 bytes each; a name is its offset in the block at x10",
+    ),
+    (
+        ".format",
+        ".format NAME [= FORMAT]",
+        "a format parameter, bound by the caller; the default serves when it is not",
+    ),
+    (".formats", ".formats FORMAT[, FORMAT..]", "the first rows of the object's format table"),
+    (".fmt", ".fmt fN=FORMAT[, fN=FORMAT..]", "binds format slots: one fmt.set each"),
+    (".control", ".control", "what follows is initial control memory, from its address 0"),
+    (".code", ".code", "what follows is instructions again"),
+    (".byte", ".byte EXPR[, EXPR..]", "bytes"),
+    (".half", ".half EXPR[, EXPR..]", "2-byte integers"),
+    (".word", ".word EXPR[, EXPR..]", "4-byte integers"),
+    (".dword", ".dword EXPR[, EXPR..]", "8-byte integers"),
+    (".float", ".float NUMBER[, NUMBER..]", "f32 numbers; inf and nan are known"),
+    (".zero", ".zero EXPR", "that many zero bytes"),
+    (".align", ".align EXPR", "zero bytes up to a multiple of a power of two"),
+    (".entry", ".entry LABEL", "where the program starts; word 0 without it"),
+    (".extern", ".extern NAME[, NAME..]", "labels that linking supplies: names of kernels"),
+    (".macro", ".macro NAME [PARAM, ..] .. .endm", "\\PARAM stands for an operand, \\@ for a number unique to the use"),
+    (".rept", ".rept EXPR .. .endr", "repeats statements"),
+    (".if", ".if EXPR .. [.else ..] .endif", "statements under a condition"),
+    (".include", ".include \"FILE\"", "another source text"),
+];
+
+impl Assembler<'_> {
+    /// Obeys one directive that is not a block.
+    pub(super) fn directive(&mut self, word: &str, span: Span, mut cursor: Cursor, depth: usize) -> Result<(), Fault> {
+        match word {
+            ".equ" => {
+                let (name, at) = name(&mut cursor)?;
+                cursor.expect(",")?;
+                let value = evaluate(&mut cursor, self)?;
+                cursor.finish()?;
+                self.define(&name, value as i64, at)
+            }
+            ".param" => self.each(cursor, |asm, cursor| {
+                let (name, at) = name(cursor)?;
+                asm.define(&name, 8 * asm.params.len() as i64, at)?;
+                asm.params.push(name);
+                Ok(())
+            }),
+            ".format" => self.format_param(cursor),
+            ".formats" => self.each(cursor, |asm, cursor| {
+                let (name, at) = name(cursor)?;
+                asm.format(&name, at).map(|_| ())
+            }),
+            ".fmt" => self.each(cursor, |asm, cursor| asm.bind_slot(cursor)),
+            ".control" | ".code" => {
+                cursor.finish()?;
+                self.section = if word == ".code" { Section::Code } else { Section::Control };
+                Ok(())
+            }
+            ".byte" => self.integers(cursor, 1),
+            ".half" => self.integers(cursor, 2),
+            ".word" => self.integers(cursor, 4),
+            ".dword" => self.integers(cursor, 8),
+            ".float" => self.each(cursor, |asm, cursor| {
+                let at = cursor.span();
+                let value = asm.float(cursor)?;
+                asm.data(&value.to_le_bytes(), at)
+            }),
+            ".zero" | ".align" => self.padding(word, cursor, span),
+            ".entry" => {
+                let (name, at) = name(&mut cursor)?;
+                cursor.finish()?;
+                match self.entry.replace((name, at)) {
+                    Some((_, first)) => Err(self.duplicate(".entry", at, first)),
+                    None => Ok(()),
+                }
+            }
+            ".extern" => self.each(cursor, |asm, cursor| {
+                let (name, at) = name(cursor)?;
+                asm.externs.insert(name, at);
+                Ok(())
+            }),
+            ".include" => self.include(cursor, span, depth),
+            ".endm" | ".endr" | ".endif" | ".else" => {
+                Err(Fault::new("E0116", span, format!("this `{word}` closes nothing")))
+            }
+            _ => {
+                let fault = Fault::new("E0103", span, format!("there is no directive `{word}`"));
+                Err(match did_you_mean(word, DIRECTIVES.iter().map(|(name, ..)| *name)) {
+                    Some(near) => fault.help(format!("did you mean `{near}`?")),
+                    None => fault,
+                })
+            }
+        }
+    }
+
+    /// Runs `item` for each of a list separated by commas.
+    fn each(
+        &mut self,
+        mut cursor: Cursor,
+        mut item: impl FnMut(&mut Self, &mut Cursor) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        loop {
+            item(self, &mut cursor)?;
+            if !cursor.eat(",") {
+                return cursor.finish();
+            }
+        }
+    }
+
+    /// `.format W` or `.format W = int8`.
+    fn format_param(&mut self, mut cursor: Cursor) -> Result<(), Fault> {
+        let (param, at) = name(&mut cursor)?;
+        let default = if cursor.eat("=") { Some(name(&mut cursor)?) } else { None };
+        cursor.finish()?;
+        if let Some((_, first)) = self.format_params.get(&param) {
+            return Err(self.duplicate(&param, at, *first));
+        }
+        let bound = self.options.formats.get(&param).map(|format| (format.clone(), at));
+        let Some((format, place)) = bound.or(default) else {
+            let fault = Fault::new("E0110", at, format!("the format parameter `{param}` is not bound"));
+            return Err(fault.help(format!("bind it, or give it a default: `.format {param} = int8`")));
+        };
+        if num::format::find(&format).is_err() {
+            return Err(unknown_format(&format, std::iter::empty(), place));
+        }
+        self.format_params.insert(param, (format, at));
+        Ok(())
+    }
+
+    /// `f1=W` of `.fmt`.
+    fn bind_slot(&mut self, cursor: &mut Cursor) -> Result<(), Fault> {
+        let span = cursor.span();
+        let slot = super::operands::register(cursor, RegClass::F)?;
+        cursor.expect("=")?;
+        let (format, at) = name(cursor)?;
+        let imm = self.format(&format, at)?;
+        self.emit(Inst { rd: slot, imm, ..Inst::new(Op::FmtSet) }, span.to(at))
+    }
+
+    fn integers(&mut self, cursor: Cursor, bytes: usize) -> Result<(), Fault> {
+        self.each(cursor, |asm, cursor| {
+            let at = cursor.span();
+            let value = evaluate(cursor, asm)?;
+            let bits = 8 * bytes as u32;
+            let (lo, hi) = (-(1i128 << (bits - 1)), (1i128 << bits) - 1);
+            if !(lo..=hi).contains(&value) {
+                return Err(Fault::new("E0106", at, format!("{value} does not fit in {bytes} bytes ({lo}..={hi})")));
+            }
+            asm.data(&value.to_le_bytes()[..bytes], at)
+        })
+    }
+
+    /// A number of `.float`.
+    fn float(&self, cursor: &mut Cursor) -> Result<f32, Fault> {
+        let sign = if cursor.eat("-") { -1.0f32 } else { 1.0 };
+        let value = match cursor.peek().map(|token| &token.kind) {
+            Some(Kind::Float(value)) => *value as f32,
+            Some(Kind::Word(word)) if &**word == "inf" => f32::INFINITY,
+            Some(Kind::Word(word)) if &**word == "nan" => f32::from_bits(0x7fc0_0000),
+            _ => return Ok(sign * evaluate(cursor, self)? as f32),
+        };
+        cursor.bump();
+        Ok(if value.is_nan() { value } else { sign * value })
+    }
+
+    fn padding(&mut self, word: &str, cursor: Cursor, span: Span) -> Result<(), Fault> {
+        let value = self.number(cursor.rest(), span)?;
+        let count = match (word, usize::try_from(value)) {
+            (".zero", Ok(count)) => count,
+            (_, Ok(step)) if step.is_power_of_two() && word == ".align" => {
+                self.control.len().wrapping_neg() & (step - 1)
+            }
+            _ => return Err(Fault::new("E0106", span, format!("`{word}` does not take {value}"))),
+        };
+        if count > MAX_CONTROL {
+            return Err(too_much_control(span));
+        }
+        self.data(&vec![0; count], span)
+    }
+
+    /// Appends bytes to control memory.
+    fn data(&mut self, bytes: &[u8], span: Span) -> Result<(), Fault> {
+        if self.section != Section::Control {
+            let fault = Fault::new("E0118", span, "data can only stand in the .control section");
+            return Err(fault.help("begin it with `.control`"));
+        }
+        if self.control.len() + bytes.len() > MAX_CONTROL {
+            return Err(too_much_control(span));
+        }
+        self.control.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn include(&mut self, mut cursor: Cursor, span: Span, depth: usize) -> Result<(), Fault> {
+        let Some(Token { kind: Kind::Text(path), span: at, .. }) = cursor.bump() else {
+            return Err(Fault::new("E0115", span, "`.include` needs the name of a file in double quotes"));
+        };
+        cursor.finish()?;
+        let Some(file) = self.sources.find(path, at.file) else {
+            let fault = Fault::new("E0115", *at, format!("there is no source `{path}`"));
+            let known: Vec<&str> = self.sources.paths().collect();
+            return Err(match did_you_mean(path, known.iter().copied()) {
+                Some(near) => fault.help(format!("did you mean `{near}`?")),
+                None => fault.help(format!("known sources: {}", known[..known.len() - 1].join(", "))),
+            });
+        };
+        self.file(file, depth + 1);
+        Ok(())
+    }
+}
+
+fn too_much_control(span: Span) -> Fault {
+    Fault::new("E0114", span, format!("initial control memory has at most {MAX_CONTROL} bytes"))
+}
+
+/// A name: letters, digits, `_` and dots.
+fn name(cursor: &mut Cursor) -> Result<(String, Span), Fault> {
+    let span = cursor.span();
+    match cursor.peek().and_then(Token::word) {
+        Some(word) => {
+            cursor.bump();
+            Ok((word.to_string(), span))
+        }
+        None => Err(cursor.unexpected("a name")),
+    }
+}

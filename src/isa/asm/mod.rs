@@ -1,0 +1,216 @@
+//! The assembler: text to [`Object`].
+//!
+//! `lexer` makes tokens, `expand` walks statements and expands macros, `directives` obeys directives, `operands`
+//! assembles one instruction by its row, and [`assemble`] resolves labels at the end. All faults of a text are
+//! reported in one run, each with its place, a stable code and, where there is one, a suggestion.
+
+mod directives;
+mod expand;
+mod expr;
+mod lexer;
+mod operands;
+mod source;
+mod state;
+
+pub use directives::DIRECTIVES;
+pub use source::Sources;
+
+use crate::diag::{Error, did_you_mean};
+use crate::isa::table::{Alias, Op};
+use crate::isa::{Object, flow};
+use source::{Fault, Span};
+use state::{Assembler, Target};
+pub use state::{MAX_CONTROL, MAX_WORDS};
+use std::collections::BTreeMap;
+
+/// Most errors that one run reports.
+const MAX_ERRORS: usize = 100;
+
+/// What the caller of the assembler binds.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Format parameters: `.format NAME` and the format that it stands for.
+    pub formats: BTreeMap<String, String>,
+    /// Constants, as by `.equ`; they win over an `.equ` of the same name.
+    pub equs: BTreeMap<String, i64>,
+}
+
+/// Every error code of the assembler with what it means, for `preon explain`.
+pub const CODES: &[(&str, &str)] = &[
+    ("E0101", "A character, number, comment or quoted text that the assembler cannot read."),
+    ("E0102", "A statement starts with a word that is no instruction, pseudo-instruction or macro."),
+    ("E0103", "A directive (a word that starts with a dot) that does not exist."),
+    ("E0104", "An operand is missing, or of another kind than the instruction or directive takes."),
+    ("E0105", "A register of the right class, but with a number that does not exist."),
+    ("E0106", "A number that does not fit the field or the data word that it is for."),
+    ("E0107", "A name that is not defined, or a code label where a number is needed."),
+    ("E0108", "A name that is defined twice, or that is taken by a register, an instruction or a directive."),
+    ("E0109", "A label that is defined nowhere in the program."),
+    ("E0110", "A format that is not in the format table, or a format parameter that is not bound."),
+    ("E0111", "An alias such as mac.tern is used while its slots hold formats that it is not for."),
+    ("E0112", "A macro is defined or used wrongly."),
+    ("E0113", "An expression divides by zero, overflows 64 bits or nests too deep."),
+    ("E0114", "The program is too large, or an expansion does not end."),
+    ("E0115", "A file named by .include is not among the sources."),
+    ("E0116", "A block directive is not closed, or closes nothing."),
+    ("E0117", "The label of a loop does not stand at its endl."),
+    ("E0118", "An instruction in the .control section, or data in the code."),
+];
+
+/// Assembles the main text of `sources`.
+///
+/// # Errors
+/// Every fault of the text (at most 100), each with its place and one of [`CODES`].
+///
+/// ```
+/// use preon::isa::asm::{Options, Sources, assemble};
+/// let object = assemble(&Sources::single("a.vasm", "start: li x5, 7\n j start"), &Options::default()).unwrap();
+/// assert_eq!(object.words.len(), 2);
+/// ```
+pub fn assemble(sources: &Sources, options: &Options) -> Result<Object, Vec<Error>> {
+    let mut asm = Assembler::new(sources, options);
+    asm.file(asm.prelude, 0);
+    match sources.find(sources.main(), u16::MAX) {
+        Some(main) => asm.file(main, 0),
+        None => return Err(vec![Error::usage(format!("there is no source text `{}`", sources.main()))]),
+    }
+    asm.finish()
+}
+
+impl Assembler<'_> {
+    /// Resolves labels, checks loops and aliases, and hands the object over.
+    fn finish(mut self) -> Result<Object, Vec<Error>> {
+        let externs = self.resolve();
+        let entry = self.resolve_entry();
+        self.check_options();
+        let files = self.used_files();
+        let object = Object {
+            words: self.insts.iter().map(|inst| inst.encode()).collect(),
+            entry,
+            symbols: self.labels.iter().map(|(name, (word, _))| (name.clone(), *word)).collect(),
+            formats: std::mem::take(&mut self.formats),
+            lines: std::mem::take(&mut self.lines),
+            files,
+            control: std::mem::take(&mut self.control),
+            params: std::mem::take(&mut self.params),
+            externs,
+        };
+        self.check_aliases(&object);
+        if self.faults.is_empty() {
+            return Ok(object);
+        }
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.sort_by_key(|fault| (fault.span().file, fault.span().start));
+        Err(faults.into_iter().map(|fault| fault.into_error(&self.sources)).collect())
+    }
+
+    /// Names of the files that instructions stem from; the line table is renumbered to it.
+    fn used_files(&mut self) -> Vec<String> {
+        let mut used: Vec<u16> = self.lines.iter().map(|(_, file, _)| *file).collect();
+        used.sort_unstable();
+        used.dedup();
+        for (_, file, _) in &mut self.lines {
+            *file = used.partition_point(|known| known < file) as u16;
+        }
+        used.into_iter().map(|file| self.sources.path(file).to_string()).collect()
+    }
+
+    /// Fills the label operands; returns the references that linking resolves.
+    fn resolve(&mut self) -> Vec<(u32, String)> {
+        let mut externs = Vec::new();
+        for fixup in std::mem::take(&mut self.fixups) {
+            let place = match &fixup.target {
+                Target::Name(name) if self.externs.contains_key(name) && !self.labels.contains_key(name) => {
+                    externs.push((fixup.word, name.clone()));
+                    continue;
+                }
+                Target::Name(name) => self.labels.get(name).map(|(word, _)| *word),
+                Target::Local { number, index } => {
+                    index.and_then(|at| self.locals.get(number).and_then(|words| words.get(at))).copied()
+                }
+            };
+            match place {
+                Some(word) => self.patch(fixup.word, word, fixup.span),
+                None => {
+                    let fault = self.no_label(&fixup.target, fixup.span);
+                    self.fault(fault);
+                }
+            }
+        }
+        externs
+    }
+
+    /// Sets the pc-relative immediate of `word` so that it reaches `target`.
+    fn patch(&mut self, word: u32, target: u32, span: Span) {
+        let Some(inst) = self.insts.get_mut(word as usize) else { return };
+        inst.imm = (i64::from(target) - i64::from(word)) as i32;
+        if inst.op == Op::Loop && self.insts.get(target as usize).map(|inst| inst.op) != Some(Op::Endl) {
+            self.fault(
+                Fault::new("E0117", span, "the label of a loop must stand at its `endl`")
+                    .help("write the label in front of `endl`: `name: endl`"),
+            );
+        }
+    }
+
+    fn no_label(&self, target: &Target, span: Span) -> Fault {
+        let Target::Name(name) = target else {
+            return Fault::new("E0109", span, "there is no such numeric label in that direction");
+        };
+        let fault = Fault::new("E0109", span, format!("the label `{name}` is not defined"));
+        match did_you_mean(name, self.labels.keys().map(String::as_str)) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault.help("a label that linking supplies is declared with `.extern`"),
+        }
+    }
+
+    fn resolve_entry(&mut self) -> u32 {
+        let Some((name, span)) = self.entry.take() else { return 0 };
+        match self.labels.get(&name) {
+            Some((word, _)) => *word,
+            None => {
+                let fault = self.no_label(&Target::Name(name), span);
+                self.fault(fault);
+                0
+            }
+        }
+    }
+
+    /// A bound format parameter that the text does not have is a mistake of the caller.
+    fn check_options(&mut self) {
+        for name in self.options.formats.keys() {
+            if !self.format_params.contains_key(name) {
+                self.fault(Fault::new(
+                    "E0110",
+                    Span::default(),
+                    format!("the program has no format parameter `{name}`"),
+                ));
+            }
+        }
+    }
+
+    /// Aliases must agree with what their slots are known to hold.
+    fn check_aliases(&mut self, object: &Object) {
+        if self.alias_uses.is_empty() || !self.faults.is_empty() {
+            return;
+        }
+        let slots = flow::slots(&self.insts, object.entry);
+        for (word, alias, span) in std::mem::take(&mut self.alias_uses) {
+            let inst = &self.insts[word as usize];
+            let wrong = flow::alias_formats(alias, inst).into_iter().find_map(|(slot, allowed)| {
+                let held = object.formats.get(usize::from(slots[word as usize].get(slot)?))?;
+                (!allowed.contains(&held.as_str())).then(|| (slot, held.clone(), allowed))
+            });
+            if let Some((slot, held, allowed)) = wrong {
+                self.fault(mismatch(alias, slot, &held, allowed, span));
+            }
+        }
+    }
+}
+
+fn mismatch(alias: &Alias, slot: u8, held: &str, allowed: &[&str], span: Span) -> Fault {
+    let message = format!("`{}` is for {} in f{slot}, which holds {held}", alias.name, allowed.join(" or "));
+    Fault::new("E0111", span, message).help("use the plain mnemonic, or bind the slot with `.fmt`")
+}
+
+#[cfg(test)]
+mod tests;
