@@ -1,13 +1,18 @@
 //! The cross-check: what the virtual processor computed against the native backend, byte for byte.
 //!
 //! Payloads and scales are compared as bytes, never as floats, so that a wrong sign of zero, another NaN or a dirty
-//! padding bit is a mismatch. The first difference of each node is located and explained.
+//! padding bit is a mismatch. The first difference of each node is located and explained. A second comparison holds
+//! every node against its f64 reference, within the error bound of its op.
 
-use crate::graph::{Graph, NodeId};
+use crate::diag::Result;
+use crate::graph::eval::{self, Verdict};
+use crate::graph::{Def, Graph, InputData, NodeId, ValueId};
 use crate::native::Outputs;
 use crate::num::DotClass;
 use crate::tensor::{Tensor, pack};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Output of one node as the virtual processor left it in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,4 +178,157 @@ fn first_difference(expected: &Tensor, got: &Tensor) -> Option<Difference> {
         return Some(Difference { row, col: cols, ..whole(Part::Padding) });
     }
     first
+}
+
+/// One node whose result lies farther from the f64 reference than its bound.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stray {
+    /// Name of the node.
+    pub node: String,
+    /// Name of its op.
+    pub op: &'static str,
+    /// The worst element, and what both sides have there.
+    pub verdict: Verdict,
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { worst, index, got, want, bound, .. } = self.verdict;
+        write!(f, "node `{}` ({}): element {index} is {got:e}, ", self.node, self.op)?;
+        write!(f, "the reference has {want:e} +- {bound:e} ({worst:.2} times the bound)")
+    }
+}
+
+/// Outcome of a comparison with the f64 reference.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReferenceReport {
+    /// Nodes judged.
+    pub nodes: usize,
+    /// Nodes of which every element lies within its bound.
+    pub within: usize,
+    /// Captured nodes that fusion left without a stored operand: they are judged in an unfused run.
+    pub not_judged: usize,
+    /// Largest distance from the reference, in units of the bound.
+    pub worst: f64,
+    /// Node of the largest distance.
+    pub worst_node: Option<String>,
+    /// Nodes outside their bound, in program order.
+    pub strays: Vec<Stray>,
+}
+
+/// Compares captured node outputs with the f64 reference of each node, evaluated on the captured operands, so that
+/// errors do not add up from node to node.
+///
+/// # Errors
+/// As [`eval::judge`], except for operands that were not captured.
+pub fn against_reference(graph: &Graph, captured: &[Captured], inputs: &[InputData]) -> Result<ReferenceReport> {
+    let stored: BTreeMap<NodeId, Arc<Tensor>> =
+        captured.iter().map(|capture| (capture.node, Arc::new(capture.tensor.clone()))).collect();
+    let held = |id: ValueId| match &graph.value(id).def {
+        Def::Const(tensor) => Some(InputData::Dense(tensor.clone())),
+        Def::Node(node) => stored.get(node).map(|tensor| InputData::Dense(tensor.clone())),
+        Def::Input | Def::Indices => inputs.get(graph.inputs.iter().position(|input| *input == id)?).cloned(),
+    };
+    let mut report = ReferenceReport::default();
+    for capture in captured {
+        let node = graph.node(capture.node);
+        if node.inputs.iter().any(|id| held(*id).is_none()) {
+            report.not_judged += 1;
+            continue;
+        }
+        let verdict = eval::judge(graph, capture.node, &held, &capture.tensor)?;
+        report.nodes += 1;
+        if verdict.worst > report.worst {
+            (report.worst, report.worst_node) = (verdict.worst, Some(node.name.clone()));
+        }
+        if verdict.passes() {
+            report.within += 1;
+        } else {
+            report.strays.push(Stray { node: node.name.clone(), op: node.op.name(), verdict });
+        }
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Op;
+    use crate::native::{self, Options};
+    use crate::num::format::find;
+    use crate::tensor::{Scaling, TensorType};
+
+    /// `q = quantise(x)`, `y = linear(q, w)` on a 3 x 5 input.
+    fn network() -> (Graph, Vec<InputData>, Outputs, Vec<Captured>) {
+        let mut graph = Graph::default();
+        let ty = |name, scaling| TensorType { format: find(name).expect("a built-in format"), scaling };
+        let x = graph.add_input("x", vec![3, 5], ty("fp32", Scaling::None));
+        let q = graph.add_node("q", Op::Quantise { to: ty("int4", Scaling::Row) }, &[x]).expect("fits");
+        let values: Vec<f32> = (0..15).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+        let w = Tensor::quantise(vec![3, 5], &values, ty("ternary", Scaling::Block(2))).expect("finite");
+        let w = graph.add_const("w", Arc::new(w));
+        graph.add_node("y", Op::Linear, &[q, w]).expect("fits");
+        let inputs = vec![InputData::Dense(Arc::new(Tensor::from_f32(vec![3, 5], &values).expect("fits")))];
+        let outputs = native::run(&graph, &inputs, &Options::default()).expect("served");
+        let capture = |(i, output): (usize, &native::NodeOutput)| Captured {
+            node: NodeId(i as u32),
+            tensor: output.tensor.clone(),
+            kernel: "test".into(),
+        };
+        let captured = outputs.nodes().iter().enumerate().map(capture).collect();
+        (graph, inputs, outputs, captured)
+    }
+
+    #[test]
+    fn equal_bytes_are_exact_and_within_the_bounds() {
+        let (graph, inputs, outputs, captured) = network();
+        let report = compare(&graph, &captured, &outputs);
+        assert!(report.is_bit_exact() && report.nodes == 2, "{report:?}");
+        let reference = against_reference(&graph, &captured, &inputs).expect("judged");
+        assert_eq!((reference.nodes, reference.within, reference.not_judged), (2, 2, 0), "{reference:?}");
+    }
+
+    #[test]
+    fn the_first_difference_is_located() {
+        let (graph, _, outputs, captured) = network();
+        let differ = |node: usize, change: &dyn Fn(&mut Tensor)| {
+            let mut captured = captured.clone();
+            change(&mut captured[node].tensor);
+            let report = compare(&graph, &captured, &outputs);
+            assert_eq!((report.nodes, report.bit_exact), (2, 1));
+            report.mismatches[0].clone()
+        };
+        // Rows of five int4 codes are three bytes: byte 4 holds columns 2 and 3 of row 1.
+        let m = differ(0, &|t| t.payload[4] ^= 0x30);
+        assert_eq!((m.node.as_str(), m.op, m.part, m.row, m.col), ("q", "quantise", Part::Codes, 1, 3));
+        assert_eq!((m.expected ^ m.got, m.differing, m.class), (3, 1, None));
+        let m = differ(0, &|t| t.payload[5] ^= 0x80);
+        assert_eq!((m.part, m.row, m.col), (Part::Padding, 1, 5));
+        let m = differ(0, &|t| t.scales[2] = -t.scales[2]);
+        assert_eq!((m.part, m.row, m.col, m.expected ^ m.got), (Part::Scales, 2, 0, 1 << 31));
+        let m = differ(1, &|t| t.payload.iter_mut().for_each(|b| *b ^= 1));
+        assert_eq!((m.part, m.row, m.col, m.differing), (Part::Codes, 0, 0, 9));
+        assert_eq!(m.class, Some(DotClass::Exact));
+        assert!(m.to_string().contains("node `y` (linear): element [0, 0] is 0x"), "{m}");
+        let m = differ(1, &|t| t.shape = vec![9, 1]);
+        assert_eq!(m.part, Part::Type);
+    }
+
+    #[test]
+    fn an_empty_check_is_not_exact() {
+        let (graph, _, outputs, _) = network();
+        assert!(!compare(&graph, &[], &outputs).is_bit_exact());
+    }
+
+    #[test]
+    fn strays_and_missing_operands_are_counted() {
+        let (graph, inputs, _, mut captured) = network();
+        captured[1].tensor.payload[7] ^= 0x40;
+        let report = against_reference(&graph, &captured, &inputs).expect("judged");
+        assert_eq!((report.nodes, report.within, report.strays.len()), (2, 1, 1));
+        assert_eq!((report.strays[0].node.as_str(), report.strays[0].verdict.index), ("y", 1));
+        assert!(report.worst > 1.0 && report.worst_node.as_deref() == Some("y"));
+        let report = against_reference(&graph, &captured[1..], &inputs).expect("judged");
+        assert_eq!((report.nodes, report.not_judged), (0, 1));
+    }
 }
