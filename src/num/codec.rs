@@ -36,7 +36,8 @@ pub fn decode(format: &Format, code: u32) -> u32 {
 /// saturate. NaN without a NaN code: floats give +max, ints and codebooks the code nearest to zero.
 ///
 /// Codebooks round to the nearest level; a tie goes to the level of even rank, ranks counted from the smallest level
-/// that is not negative (so ternary ties go to 0 and the tie of binary, +-0, to +1).
+/// that is not negative (so ternary ties go to 0 and the tie of binary, +-0, to +1). Between two levels on either side of
+/// zero with no zero among them, `TowardZero` takes the nearer one, at 0 the positive one.
 pub fn encode(format: &Format, x: u32, mode: Rounding, saturate: bool) -> u32 {
     match &format.element {
         Element::Float { exp, man, bias, specials } => {
@@ -256,10 +257,15 @@ fn encode_level(format: &Format, x: u32, mode: Rounding) -> u32 {
     let up = match mode {
         Rounding::Up => true,
         Rounding::Down => false,
-        Rounding::TowardZero => x < 0.0,
+        Rounding::TowardZero if level(high) <= 0.0 => true,
+        Rounding::TowardZero if level(low) >= 0.0 => false,
         _ if twice != middle => twice > middle,
-        Rounding::NearestAway => x >= 0.0,
+        Rounding::NearestAway | Rounding::TowardZero => x >= 0.0,
         Rounding::NearestEven => high.abs_diff(format.rank_zero) % 2 == 0,
     };
     format.sorted[if up { high } else { low }]
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+//! Tests of the codec: exhaustive over the codes, and against an independent rounding in f64 and golden tables.
+
+use super::*;
+use crate::num::format::{FormatRef, find, formats};
+
+const MODES: [Rounding; 5] =
+    [Rounding::NearestEven, Rounding::TowardZero, Rounding::NearestAway, Rounding::Up, Rounding::Down];
+
+fn small() -> impl Iterator<Item = FormatRef> {
+    formats().into_iter().filter(|f| f.bits <= 16)
+}
+
+fn of(bits: u32) -> f64 {
+    f64::from(f32::from_bits(bits))
+}
+
+fn is_nan(bits: u32) -> bool {
+    bits & 0x7fff_ffff > 0x7f80_0000
+}
+
+/// Distinct finite values and their codes, ascending; -0 only where it is the only zero's code wanted is left out.
+fn grid(format: FormatRef) -> Vec<(f64, u32)> {
+    let written = |code: &u32| encode(format, decode(format, *code), Rounding::NearestEven, true) == *code;
+    let codes = (0..1u32 << format.bits).filter(written);
+    let mut grid: Vec<(f64, u32)> =
+        codes.map(|c| (of(decode(format, c)), c)).filter(|(v, _)| v.is_finite() && v.to_bits() != 1 << 63).collect();
+    grid.sort_by(|a, b| a.0.total_cmp(&b.0));
+    grid
+}
+
+#[test]
+fn decoding_agrees_with_the_golden_tables() {
+    use sha2::{Digest, Sha256};
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/data/format-codes.json")).expect("a JSON file");
+    let tables = golden["formats"].as_object().expect("an object of formats");
+    assert_eq!(tables.len(), 8);
+    for (name, wanted) in tables {
+        let format = find(name).unwrap();
+        let codes: Vec<u32> = (0..1u32 << format.bits).map(|c| decode(format, c)).collect();
+        let ours = if format.bits <= 8 {
+            codes.iter().map(|v| format!("{v:08x}")).collect::<Vec<_>>().join(" ")
+        } else {
+            let stream: Vec<u8> = codes.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let digest: String = Sha256::digest(&stream).iter().map(|b| format!("{b:02x}")).collect();
+            format!("sha256:{digest}")
+        };
+        assert_eq!(Some(ours.as_str()), wanted.as_str(), "{name}");
+    }
+}
+
+#[test]
+fn every_code_survives_a_round_trip_in_every_mode() {
+    for format in small() {
+        for code in 0..1u32 << format.bits {
+            let value = decode(format, code);
+            if of(value).is_finite() || format.bits > 8 {
+                assert_eq!(value, decode_any(format, code), "{} {code:#x}", format.name);
+            }
+            for mode in MODES {
+                let again = encode(format, value, mode, false);
+                if is_nan(value) {
+                    assert_eq!(decode(format, again), value, "{} NaN {code:#x}", format.name);
+                } else {
+                    assert_eq!(decode(format, again), value, "{} {code:#x} {mode:?}", format.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rounding_takes_the_right_neighbour_of_every_tie_and_its_sides() {
+    for format in small().filter(|f| f.max < 1e6) {
+        let grid = grid(format);
+        for (rank, pair) in grid.windows(2).enumerate() {
+            let ((low, low_code), (high, high_code)) = (pair[0], pair[1]);
+            let middle = ((low + high) / 2.0) as f32;
+            if f64::from(middle) != (low + high) / 2.0 {
+                continue;
+            }
+            let (below, above) = (f32::from_bits(prev(middle)), f32::from_bits(next(middle)));
+            // Even: by rank counted from zero, which for floats and ints is the parity of the code.
+            let zero = grid.iter().position(|(v, _)| *v >= 0.0).expect("a value that is not negative");
+            let even = if (rank + 1).abs_diff(zero) % 2 == 0 { high_code } else { low_code };
+            let away = if middle >= 0.0 { high_code } else { low_code };
+            let toward = if middle >= 0.0 && low >= 0.0 { low_code } else { high_code };
+            let cases = [
+                (Rounding::NearestEven, low_code, even, high_code),
+                (Rounding::NearestAway, low_code, away, high_code),
+                (Rounding::Up, high_code, high_code, high_code),
+                (Rounding::Down, low_code, low_code, low_code),
+            ];
+            for (mode, wanted_below, wanted, wanted_above) in cases {
+                for (x, code) in [(below, wanted_below), (middle, wanted), (above, wanted_above)] {
+                    let got = encode(format, x.to_bits(), mode, true);
+                    let (got, code) = (of(decode(format, got)), of(decode(format, code)));
+                    assert_eq!(got, code, "{} {x:e} {mode:?}", format.name);
+                }
+            }
+            let cut = of(decode(format, encode(format, middle.to_bits(), Rounding::TowardZero, true)));
+            assert_eq!(cut, of(decode(format, toward)), "{} {middle:e} toward zero", format.name);
+        }
+    }
+}
+
+fn next(x: f32) -> u32 {
+    x.next_up().to_bits()
+}
+fn prev(x: f32) -> u32 {
+    x.next_down().to_bits()
+}
+
+#[test]
+fn encoding_is_monotone() {
+    for format in small() {
+        for mode in MODES {
+            let mut last = f64::NEG_INFINITY;
+            // Every 4099th f32 from -max to max in ascending order.
+            for key in (-0x7f7f_ffff..=0x7f7f_ffffi32).step_by(40_999) {
+                let x = if key < 0 { 0x8000_0000 | key.unsigned_abs() } else { key as u32 };
+                let value = of(decode(format, encode(format, x, mode, true)));
+                assert!(value >= last, "{} {x:#x} {mode:?}: {value} after {last}", format.name);
+                last = value;
+            }
+        }
+    }
+}
+
+#[test]
+fn fp32_casts_change_nothing_and_halves_agree_with_doubles() {
+    let (fp32, bf16) = (find("fp32").unwrap(), find("bf16").unwrap());
+    for i in 0..200_000u32 {
+        let x = i.wrapping_mul(0x9e37_79b1);
+        if is_nan(x) {
+            assert_eq!(encode(fp32, x, Rounding::NearestEven, false), x & 0x8000_0000 | 0x7fc0_0000);
+            continue;
+        }
+        assert_eq!(encode(fp32, x, Rounding::Up, false), x);
+        assert_eq!(decode(fp32, x), x);
+        // bf16 by the well-known integer trick.
+        let wanted = (x + 0x7fff + (x >> 16 & 1)) >> 16;
+        assert_eq!(encode(bf16, x, Rounding::NearestEven, false), wanted, "{x:#x}");
+    }
+}
+
+#[test]
+fn specials_follow_the_contract() {
+    let code = |name: &str, x: u32, saturate| encode(find(name).unwrap(), x, Rounding::NearestEven, saturate);
+    let bits = |x: f32| x.to_bits();
+    let (inf, minus_inf, nan, minus_nan) = (0x7f80_0000, 0xff80_0000, 0x7fc0_0001, 0xffff_ffff);
+    for saturate in [false, true] {
+        assert_eq!([code("fp8e4m3", nan, saturate), code("fp8e4m3", minus_nan, saturate)], [0x7f, 0xff]);
+        assert_eq!([code("fp8e5m2", nan, saturate), code("fp8e5m2", minus_nan, saturate)], [0x7e, 0xfe]);
+        assert_eq!([code("fp16", nan, saturate), code("bf16", nan, saturate)], [0x7e00, 0x7fc0]);
+        assert_eq!([code("fp4e2m1", nan, saturate), code("fp4e2m1", minus_nan, saturate)], [7, 7]);
+        assert_eq!([code("int8", nan, saturate), code("ternary", nan, saturate)], [0, 0]);
+        assert_eq!([code("binary", minus_nan, saturate), code("triplet", nan, saturate)], [0, 2]);
+        assert_eq!([code("int8", inf, saturate), code("int8", minus_inf, saturate)], [127, 128]);
+        assert_eq!([code("int8", bits(127.5), saturate), code("int8", bits(-3e30), saturate)], [127, 128]);
+        assert_eq!([code("fp4e2m1", inf, saturate), code("fp4e2m1", bits(-7.0), saturate)], [7, 15]);
+        assert_eq!([code("ternary", bits(0.5), saturate), code("ternary", bits(-0.5), saturate)], [0, 0]);
+        assert_eq!([code("ternary", bits(0.51), saturate), code("ternary", bits(-9.0), saturate)], [1, 2]);
+        assert_eq!([code("binary", bits(0.0), saturate), code("binary", bits(-0.0), saturate)], [0, 0]);
+        assert_eq!([code("binary", 1, saturate), code("binary", 0x8000_0001, saturate)], [0, 1]);
+        // The sign of an underflow stays in floats.
+        assert_eq!([code("fp8e4m3", bits(-1e-7), saturate), code("int8", bits(-0.1), saturate)], [0x80, 0]);
+    }
+    // The result is rounded before it is compared with the largest value.
+    assert_eq!([code("fp8e4m3", bits(464.0), false), code("fp8e4m3", bits(464.1), false)], [0x7e, 0x7f]);
+    assert_eq!([code("fp8e4m3", bits(-500.0), true), code("fp8e4m3", minus_inf, true)], [0xfe, 0xfe]);
+    assert_eq!([code("fp8e5m2", bits(61439.0), false), code("fp8e5m2", bits(61440.0), false)], [0x7b, 0x7c]);
+    assert_eq!([code("fp8e5m2", inf, true), code("fp8e4m3", inf, false)], [0x7b, 0x7f]);
+    assert_eq!([code("fp16", bits(65519.9), false), code("fp16", bits(65520.0), false)], [0x7bff, 0x7c00]);
+    assert_eq!(cast(find("fp16").unwrap(), 1e9), 0x7c00);
+    assert_eq!(cast(find("fp8e4m3").unwrap(), 1e9), 0x7e);
+    assert_eq!(value(find("fp8e4m3").unwrap(), 0xff).to_bits(), 0x7fc0_0000);
+}
+
+#[test]
+fn rows_of_other_kinds_need_no_code() {
+    let head = "schema = \"preon.formats/1\"\n[[format]]\nrule = \"absmax\"\ndoc = \"d\"\nsource = \"s\"\n";
+    let rows = |name: &str, rest: &str| {
+        let text = format!("{head}name = \"{name}\"\n{rest}");
+        crate::num::format::register("t.toml", &text).unwrap_or_else(|e| panic!("{e}"))[0]
+    };
+    let float = "element = \"float\"\nsaturate = true\n";
+    let fnuz = rows("test_e4m3fnuz", &format!("{float}bits = 8\nexp = 4\nman = 3\nbias = 8\nspecials = \"fnuz\"\n"));
+    assert_eq!((fnuz.max, decode(fnuz, 0x80), decode(fnuz, 1)), (240.0, 0xffc0_0000, exp2(-10).to_bits()));
+    assert_eq!([cast(fnuz, -0.0), cast(fnuz, -1e-9), cast(fnuz, f32::NAN), cast(fnuz, -1e9)], [0, 0, 0x80, 0xff]);
+    let tf32 = rows("test_tf32", &format!("{float}bits = 32\nexp = 8\nman = 10\nbias = 127\nspecials = \"ieee\"\n"));
+    assert_eq!(cast(tf32, 1.0 + exp2(-11) + exp2(-20)), (1.0 + exp2(-10)).to_bits());
+    assert_eq!(cast(tf32, 1.0 + exp2(-11)), 1f32.to_bits());
+    assert_eq!(decode(tf32, 1f32.to_bits()), 1f32.to_bits());
+    let e3m2 = rows("test_e3m2", &format!("{float}bits = 6\nexp = 3\nman = 2\nbias = 3\nspecials = \"none\"\n"));
+    assert_eq!((e3m2.container_bits, e3m2.unit, cast(e3m2, f32::NAN), cast(e3m2, 28.1)), (8, Some(-4), 0x1f, 0x1f));
+    let real = rows("test_thirds", "element = \"real\"\nsaturate = true\nbits = 2\nvalues = [0.0, 0.333, 1.0, -1.0]\n");
+    assert_eq!([cast(real, 0.1), cast(real, 0.2), cast(real, 9.0), cast(real, -0.6)], [0, 1, 2, 3]);
+}
