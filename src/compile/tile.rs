@@ -4,7 +4,7 @@
 //! smaller machine are a subset of a larger one's, so the estimate is monotone in SRAM.
 
 use crate::diag::{Error, Result};
-use crate::machine::Machine;
+use crate::machine::{Array, Machine};
 use crate::num::FormatRef;
 
 /// A product to be tiled: `[m,k] x [n,k]`.
@@ -87,10 +87,7 @@ impl Product {
         ]
     }
     fn bytes(&self, path: Path, mt: u64, nt: u64, kt: u64) -> u64 {
-        self.buffers(path, mt, nt, kt)
-            .iter()
-            .map(|(_, bytes)| bytes.max(&1).next_multiple_of(super::place::ALIGN))
-            .sum()
+        self.buffers(path, mt, nt, kt).iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(super::place::ALIGN)).sum()
     }
     fn dram_bytes(&self, mt: u64) -> u64 {
         self.m * self.x_row() + self.m.div_ceil(mt) * self.n * self.w_row() + 4 * self.m * self.n
@@ -108,9 +105,10 @@ fn sizes(most: u64, from: u64) -> impl Iterator<Item = u64> {
 /// # Errors
 /// Unsupported if no unit of the machine serves the format pair, or if not even the smallest tile fits.
 pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling> {
-    let array = machine.array_serves(product.w, product.x);
-    let vector = machine.vector_serves(product.w, product.x);
-    if !array && !vector {
+    let (weights, inputs) = (product.w.name.as_str(), product.x.name.as_str());
+    let array = machine.array_row_cycles(weights, inputs).zip(machine.array.as_ref());
+    let vector = machine.s_terms_per_cycle(weights, inputs);
+    if array.is_none() && vector.is_none() {
         return Err(Error::unsupported(format!(
             "machine {} has no rate for weights {} with inputs {}",
             machine.name, product.w.name, product.x.name
@@ -126,11 +124,11 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
             best = Some(tiling);
         }
     };
-    if array {
-        array_candidates(machine, product, &mut consider);
+    if let Some((row_cycles, array)) = array {
+        array_candidates(machine, array, row_cycles, product, &mut consider);
     }
-    if vector {
-        vector_candidates(machine, product, &mut consider);
+    if let Some(rate) = vector {
+        vector_candidates(machine, u64::from(rate), product, &mut consider);
     }
     best.ok_or_else(|| {
         Error::unsupported(format!(
@@ -148,38 +146,33 @@ fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: 
     compute.max(dram).max(issue) + (compute + dram + issue) / 64
 }
 
-fn array_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
+/// Cycles to fold `entries` sums with their scales.
+fn fold_cycles(machine: &Machine, entries: u64) -> u64 {
+    entries.div_ceil(u64::from(machine.units.s_tile_lanes))
+}
+
+fn array_candidates(machine: &Machine, array: &Array, row_cycles: u32, product: &Product, consider: &mut impl FnMut(Tiling)) {
     let scales = u64::from(machine.scale_entries());
     let deepest = if product.blocked { product.kb } else { product.k.next_multiple_of(32) };
-    let depths: Vec<u64> = if product.blocked {
-        vec![deepest]
-    } else {
-        sizes(deepest, 4096).map(|k| k.next_multiple_of(32)).take_while(|k| *k >= 32).collect()
-    };
+    let depths: Vec<u64> =
+        if product.blocked { vec![deepest] } else { sizes(deepest, 4096).map(|k| k.next_multiple_of(32)).take_while(|k| *k >= 32).collect() };
     for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
         for nt in sizes(product.n, u64::from(machine.acc_cols).min(scales)) {
             for kt in depths.iter().copied() {
-                let (tiles_m, tiles_n, tiles_k) =
-                    (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
-                let tile = machine.array_tile_cycles(mt, nt, kt.min(product.k), product.w, product.x);
-                let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nt);
+                let (tiles_m, tiles_n, tiles_k) = (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
+                let load = array.load_cycles(nt, kt.min(product.k));
+                let compute = array.compute_cycles(mt, nt, kt.min(product.k), row_cycles).occupied;
+                let tile = if array.weight_buffers > 1 { load.max(compute) } else { load + compute };
+                let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * fold_cycles(machine, mt * nt);
                 let tiles = tiles_m * tiles_n * tiles_k;
                 let cycles = estimate(machine, product, mt, tiles * tile + folds, tiles * 50);
-                consider(Tiling {
-                    path: Path::Array,
-                    mt,
-                    nt,
-                    kt,
-                    nl: nt,
-                    bytes: product.bytes(Path::Array, mt, nt, kt),
-                    cycles,
-                });
+                consider(Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes: product.bytes(Path::Array, mt, nt, kt), cycles });
             }
         }
     }
 }
 
-fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
+fn vector_candidates(machine: &Machine, rate: u64, product: &Product, consider: &mut impl FnMut(Tiling)) {
     let scales = u64::from(machine.scale_entries());
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
@@ -192,12 +185,11 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
         for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
             for nt in sizes(product.n, 256).filter(|nt| *nt >= nl) {
                 let groups = product.m.div_ceil(mt) * product.n.div_ceil(nl);
-                let steps =
-                    (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
+                let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
                 let depth = pitch.min(product.kb);
-                let macs = machine.mac_cycles(nl * depth, product.w, product.x).max(1);
-                let folds = groups * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
-                let loads = machine.load_cycles(depth * x_bits / 8) * mt + machine.load_cycles(nl * depth * w_bits / 8);
+                let macs = (nl * depth).div_ceil(rate);
+                let folds = groups * product.k.div_ceil(product.kb) * fold_cycles(machine, mt * nl);
+                let loads = machine.move_cycles(depth * x_bits / 8, 1) * mt + machine.move_cycles(nl * depth * w_bits / 8, nl);
                 let compute = groups * steps * (mt * macs).max(loads) + folds;
                 let issue = groups * (steps * (3 * mt + 20) + 30);
                 let cycles = estimate(machine, product, mt, compute, issue);
