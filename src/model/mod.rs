@@ -6,8 +6,11 @@
 mod bert;
 mod builtin;
 mod config;
+mod gemm;
 mod tokenizer;
 mod weights;
+
+pub use gemm::gemm;
 
 use crate::diag::{Error, Result, did_you_mean};
 use crate::graph::{Graph, InputData};
