@@ -4,7 +4,7 @@
 //! smaller machine are a subset of a larger one's, so the estimate is monotone in SRAM.
 
 use crate::diag::{Error, Result};
-use crate::machine::{Array, Machine};
+use crate::machine::Machine;
 use crate::num::FormatRef;
 
 /// A product to be tiled: `[m,k] x [n,k]`.
@@ -105,10 +105,9 @@ fn sizes(most: u64, from: u64) -> impl Iterator<Item = u64> {
 /// # Errors
 /// Unsupported if no unit of the machine serves the format pair, or if not even the smallest tile fits.
 pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling> {
-    let (weights, inputs) = (product.w.name.as_str(), product.x.name.as_str());
-    let array = machine.array_row_cycles(weights, inputs).zip(machine.array.as_ref());
-    let vector = machine.s_terms_per_cycle(weights, inputs);
-    if array.is_none() && vector.is_none() {
+    let array = machine.array_serves(product.w, product.x);
+    let vector = machine.vector_serves(product.w, product.x);
+    if !array && !vector {
         return Err(Error::unsupported(format!(
             "machine {} has no rate for weights {} with inputs {}",
             machine.name, product.w.name, product.x.name
@@ -124,11 +123,11 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
             best = Some(tiling);
         }
     };
-    if let Some((row_cycles, array)) = array {
-        array_candidates(machine, array, row_cycles, product, &mut consider);
+    if array {
+        array_candidates(machine, product, &mut consider);
     }
-    if let Some(rate) = vector {
-        vector_candidates(machine, u64::from(rate), product, &mut consider);
+    if vector {
+        vector_candidates(machine, product, &mut consider);
     }
     best.ok_or_else(|| {
         Error::unsupported(format!(
@@ -146,12 +145,7 @@ fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: 
     compute.max(dram).max(issue) + (compute + dram + issue) / 64
 }
 
-/// Cycles to fold `entries` sums with their scales.
-fn fold_cycles(machine: &Machine, entries: u64) -> u64 {
-    entries.div_ceil(u64::from(machine.units.s_tile_lanes))
-}
-
-fn array_candidates(machine: &Machine, array: &Array, row_cycles: u32, product: &Product, consider: &mut impl FnMut(Tiling)) {
+fn array_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
     let scales = u64::from(machine.scale_entries());
     let deepest = if product.blocked { product.kb } else { product.k.next_multiple_of(32) };
     let depths: Vec<u64> =
@@ -160,10 +154,8 @@ fn array_candidates(machine: &Machine, array: &Array, row_cycles: u32, product: 
         for nt in sizes(product.n, u64::from(machine.acc_cols).min(scales)) {
             for kt in depths.iter().copied() {
                 let (tiles_m, tiles_n, tiles_k) = (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
-                let load = array.load_cycles(nt, kt.min(product.k));
-                let compute = array.compute_cycles(mt, nt, kt.min(product.k), row_cycles).occupied;
-                let tile = if array.weight_buffers > 1 { load.max(compute) } else { load + compute };
-                let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * fold_cycles(machine, mt * nt);
+                let tile = machine.array_tile_cycles(mt, nt, kt.min(product.k), product.w, product.x);
+                let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nt);
                 let tiles = tiles_m * tiles_n * tiles_k;
                 let cycles = estimate(machine, product, mt, tiles * tile + folds, tiles * 50);
                 consider(Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes: product.bytes(Path::Array, mt, nt, kt), cycles });
@@ -172,7 +164,7 @@ fn array_candidates(machine: &Machine, array: &Array, row_cycles: u32, product: 
     }
 }
 
-fn vector_candidates(machine: &Machine, rate: u64, product: &Product, consider: &mut impl FnMut(Tiling)) {
+fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
     let scales = u64::from(machine.scale_entries());
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
@@ -187,9 +179,9 @@ fn vector_candidates(machine: &Machine, rate: u64, product: &Product, consider: 
                 let groups = product.m.div_ceil(mt) * product.n.div_ceil(nl);
                 let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
                 let depth = pitch.min(product.kb);
-                let macs = (nl * depth).div_ceil(rate);
-                let folds = groups * product.k.div_ceil(product.kb) * fold_cycles(machine, mt * nl);
-                let loads = machine.move_cycles(depth * x_bits / 8, 1) * mt + machine.move_cycles(nl * depth * w_bits / 8, nl);
+                let macs = machine.mac_cycles(nl * depth, product.w, product.x);
+                let folds = groups * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
+                let loads = machine.load_cycles(depth * x_bits / 8) * mt + machine.move_cycles(nl * depth * w_bits / 8, nl);
                 let compute = groups * steps * (mt * macs).max(loads) + folds;
                 let issue = groups * (steps * (3 * mt + 20) + 30);
                 let cycles = estimate(machine, product, mt, compute, issue);
