@@ -19,6 +19,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod compile;
 pub mod diag;
 pub mod exec;
 pub mod graph;

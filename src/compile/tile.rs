@@ -87,7 +87,10 @@ impl Product {
         ]
     }
     fn bytes(&self, path: Path, mt: u64, nt: u64, kt: u64) -> u64 {
-        self.buffers(path, mt, nt, kt).iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(super::place::ALIGN)).sum()
+        self.buffers(path, mt, nt, kt)
+            .iter()
+            .map(|(_, bytes)| bytes.max(&1).next_multiple_of(super::place::ALIGN))
+            .sum()
     }
     fn dram_bytes(&self, mt: u64) -> u64 {
         self.m * self.x_row() + self.m.div_ceil(mt) * self.n * self.w_row() + 4 * self.m * self.n
@@ -148,17 +151,29 @@ fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: 
 fn array_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
     let scales = u64::from(machine.scale_entries());
     let deepest = if product.blocked { product.kb } else { product.k.next_multiple_of(32) };
-    let depths: Vec<u64> =
-        if product.blocked { vec![deepest] } else { sizes(deepest, 4096).map(|k| k.next_multiple_of(32)).take_while(|k| *k >= 32).collect() };
+    let depths: Vec<u64> = if product.blocked {
+        vec![deepest]
+    } else {
+        sizes(deepest, 4096).map(|k| k.next_multiple_of(32)).take_while(|k| *k >= 32).collect()
+    };
     for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
         for nt in sizes(product.n, u64::from(machine.acc_cols).min(scales)) {
             for kt in depths.iter().copied() {
-                let (tiles_m, tiles_n, tiles_k) = (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
+                let (tiles_m, tiles_n, tiles_k) =
+                    (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
                 let tile = machine.array_tile_cycles(mt, nt, kt.min(product.k), product.w, product.x);
                 let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nt);
                 let tiles = tiles_m * tiles_n * tiles_k;
                 let cycles = estimate(machine, product, mt, tiles * tile + folds, tiles * 50);
-                consider(Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes: product.bytes(Path::Array, mt, nt, kt), cycles });
+                consider(Tiling {
+                    path: Path::Array,
+                    mt,
+                    nt,
+                    kt,
+                    nl: nt,
+                    bytes: product.bytes(Path::Array, mt, nt, kt),
+                    cycles,
+                });
             }
         }
     }
@@ -177,11 +192,13 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
         for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
             for nt in sizes(product.n, 256).filter(|nt| *nt >= nl) {
                 let groups = product.m.div_ceil(mt) * product.n.div_ceil(nl);
-                let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
+                let steps =
+                    (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
                 let depth = pitch.min(product.kb);
                 let macs = machine.mac_cycles(nl * depth, product.w, product.x);
                 let folds = groups * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
-                let loads = machine.load_cycles(depth * x_bits / 8) * mt + machine.move_cycles(nl * depth * w_bits / 8, nl);
+                let loads =
+                    machine.load_cycles(depth * x_bits / 8) * mt + machine.move_cycles(nl * depth * w_bits / 8, nl);
                 let compute = groups * steps * (mt * macs).max(loads) + folds;
                 let issue = groups * (steps * (3 * mt + 20) + 30);
                 let cycles = estimate(machine, product, mt, compute, issue);

@@ -22,7 +22,11 @@ pub fn gemm(m: usize, n: usize, k: usize, seed: u64, zeros: bool) -> Result<Prep
     for (name, a, b) in [("x", m, k), ("w", n, k), ("y", m, n)] {
         match a.checked_mul(b) {
             Some(1..=LARGEST) => {}
-            _ => return Err(Error::usage(format!("{name} of {a} x {b} elements is not served; operands have 1 to 2^28"))),
+            _ => {
+                return Err(Error::usage(format!(
+                    "{name} of {a} x {b} elements is not served; operands have 1 to 2^28"
+                )));
+            }
         }
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
