@@ -1,8 +1,10 @@
 //! The native backend through its public door: every pair of formats on every instruction set against the scalar
 //! specification and against a plain f64 sum, known answers of every op, and the errors.
 
+use preon::check::{self, Captured};
 use preon::diag::Kind;
-use preon::graph::{Graph, InputData, NodeId, Op};
+use preon::graph::{Def, Graph, InputData, NodeId, Op, ValueId};
+use preon::model;
 use preon::native::{self, Isa, Options};
 use preon::num::format::find;
 use preon::num::{Accumulator, FormatRef};
@@ -44,9 +46,26 @@ fn run(graph: &Graph, inputs: &[InputData], isa: Isa) -> native::Outputs {
     native::run(graph, inputs, &Options { isa }).expect("a served graph")
 }
 
+/// Every node lies within its bound of the f64 reference, and every level gives the same bytes.
+fn judged(graph: &Graph, inputs: &[InputData], what: &str) -> native::Outputs {
+    let outputs = run(graph, inputs, Isa::Scalar);
+    let captured: Vec<Captured> = (0u32..)
+        .zip(outputs.nodes())
+        .map(|(i, output)| Captured { node: NodeId(i), tensor: output.tensor.clone(), kernel: "native".into() })
+        .collect();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        let report = check::compare(graph, &captured, &run(graph, inputs, isa));
+        assert!(report.is_bit_exact(), "{what} on {}: {}", isa.name(), report.mismatches[0]);
+    }
+    let report = check::against_reference(graph, &captured, inputs).expect("every operand is there");
+    assert!(report.strays.is_empty(), "{what}: {}", report.strays[0]);
+    assert_eq!(report.nodes, graph.nodes.len());
+    outputs
+}
+
 /// Output of the last node, dequantised.
 fn last(graph: &Graph, inputs: &[InputData]) -> Vec<f32> {
-    run(graph, inputs, Isa::best()).nodes().last().expect("a node").tensor.to_f32()
+    judged(graph, inputs, "one op").nodes().last().expect("a node").tensor.to_f32()
 }
 
 /// A graph of one op on fp32 inputs of the given shapes.
@@ -76,39 +95,25 @@ fn linear(x: TensorType, w: Tensor, tokens: usize, accumulator: Accumulator) -> 
     graph
 }
 
-/// Every level gives the scalar bits, and these lie near the plain f64 sum over the dequantised operands.
-fn check_linear(rng: &mut ChaCha8Rng, x: TensorType, w: TensorType, k: usize, accumulator: Accumulator) {
+/// Whether the pair is served; if so, its results are judged.
+fn check_linear(rng: &mut ChaCha8Rng, x: TensorType, w: TensorType, k: usize, accumulator: Accumulator) -> bool {
     let (tokens, outputs) = (5, 9);
     let what = format!("{} x {} {:?} k={k} {accumulator:?}", x.format.name, w.format.name, w.scaling);
     let weights = Tensor::quantise(vec![outputs, k], &noise(rng, outputs * k), w).expect("finite weights");
-    let w_values = weights.to_f32();
     let graph = linear(x, weights, tokens, accumulator);
-    let given = noise(rng, tokens * k);
-    let inputs = [dense(&[tokens, k], &given)];
-    let scalar = match native::run(&graph, &inputs, &Options { isa: Isa::Scalar }) {
-        Ok(outputs) => outputs,
-        Err(error) => return assert_eq!(error.kind(), Kind::Unsupported, "{what}: {error}"),
-    };
-    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
-        let outputs = run(&graph, &inputs, isa);
-        for (a, b) in outputs.nodes().iter().zip(scalar.nodes()) {
-            assert_eq!(a.tensor, b.tensor, "{what} on {} ({})", isa.name(), a.kernel);
-        }
+    let inputs = [dense(&[tokens, k], &noise(rng, tokens * k))];
+    if let Err(error) = native::run(&graph, &inputs, &Options { isa: Isa::Scalar }) {
+        assert_eq!(error.kind(), Kind::Unsupported, "{what}: {error}");
+        return false;
     }
-    let x_values = if scalar.nodes().len() == 2 { scalar.nodes()[0].tensor.to_f32() } else { given };
-    let y = scalar.nodes().last().expect("a node").tensor.to_f32();
-    for (i, got) in y.iter().enumerate() {
-        let (m, n) = (i / outputs, i % outputs);
-        let terms = || (0..k).map(|j| f64::from(x_values[m * k + j]) * f64::from(w_values[n * k + j]));
-        let (sum, size): (f64, f64) = terms().fold((0.0, 0.0), |(sum, size), t| (sum + t, size + t.abs()));
-        let slack = (k as f64 + 40.0) * 2f64.powi(-24) * size + 1e-30;
-        assert!((f64::from(*got) - sum).abs() <= slack, "{what}: [{m},{n}] is {got}, f64 gives {sum}");
-    }
+    judged(&graph, &inputs, &what);
+    true
 }
 
 #[test]
 fn every_pair_of_formats_agrees_on_every_level() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut served = 0;
     for x in FORMATS {
         for w in FORMATS {
             let cast = matches!(w, "fp32" | "fp16" | "bf16");
@@ -119,10 +124,66 @@ fn every_pair_of_formats_agrees_on_every_level() {
             };
             for (scaling, k) in scalings.iter().flat_map(|s| [1, 33, 64, 200].map(|k| (*s, k))) {
                 let w = TensorType { format: format(w), scaling };
-                check_linear(&mut rng, row_type(x), w, k, Accumulator::Exact);
+                served += usize::from(check_linear(&mut rng, row_type(x), w, k, Accumulator::Exact));
             }
             let w = TensorType { format: format(w), scaling: scalings[0] };
             check_linear(&mut rng, row_type(x), w, 65, Accumulator::F32);
+        }
+    }
+    assert_eq!(served, 10 * (3 * 4 + 7 * 16), "every pair and scaling has a class");
+}
+
+/// The graph with weights in `w` and the operands of every product in `x`.
+fn in_precision(graph: &Graph, x: TensorType, w: TensorType) -> Graph {
+    let mut out = Graph { name: graph.name.clone(), ..Graph::default() };
+    let mut map: Vec<ValueId> = Vec::new();
+    for value in &graph.values {
+        let product = |inputs: &[ValueId]| inputs.get(1).is_some_and(|id| graph.value(*id).name == value.name);
+        let is_weight = graph.nodes.iter().any(|node| node.op == Op::Linear && product(&node.inputs));
+        map.push(match &value.def {
+            Def::Input => out.add_input(&value.name, value.shape.clone(), value.ty),
+            Def::Indices => out.add_indices(&value.name, value.shape[0]),
+            Def::Const(tensor) if is_weight => {
+                let tensor = Tensor::quantise(tensor.shape.clone(), &tensor.to_f32(), w).expect("finite weights");
+                out.add_const(&value.name, Arc::new(tensor))
+            }
+            Def::Const(tensor) => out.add_const(&value.name, tensor.clone()),
+            Def::Node(id) => {
+                let node = graph.node(*id);
+                let mut inputs: Vec<ValueId> = node.inputs.iter().map(|id| map[id.0 as usize]).collect();
+                let products = match node.op {
+                    Op::Linear => 1,
+                    Op::MatMul { .. } => 2,
+                    _ => 0,
+                };
+                for (i, input) in inputs.iter_mut().take(products).enumerate() {
+                    let name = format!("{}.{i}", node.name);
+                    *input = out.add_node(&name, Op::Quantise { to: x }, &[*input]).expect("fits");
+                }
+                out.add_node(&node.name, node.op.clone(), &inputs).expect("fits")
+            }
+        });
+    }
+    out
+}
+
+#[test]
+fn built_in_networks_lie_within_the_bounds_of_the_reference() {
+    for (name, _) in model::builtins() {
+        let model = model::load(&format!("builtin:{name}")).expect("a built-in model");
+        let prepared = model.prepare(&model::Input::Length(5)).expect("a sample");
+        judged(&prepared.graph, &prepared.inputs, name);
+        for (x, w, scaling) in [
+            ("bf16", "bf16", Scaling::None),
+            ("fp8e4m3", "fp8e4m3", Scaling::Row),
+            ("int8", "int8", Scaling::Row),
+            ("int8", "ternary", Scaling::Tensor),
+            ("int8", "binary", Scaling::Row),
+            ("binary", "binary", Scaling::Row),
+            ("int4", "int4", Scaling::Block(32)),
+        ] {
+            let graph = in_precision(&prepared.graph, row_type(x), TensorType { format: format(w), scaling });
+            judged(&graph, &prepared.inputs, &format!("{name} in {x} x {w}"));
         }
     }
 }
@@ -300,4 +361,47 @@ fn inputs_must_fit_the_graph() {
         let error = native::run(&graph, &inputs, &Options::default()).expect_err("does not fit");
         assert_eq!(error.kind(), Kind::BadInput);
     }
+}
+
+/// `y = x . w` for one row of x and one row of w.
+fn dot(x: &str, w: Tensor, values: &[f32], isa: Isa) -> f32 {
+    let graph = linear(row_type(x), w, 1, Accumulator::Exact);
+    run(&graph, &[dense(&[1, values.len()], values)], isa).nodes().last().expect("a node").tensor.to_f32()[0]
+}
+
+#[test]
+fn bf16_products_flush_where_fp32_ones_do_not() {
+    let tiny = 2f32.powi(-70);
+    let weights = |name| Tensor::quantise(vec![1, 2], &[tiny, 0.0], TensorType::plain(format(name))).expect("finite");
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        assert_eq!(dot("bf16", weights("bf16"), &[tiny, 1.0], isa).to_bits(), 0, "{}", isa.name());
+        assert_eq!(dot("bf16", weights("fp32"), &[tiny, 1.0], isa), 2f32.powi(-140), "{}", isa.name());
+        let subnormal = Tensor::quantise(vec![1, 1], &[2f32.powi(-130)], TensorType::plain(format("bf16")));
+        assert_eq!(dot("bf16", subnormal.expect("finite"), &[2f32.powi(100)], isa).to_bits(), 0, "{}", isa.name());
+    }
+}
+
+#[test]
+fn special_codes_in_exact_sums() {
+    let weights = |name: &str, codes: &[u8]| {
+        let ty = TensorType { format: format(name), scaling: Scaling::Tensor };
+        Tensor::new(vec![1, codes.len()], ty, codes.to_vec(), vec![0.5]).expect("one byte a code")
+    };
+    // e5m2: 0x7c is +inf, 0xfc -inf, 0x3c is 1; e4m3: 0x7f is NaN, 0x38 is 1.
+    assert_eq!(dot("int8", weights("fp8e5m2", &[0x7c, 0x3c]), &[1.0, 2.0], Isa::best()), f32::INFINITY);
+    assert_eq!(dot("int8", weights("fp8e5m2", &[0xfc, 0x3c]), &[1.0, 2.0], Isa::best()), f32::NEG_INFINITY);
+    for (name, codes, x) in [
+        ("fp8e5m2", [0x7c, 0xfc], [1.0, 1.0]),
+        ("fp8e5m2", [0x7c, 0x3c], [0.0, 1.0]),
+        ("fp8e4m3", [0x7f, 0x38], [0.0, 1.0]),
+    ] {
+        assert_eq!(dot("int8", weights(name, &codes), &x, Isa::best()).to_bits(), 0x7fc0_0000, "{name} {codes:?}");
+    }
+    assert_eq!(dot("int8", weights("fp8e4m3", &[0x38, 0x38]), &[127.0, -1.0], Isa::best()), 63.0);
+}
+
+#[test]
+fn a_poisoned_row_stays_nan_through_integers() {
+    let w = Tensor::quantise(vec![1, 2], &[1.0, 1.0], row_type("int8")).expect("finite");
+    assert_eq!(dot("int8", w, &[f32::INFINITY, 1.0], Isa::best()).to_bits(), 0x7fc0_0000);
 }

@@ -240,7 +240,7 @@ struct FloatDots<'a> {
 
 impl<'a> FloatDots<'a> {
     fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Self {
-        let pair = if class == DotClass::Chain { Pair::Chain } else { Pair::PairOrder };
+        let pair = if class == DotClass::Chain { Pair::Chain } else { Pair::TwoChains };
         let kernel = kernels::choose(isa, pair).expect("the table has a scalar kernel for every float pair");
         let Code::Lanes { lanes, run } = kernel.code else { unreachable!("float pairs have lanes") };
         let mut values = x.all_values();

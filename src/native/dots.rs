@@ -128,7 +128,7 @@ mod tests {
         let x = [16_777_216.0, 1.0, 1.0, 1.0];
         assert_eq!(pair(&x, &[1.0; 4], true), 16_777_218.0);
         // A new chunk begins at element 32: its ones meet first.
-        let mut x = vec![0.0f32; 36];
+        let mut x = [0.0f32; 36];
         x[0] = 16_777_216.0;
         (x[32], x[33]) = (1.0, 1.0);
         assert_eq!(pair(&x, &[1.0; 36], false), 16_777_218.0);

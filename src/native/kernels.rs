@@ -24,7 +24,7 @@ pub(super) enum Pair {
     /// f32 x f32, one chain (class C).
     Chain,
     /// f32 x f32, pair order without flushing (class P where nothing can become tiny).
-    PairOrder,
+    TwoChains,
 }
 
 impl Pair {
@@ -95,7 +95,7 @@ const fn lanes(name: &'static str, isa: Isa, pair: Pair, lanes: usize, run: Lane
 /// Every kernel, slowest level first.
 pub(super) const KERNELS: &[Kernel] = &[
     lanes("scalar.chain", Isa::Scalar, Pair::Chain, 1, scalar_chain),
-    lanes("scalar.pair", Isa::Scalar, Pair::PairOrder, 1, scalar_pair),
+    lanes("scalar.pair", Isa::Scalar, Pair::TwoChains, 1, scalar_pair),
     #[cfg(target_arch = "x86_64")]
     sums("avx2.int8_int8", Isa::Avx2, Pair::Int8Int8, avx2::int8_int8),
     #[cfg(target_arch = "x86_64")]
@@ -107,7 +107,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     #[cfg(target_arch = "x86_64")]
     lanes("avx2.chain", Isa::Avx2, Pair::Chain, avx2::LANES, avx2::chain),
     #[cfg(target_arch = "x86_64")]
-    lanes("avx2.pair", Isa::Avx2, Pair::PairOrder, avx2::LANES, avx2::pair),
+    lanes("avx2.pair", Isa::Avx2, Pair::TwoChains, avx2::LANES, avx2::pair),
     #[cfg(target_arch = "x86_64")]
     sums("avx512.int8_int8", Isa::Avx512, Pair::Int8Int8, avx512::int8_int8),
     #[cfg(target_arch = "x86_64")]
@@ -197,7 +197,7 @@ mod tests {
             Pair::Int8Ternary => (8, 2),
             Pair::Int8Binary => (8, 1),
             Pair::BinaryBinary => (1, 1),
-            Pair::Chain | Pair::PairOrder => (32, 32),
+            Pair::Chain | Pair::TwoChains => (32, 32),
         }
     }
 

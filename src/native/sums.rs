@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn lanes_then_tree() {
         // Lane 0 holds 2^24 + 1 -> 2^24 (rounded away); a plain left-to-right sum would differ.
-        let mut x = vec![0.0f32; 32];
+        let mut x = [0.0f32; 32];
         x[0] = 16_777_216.0;
         x[16] = 1.0;
         x[1] = 1.0;
