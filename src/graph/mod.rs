@@ -2,6 +2,7 @@
 
 pub mod eval;
 pub mod ops;
+pub mod random;
 pub mod text;
 pub mod verify;
 

@@ -360,8 +360,8 @@ impl Line<'_, '_> {
             };
             let scales = scales.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let sized = shape.iter().try_fold(64usize, |n, d| n.checked_mul(*d)).is_some();
-            match Tensor::new(shape, ty, payload, scales) {
-                Ok(tensor) if sized => Arc::new(tensor),
+            match sized.then(|| Tensor::new(shape, ty, payload, scales)) {
+                Some(Ok(tensor)) => Arc::new(tensor),
                 _ => return self.error("the bytes do not fit the shape and type of the constant"),
             }
         } else {

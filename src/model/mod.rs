@@ -71,7 +71,7 @@ trait Network: Send + Sync {
 /// A loaded model. Cloning shares the weights.
 #[derive(Clone)]
 pub struct Model {
-    /// The folder's last component, or the built-in's name without `builtin:`.
+    /// The folder's name (of the one above, if it is only called `model`), or the built-in's without `builtin:`.
     pub name: String,
     /// What it computes.
     pub kind: Kind,
@@ -140,14 +140,23 @@ fn load_folder(spec: &str) -> Result<Model> {
             .in_file(spec)
             .help("give the folder that holds the file"));
     }
-    let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let name = name.unwrap_or_else(|| spec.to_string());
+    let name = folder_name(folder).unwrap_or_else(|| spec.to_string());
     let config = config::Config::read(&folder.join("config.json"))?;
     match config.text("model_type")? {
         "bert" => Ok(Model::new(name, Arc::new(bert::Bert::load(folder, &config)?))),
         other => Err(Error::unsupported(format!("models of type `{other}` are not served"))
             .in_file(config.path())
             .help("this version reads `bert`")),
+    }
+}
+
+/// The folder's own name; that of the folder above if it is only called `model`.
+fn folder_name(folder: &Path) -> Option<String> {
+    let path = folder.canonicalize().ok()?;
+    let name = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    match name(&path)? {
+        own if own == "model" => path.parent().and_then(name).or(Some(own)),
+        own => Some(own),
     }
 }
 

@@ -32,11 +32,7 @@ pub(super) fn quantise(to: TensorType, operands: &[Operand<'_>]) -> Result<Refer
         let Scale { divisor, stored, spread, certain } = scale_of(to.format, row);
         for x in row {
             let q = x / divisor;
-            let (value, off) = if stored.is_nan() {
-                (nearest(to.format, 0.0), 0.0)
-            } else {
-                (nearest(to.format, q), q.abs() * spread)
-            };
+            let (value, off) = (nearest(to.format, q), q.abs() * spread);
             let (low, high) = (nearest(to.format, q - off), nearest(to.format, q + off));
             let width = if high - value > value - low { high - value } else { value - low };
             values.push(value);
@@ -48,7 +44,7 @@ pub(super) fn quantise(to: TensorType, operands: &[Operand<'_>]) -> Result<Refer
         }
         if to.scaling == Scaling::Row {
             scales.push(stored);
-            scale_bound.push(if certain { spread * stored.abs() + TINY } else { f64::INFINITY });
+            scale_bound.push(if certain || stored.is_nan() { spread * stored.abs() + TINY } else { f64::INFINITY });
         }
     }
     let result = Real { shape, values, scales, scaling: to.scaling, format: to.format };
@@ -75,7 +71,8 @@ fn scale_of(format: FormatRef, row: &[f64]) -> Scale {
         return Scale { divisor: 1.0, stored: 1.0, spread: 0.0, certain: true };
     }
     if !top.is_finite() {
-        return Scale { divisor: 1.0, stored: f64::NAN, spread: 0.0, certain: true };
+        // The codes of a poisoned row mean nothing: only its scale is judged.
+        return Scale { divisor: f64::INFINITY, stored: f64::NAN, spread: 0.0, certain: false };
     }
     match (format.rule, &format.element) {
         (ScaleRule::Absmean, _) => {
@@ -99,6 +96,7 @@ fn scale_of(format: FormatRef, row: &[f64]) -> Scale {
 /// The value of the format nearest to x, ties to even, saturating where the format is scaled.
 fn nearest(format: FormatRef, x: f64) -> f64 {
     let max = f64::from(format.max);
+    let saturates = format.saturate || format.rule != ScaleRule::Cast;
     let limited = |y: f64| {
         if y > max {
             max
@@ -122,11 +120,17 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
         }
         Element::Codebook { levels } => {
             let unit = exp2(format.unit.unwrap_or(0));
-            // Ties: an even level before an odd one, then the first code, so that sign(0) is +1.
-            let key = |level: &i32| ((f64::from(*level) * unit - x).abs(), level % 2 != 0);
-            let better = |a: &i32, b: &i32| key(a) < key(b);
-            let best = levels.iter().reduce(|best, level| if better(level, best) { level } else { best });
-            best.map_or(0.0, |level| f64::from(*level) * unit)
+            let mut sorted = levels.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            let origin = sorted.iter().filter(|level| **level < 0).count();
+            // The midpoints below x, and how many lie at x itself: a tie goes to the level of even rank, counted
+            // from the smallest level that is not negative.
+            let middle = |pair: &[i32]| f64::from(pair[0] + pair[1]) / 2.0 * unit;
+            let below = sorted.windows(2).filter(|pair| middle(pair) < x).count();
+            let tie = sorted.windows(2).any(|pair| middle(pair) == x);
+            let index = if tie && below.abs_diff(origin) % 2 == 1 { below + 1 } else { below };
+            sorted.get(index).map_or(0.0, |level| f64::from(*level) * unit)
         }
         Element::Real { values } => {
             let nearer = |a: f32, b: f32| (f64::from(a) - x).abs() < (f64::from(b) - x).abs();
@@ -144,7 +148,7 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
             let exponent = ((x.abs().to_bits() >> 52) as i32 - 1023).max(1 - bias);
             let quantum = exp2(exponent - *man as i32);
             let y = (x / quantum).round_ties_even() * quantum;
-            if !format.saturate && y.abs() > max { f64::INFINITY.copysign(y) } else { limited(y) }
+            if !saturates && y.abs() > max { f64::INFINITY.copysign(y) } else { limited(y) }
         }
     }
 }
