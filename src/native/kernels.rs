@@ -65,6 +65,7 @@ pub(super) type LanesFn = fn(x: Rows<'_, f32>, panel: &[f32], k: usize, out: &mu
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Code {
     /// Integer sums.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only x86-64 has integer leaves"))]
     Sums(SumsFn),
     /// Float lanes.
     Lanes {
@@ -84,6 +85,7 @@ pub(super) struct Kernel {
     pub code: Code,
 }
 
+#[cfg(target_arch = "x86_64")]
 const fn sums(name: &'static str, isa: Isa, pair: Pair, run: SumsFn) -> Kernel {
     Kernel { name, isa, pair, code: Code::Sums(run) }
 }
@@ -132,25 +134,6 @@ fn scalar_chain(x: Rows<'_, f32>, panel: &[f32], k: usize, out: &mut [f32]) {
 fn scalar_pair(x: Rows<'_, f32>, panel: &[f32], k: usize, out: &mut [f32]) {
     for (r, y) in out.iter_mut().enumerate() {
         *y = dots::pair(x.row(r, k), panel, false);
-    }
-}
-
-/// Level of a ternary code: 0, +1, -1, and 0 for the reserved code.
-pub(super) const TERNARY_LEVELS: [i8; 4] = [0, 1, -1, 0];
-
-/// Codes of a ternary row as int8, zero beyond `k`.
-pub(super) fn expand_ternary(w: &[u8], k: usize, out: &mut [i8]) {
-    out.fill(0);
-    for (i, level) in out[..k].iter_mut().enumerate() {
-        *level = TERNARY_LEVELS[usize::from(w[i / 4] >> (2 * (i % 4)) & 3)];
-    }
-}
-
-/// Codes of a binary row as int8 (clear +1, set -1), zero beyond `k`.
-pub(super) fn expand_binary(w: &[u8], k: usize, out: &mut [i8]) {
-    out.fill(0);
-    for (i, level) in out[..k].iter_mut().enumerate() {
-        *level = if w[i / 8] >> (i % 8) & 1 == 0 { 1 } else { -1 };
     }
 }
 
@@ -272,17 +255,6 @@ mod tests {
                 }
             }
         });
-    }
-
-    #[test]
-    fn portable_expansions_equal_the_bitwise_reading() {
-        let row: Vec<u8> = (0..=255).collect();
-        let (mut ternary, mut binary) = (vec![9i8; 1024], vec![9i8; 2048]);
-        expand_ternary(&row, 1021, &mut ternary);
-        expand_binary(&row, 2043, &mut binary);
-        let read = |bits, i, k| if i < k { level(bits, &row, i) } else { 0 };
-        assert!((0..1024).all(|i| i64::from(ternary[i]) == read(2, i, 1021)));
-        assert!((0..2048).all(|i| i64::from(binary[i]) == read(1, i, 2043)));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! `vpmaddubsw` saturates at 16 bits, so it serves only weights of magnitude 1 (2 * 255 fits); int8 x int8 is
 //! widened to 16 bits and uses `vpmaddwd`. Partial sums are 32-bit inside a chunk and 64-bit between chunks.
 
-use crate::native::kernels::{Rows, expand_binary, expand_ternary};
+use super::expand::{expand_binary, expand_ternary};
+use crate::native::kernels::Rows;
 use std::arch::x86_64::*;
 
 /// Outputs of a float panel.

@@ -3,7 +3,8 @@
 //! `vpdpbusd` multiplies unsigned by signed bytes into 32-bit lanes without saturation, so activations are offset by
 //! 128 and 128 times the sum of the weights is taken off. Ragged ends are loaded under a byte mask (zeros beyond).
 
-use crate::native::kernels::{Rows, expand_binary, expand_ternary};
+use super::expand::{expand_binary, expand_ternary};
+use crate::native::kernels::Rows;
 use std::arch::x86_64::*;
 
 /// Elements whose sums stay in 32-bit lanes: 2^15 / 16 * 255 * 128 < 2^27.
