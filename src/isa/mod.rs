@@ -1,5 +1,7 @@
 //! The instruction set: the table of `isa/vpu.toml`, its encoding, and its text form.
 
+#[cfg(test)]
+mod arbitrary;
 pub mod asm;
 pub mod disasm;
 pub mod encode;
@@ -7,6 +9,8 @@ pub mod flow;
 pub mod manual;
 pub mod object;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 pub use encode::{DecodeError, Mem, Step, decode};
 pub use object::{Linked, Object, link};

@@ -152,8 +152,11 @@ impl Object {
     /// # Errors
     /// [`crate::diag::Kind::BadInput`] naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
-        for name in &self.formats {
+        for (at, name) in self.formats.iter().enumerate() {
             num::format::find(name)?;
+            if self.formats[..at].contains(name) {
+                return Err(Error::bad_input(format!("the program lists the format {name} twice")));
+            }
         }
         for (at, word) in self.words.iter().enumerate() {
             let inst =
@@ -342,7 +345,7 @@ impl<'a> Reader<'a> {
 }
 
 /// CRC-32 of IEEE 802.3 (reflected, polynomial 0xedb88320).
-fn crc32(bytes: &[u8]) -> u32 {
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0u32; 256];
         let mut at = 0;

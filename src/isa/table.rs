@@ -138,6 +138,13 @@ impl RegClass {
     pub fn count(self) -> u8 {
         [32, 32, 8, 8, 16, 16, 4, 16][self as usize]
     }
+    /// Class and number of a register's name, whether or not a register of that number exists.
+    pub fn parse(word: &str) -> Option<(RegClass, u32)> {
+        let class = RegClass::ALL.into_iter().find(|class| word.starts_with(class.letter()))?;
+        let digits = &word[1..];
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| (class, digits.parse().unwrap_or(u32::MAX)))
+    }
     /// What the class holds, for messages.
     pub fn title(self) -> &'static str {
         [

@@ -233,7 +233,7 @@ fn mask(inst: &mut Inst, cursor: &mut Cursor) -> Result<(), Fault> {
     let word = cursor.peek().and_then(Token::word).unwrap_or_default();
     let (name, skips) = word.strip_suffix(".z").map_or((word, false), |name| (name, true));
     match register_number(name, RegClass::P) {
-        Some(number) if number < RegClass::P.count() as u32 => {
+        Some(number) if number < u32::from(RegClass::P.count()) => {
             cursor.bump();
             (inst.pm, inst.pz) = (number as u8, skips);
             Ok(())
@@ -287,9 +287,7 @@ fn named(cursor: &mut Cursor, names: &[&str]) -> Result<i64, Fault> {
 
 /// The number in the name of a register of `class`, whether or not it exists.
 fn register_number(word: &str, class: RegClass) -> Option<u32> {
-    let digits = word.strip_prefix(class.letter())?;
-    let plain = !digits.is_empty() && digits.len() < 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
+    RegClass::parse(word).filter(|(found, _)| *found == class).map(|(_, number)| number)
 }
 
 fn register_of(token: &Token, class: RegClass) -> Option<u8> {
@@ -303,8 +301,7 @@ fn peek_register(cursor: &Cursor, class: RegClass) -> Option<u8> {
 
 /// The class of the register name at the cursor.
 fn any_register(cursor: &Cursor) -> Option<RegClass> {
-    let word = cursor.peek()?.word()?;
-    RegClass::ALL.into_iter().find(|class| register_number(word, *class).is_some())
+    RegClass::parse(cursor.peek()?.word()?).map(|(class, _)| class)
 }
 
 /// A register of `class`.

@@ -4,7 +4,7 @@ use super::expr::Symbols;
 use super::source::{Fault, Sources, Span};
 use super::{MAX_ERRORS, Options};
 use crate::diag::did_you_mean;
-use crate::isa::table::Alias;
+use crate::isa::table::{Alias, RegClass};
 use crate::isa::{Inst, object::CONTROL_BASE};
 use crate::num;
 use std::collections::BTreeMap;
@@ -234,9 +234,7 @@ pub fn unknown_format(name: &str, params: impl Iterator<Item = String>, span: Sp
 
 /// Refuses names that read as registers.
 fn reserved(name: &str, span: Span) -> Result<(), Fault> {
-    let mut chars = name.chars();
-    let class = chars.next().is_some_and(|letter| "xvpcqtdf".contains(letter));
-    if class && !chars.as_str().is_empty() && chars.all(|digit| digit.is_ascii_digit()) {
+    if RegClass::parse(name).is_some() {
         return Err(
             Fault::new("E0108", span, format!("`{name}` is the name of a register")).help("choose another name")
         );

@@ -1,0 +1,164 @@
+//! Properties of the whole text and binary forms: what is encoded decodes, what is disassembled assembles, and no
+//! input makes a reader panic.
+
+use super::arbitrary::{cases, one_of_each, program};
+use super::asm::{Options, Sources, assemble};
+use super::disasm::disassemble;
+use super::{Inst, Object, decode};
+use proptest::prelude::*;
+
+/// A text that uses most of the language, for mutation.
+const SEED_TEXT: &str = "\
+.param m, n, k
+.format W = ternary
+.equ STEP, (1 << 4) - 1
+.macro twice r, s
+again\\@: addv v\\r, v\\s, v\\s ; bne x\\r, x\\s, again\\@
+.endm
+.control
+data: .word 1, -2, 0x30
+.float 1.5, -inf, 2e-3
+.align 8
+.code
+start: .fmt f1=W, f2=int8
+    li x5, data
+    li x6, 0x123456789
+.rept 3
+    twice 1, 2
+.endr
+.if STEP == 15
+    ld.bp v1, -4(x5)+x6 rows x7, f1   # comment
+.else
+    halt
+.endif
+    mac.tern c0[x3], v1, v2, f1, f2, p1.z /* block */
+    loop x5, end
+1:  fold c1, c0, q0, q1 .new
+    beqz x5, 1b
+    j 2f
+end: endl
+2:  ret
+";
+
+fn assembled(text: &str) -> Object {
+    assemble(&Sources::single("t.vasm", text), &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn decode_inverts_encode_for_every_row(seed: u64) {
+        for inst in one_of_each(seed) {
+            prop_assert_eq!(inst.check(), Ok(()));
+            prop_assert_eq!(decode(inst.encode()), Ok(inst));
+        }
+    }
+
+    #[test]
+    fn decoded_words_encode_to_themselves(word: u64) {
+        if let Ok(inst) = decode(word) {
+            prop_assert_eq!(inst.encode(), word);
+        }
+    }
+
+    #[test]
+    fn assembling_a_disassembly_gives_the_program(seed: u64) {
+        let object = program(seed);
+        let text = disassemble(&object).expect("valid program");
+        let back = assembled(&text);
+        prop_assert_eq!(&back.words, &object.words, "{}", text);
+        prop_assert_eq!((back.entry, back.formats, back.control, back.params),
+            (object.entry, object.formats, object.control, object.params));
+    }
+
+    #[test]
+    fn containers_round_trip(seed: u64) {
+        let mut object = program(seed);
+        object.symbols = vec![("a.b".into(), 0), ("é".into(), object.words.len() as u32)];
+        object.files = vec!["a.vasm".into()];
+        object.lines = vec![(0, 0, 7)];
+        object.externs = vec![(0, "k".into())];
+        prop_assert_eq!(Object::from_bytes(&object.to_bytes()).expect("reads"), object);
+    }
+
+    #[test]
+    fn damaged_containers_are_refused(seed: u64, at: prop::sample::Index, flip in 1u8..=255, cut: prop::sample::Index) {
+        let bytes = program(seed).to_bytes();
+        let mut damaged = bytes.clone();
+        damaged[at.index(bytes.len())] ^= flip;
+        prop_assert!(Object::from_bytes(&damaged).is_err());
+        prop_assert!(Object::from_bytes(&bytes[..cut.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn mutated_text_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..6, ".{0,3}"), 1..12)) {
+        let mut chars: Vec<char> = SEED_TEXT.chars().collect();
+        for (at, kind, new) in edits {
+            let at = at.index(chars.len());
+            match kind {
+                0 => drop(chars.remove(at)),
+                1 => drop(chars.splice(at..at, new.chars())),
+                2 => chars.truncate(at.max(chars.len() / 2)),
+                3 => chars[at] = *['\\', '"', '(', ':', '.', '@', '-', '9', ';', '\n'].get(at % 10).unwrap_or(&'0'),
+                4 => chars.swap(at, 0),
+                _ => { let piece: Vec<char> = chars[at..].iter().take(9).copied().collect(); chars.extend(piece); }
+            }
+            if chars.is_empty() { chars.push('a'); }
+        }
+        let text: String = chars.into_iter().collect();
+        match assemble(&Sources::single("t.vasm", &*text), &Options::default()) {
+            Ok(object) => prop_assert!(object.verify().is_ok(), "{}", text),
+            Err(errors) => {
+                prop_assert!(!errors.is_empty());
+                for error in errors { prop_assert!(!error.render(false).is_empty()); }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_bytes_are_no_program() {
+    let mut lies = Object { words: vec![Inst::new(super::Op::Halt).encode()], ..Object::default() }.to_bytes();
+    assert!(Object::from_bytes(&lies).is_ok());
+    for length in [u64::MAX, 1 << 40, 9] {
+        lies[20..28].copy_from_slice(&length.to_le_bytes());
+        let body = lies.len() - 4;
+        let sum = super::object::crc32(&lies[..body]).to_le_bytes();
+        lies[body..].copy_from_slice(&sum);
+        assert_eq!(Object::from_bytes(&lies).err().map(|e| e.kind()), Some(crate::diag::Kind::BadInput), "{length}");
+    }
+    for bytes in [&b""[..], b"PREONVPX", b"PREONVPX\x01\0\0\0", &[0xff; 4096]] {
+        assert!(Object::from_bytes(bytes).is_err());
+    }
+}
+
+#[test]
+fn the_language_sample_round_trips_with_its_alias() {
+    let object = assembled(SEED_TEXT);
+    let text = disassemble(&object).expect("valid");
+    assert!(text.contains("mac.tern c0[x3], v1, v2, f1, f2, p1.z"), "{text}");
+    assert!(text.contains("fmt.set f1, ternary"), "{text}");
+    assert_eq!(assembled(&text).words, object.words);
+}
+
+#[test]
+fn linking_moves_formats_lines_and_calls() {
+    let driver = assembled(".extern scale, other\n.fmt f1=int8\n call other\n call scale\n halt\n");
+    let scale = assembled(".fmt f2=fp32, f1=int8\nagain: bne x1, x0, again\n ret\n");
+    let other = assembled("nop\n.entry start\nstart: ret\n");
+    let linked = super::link(&driver, &[("scale", &scale), ("other", &other)]).expect("links");
+    assert_eq!(linked.bases, [4, 8]);
+    let object = &linked.object;
+    assert_eq!(object.verify().err().map(|e| e.to_string()), None);
+    assert_eq!(object.formats, ["int8", "fp32"]);
+    assert_eq!(
+        (object.symbol("scale"), object.symbol("scale.again"), object.symbol("other")),
+        (Some(4), Some(6), Some(9))
+    );
+    let imm = |word: usize| decode(object.words[word]).map(|inst| inst.imm);
+    assert_eq!((imm(1), imm(2), imm(4), imm(5), imm(6)), (Ok(8), Ok(2), Ok(1), Ok(0), Ok(0)));
+    assert_eq!(object.line(9), Some(("t.vasm", 3)));
+    assert!(super::link(&driver, &[("scale", &scale)]).is_err(), "`other` is missing");
+}
