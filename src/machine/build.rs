@@ -5,6 +5,7 @@ use super::{
     Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Source, Sram, Units, load, schema::ELEMENTWISE,
 };
 use crate::diag::{Error, Result};
+use crate::num::format::find;
 use std::collections::BTreeMap;
 
 /// Reads leaves of a tree that has passed the checks of `load.rs`.
@@ -116,6 +117,12 @@ fn pairs(r: &Reader<'_>, path: &str, needed: bool) -> Result<Vec<(String, String
             let error = entry.at.error(format!("`{}` is not a pair of formats", entry.key));
             return Err(error.help("write \"weights*inputs\", for example \"ternary*int8\""));
         };
+        for format in [weights, inputs] {
+            find(format).map_err(|e| {
+                let error = entry.at.error(e.message());
+                if let Some(help) = e.help_text() { error.help(help) } else { error }
+            })?;
+        }
         if needed && r.0.at(["energy", "mac", &entry.key]).is_none() {
             let error = entry.at.error(format!("the pair `{}` has a rate but no price", entry.key));
             return Err(error.help(format!("add \"{}\" to [energy.mac]", entry.key)));

@@ -1,1 +1,71 @@
-//! (room being furnished)
+//! Events to cycles and joules. sim knows no value and never changes one; exec knows no clock.
+//!
+//! [`Sim`] takes one [`Event`] an executed instruction, in program order. The engine moves time (docs/timing.md), the
+//! counts collect what costs energy; [`Sim::finish`] gives a [`Timing`] whose rows add up to the run's cycles and a
+//! [`Ledger`] whose rows add up to its joules.
+
+mod counts;
+mod engine;
+mod ledger;
+mod order;
+mod rates;
+#[cfg(test)]
+mod tests;
+mod timing;
+
+pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
+pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
+
+use crate::diag::Result;
+use crate::exec::event::Event;
+use crate::machine::Machine;
+
+/// What the first timing model leaves out, for reports.
+pub const NOT_MODELLED: &[&str] = &[
+    "DRAM banks, row conflicts, refresh and read-write turnaround one by one: a stream's efficiency and one activation a row stand for them",
+    "conflicts between units and DMA for SRAM banks",
+    "instruction fetch stalls and the cost of taken branches",
+    "host link, other cores, voltage and temperature",
+    "energy saved by zero operands",
+];
+
+/// Prices the events of one run on one machine.
+#[derive(Debug)]
+pub struct Sim {
+    engine: engine::Engine,
+    counts: counts::Counts,
+    machine: Machine,
+}
+
+/// Result of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Cycles.
+    pub timing: Timing,
+    /// Counts.
+    pub ledger: Ledger,
+}
+
+impl Sim {
+    /// A simulator of `machine` for a program whose node markers are 0 .. `nodes`; events of other nodes are booked
+    /// under the extra node `nodes`.
+    pub fn new(machine: &Machine, nodes: usize) -> Self {
+        let engine = engine::Engine::new(machine, nodes);
+        let counts = counts::Counts::new(engine.rates(), nodes);
+        Sim { engine, counts, machine: machine.clone() }
+    }
+    /// Takes the next executed instruction. What the machine does not serve is reported by [`Sim::finish`].
+    pub fn account(&mut self, event: &Event) {
+        self.counts.add(event, self.engine.rates());
+        self.engine.step(event);
+    }
+    /// Closes the books.
+    ///
+    /// # Errors
+    /// Unsupported, naming the pair, for the first instruction that the machine does not serve.
+    pub fn finish(self) -> Result<Outcome> {
+        let timing = self.engine.finish()?;
+        let ledger = self.counts.ledger(&timing, &self.machine);
+        Ok(Outcome { timing, ledger })
+    }
+}

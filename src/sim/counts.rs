@@ -1,0 +1,209 @@
+//! Integer counts of everything that costs energy, one dense record a graph node; turned into a ledger at the end.
+
+use super::ledger::{Key, Ledger, Place, What};
+use super::rates::Rates;
+use super::timing::Timing;
+use crate::exec::event::{Access, Event, RegSet, Space, Work};
+use crate::isa::{Op, Unit};
+use crate::machine::Machine;
+use crate::num::format::by_id;
+use std::collections::BTreeMap;
+
+/// Traffic of one memory level.
+#[derive(Debug, Clone, Copy, Default)]
+struct Traffic {
+    /// Bytes asked for: read, written.
+    bytes: [u64; 2],
+    /// What energy is charged on (accesses of SRAM, bytes on the DRAM bus, control words): read, written.
+    charged: [u64; 2],
+}
+
+/// Counts of one node.
+#[derive(Debug, Clone, Default)]
+struct NodeCounts {
+    /// Instructions by unit.
+    issued: [u64; 6],
+    register_bytes: u64,
+    accumulator: u64,
+    fold: [u64; 6],
+    elementwise: [[u64; 6]; 7],
+    /// DRAM, own, shared, control.
+    traffic: [Traffic; 4],
+    activations: u64,
+    dma_bytes: u64,
+    /// Live and skipped terms by (unit, weights, inputs), indexed as [`Counts::pairs`].
+    macs: Vec<[u64; 2]>,
+    /// Bytes of the load-store unit by storage format.
+    formats: Vec<u64>,
+}
+
+/// All counts of a run.
+#[derive(Debug)]
+pub(super) struct Counts {
+    nodes: Vec<NodeCounts>,
+    /// Dense index of (unit is array, weights, inputs) to a column of `macs`, + 1; 0 = not used yet.
+    columns: Vec<u16>,
+    pairs: Vec<(Unit, u16, u16)>,
+    array_rows: u64,
+}
+
+/// v, p and q registers.
+const REGISTERS: u128 = (0xff_ffff_ffff << RegSet::V) | (0xffff << RegSet::Q);
+/// Accumulator tiles.
+const TILES: u128 = 0xff << RegSet::C;
+
+impl Counts {
+    pub(super) fn new(rates: &Rates, nodes: usize) -> Self {
+        Counts {
+            nodes: vec![NodeCounts::default(); nodes + 1],
+            columns: vec![0; 2 * rates.formats * rates.formats],
+            pairs: Vec::new(),
+            array_rows: rates.array.as_ref().map_or(1, |a| u64::from(a.rows.max(1))),
+        }
+    }
+
+    /// Counts one instruction. Pairs that the machine does not serve are left to the engine, which refuses them.
+    pub(super) fn add(&mut self, event: &Event, rates: &Rates) {
+        if matches!(event.op, Op::Endl | Op::Node) {
+            return;
+        }
+        let last = self.nodes.len() - 1;
+        let node = (event.node as usize).min(last);
+        let unit = event.unit as usize;
+        let registers = (event.reads.0 & REGISTERS).count_ones() + (event.writes.0 & REGISTERS).count_ones();
+        let touches_tile = (event.reads.0 | event.writes.0) & TILES != 0;
+        let mut mac = None;
+        let counts = &mut self.nodes[node];
+        counts.issued[unit] += 1;
+        counts.register_bytes += u64::from(registers) * rates.register_bytes;
+        match event.work {
+            Work::Elementwise { kind, elements } => {
+                counts.elementwise[kind as usize][unit] += u64::from(elements);
+                // Reductions read and write the sixteen partials of a tile.
+                counts.accumulator += if touches_tile { 32 } else { 0 };
+            }
+            Work::Mac { outputs, terms, live, weights, inputs, .. } => {
+                counts.accumulator += 2 * u64::from(outputs);
+                mac = Some((false, weights, inputs, u64::from(live), u64::from(terms.saturating_sub(live))));
+            }
+            Work::TileMac { tm, tn, tk, weights, inputs, .. } => {
+                let (tm, tn, tk) = (u64::from(tm), u64::from(tn), u64::from(tk));
+                counts.accumulator += 2 * tm * tn * tk.div_ceil(self.array_rows);
+                mac = Some((true, weights, inputs, tm * tn * tk, 0));
+            }
+            Work::Tile { entries, fold } => {
+                counts.accumulator += u64::from(entries) * if fold { 2 } else { 1 };
+                counts.fold[unit] += if fold { u64::from(entries) } else { 0 };
+            }
+            Work::Move { bytes, format, .. } => {
+                let format = usize::from(format);
+                if counts.formats.len() <= format && format < rates.formats {
+                    counts.formats.resize(rates.formats, 0);
+                }
+                if let Some(slot) = counts.formats.get_mut(format) {
+                    *slot += bytes;
+                }
+                counts.accumulator += if touches_tile { bytes / 4 } else { 0 };
+            }
+            Work::Dma { bytes, .. } => counts.dma_bytes += bytes,
+            Work::None | Work::TileLoad { .. } | Work::Wait { .. } | Work::Drain => {}
+        }
+        for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
+            counts.traffic(access, rates);
+        }
+        if let Some((array, weights, inputs, live, skipped)) = mac {
+            self.mac(node, array, rates.pair(weights, inputs), (weights, inputs), [live, skipped]);
+        }
+    }
+
+    fn mac(&mut self, node: usize, array: bool, pair: usize, formats: (u16, u16), terms: [u64; 2]) {
+        let half = self.columns.len() / 2;
+        let Some(column) = self.columns.get_mut(pair.saturating_add(if array { half } else { 0 })) else { return };
+        if *column == 0 {
+            self.pairs.push((if array { Unit::M } else { Unit::S }, formats.0, formats.1));
+            *column = self.pairs.len() as u16;
+        }
+        let column = usize::from(*column) - 1;
+        let macs = &mut self.nodes[node].macs;
+        if macs.len() <= column {
+            macs.resize(column + 1, [0; 2]);
+        }
+        macs[column][0] += terms[0];
+        macs[column][1] += terms[1];
+    }
+
+    /// The ledger: one row a key with a count that is not zero, leakage rows from the nodes' cycles.
+    pub(super) fn ledger(&self, timing: &Timing, machine: &Machine) -> Ledger {
+        let mut rows: BTreeMap<Key, u64> = BTreeMap::new();
+        let mut put = |node: usize, place: Place, what: What, formats: [&'static str; 2], count: u64| {
+            if count > 0 {
+                let key = Key { node: node as u32, place, what, weights: formats[0], inputs: formats[1] };
+                *rows.entry(key).or_default() += count;
+            }
+        };
+        for (node, counts) in self.nodes.iter().enumerate() {
+            counts.rows(&mut |place, what, count| put(node, place, what, ["", ""], count));
+            for (&(unit, weights, inputs), &[live, skipped]) in self.pairs.iter().zip(&counts.macs) {
+                let formats = [name(weights), name(inputs)];
+                put(node, Place::Unit(unit), What::Mac, formats, live);
+                put(node, Place::Unit(unit), What::MacSkipped, formats, skipped);
+            }
+            for (format, &bytes) in counts.formats.iter().enumerate() {
+                put(node, Place::Unit(Unit::L), What::FormatBytes, [name(format as u16), ""], bytes);
+            }
+            let cycles: u64 = timing.nodes.get(node).map_or(0, |row| row.iter().sum());
+            for part in 0..machine.leakage.len() {
+                put(node, Place::Static(part as u8), What::Leak, ["", ""], cycles);
+            }
+        }
+        Ledger { nodes: self.nodes.len() as u32 - 1, rows }
+    }
+}
+
+fn name(format: u16) -> &'static str {
+    by_id(format).map_or("?", |f| f.name.as_str())
+}
+
+impl NodeCounts {
+    fn traffic(&mut self, access: &Access, rates: &Rates) {
+        let way = usize::from(access.write);
+        let charged = match (access.space, &rates.shared) {
+            (Space::Dram, _) => {
+                self.activations += rates.dram.activations(access.bytes, access.runs);
+                rates.dram.bus_bytes(access.bytes, access.runs)
+            }
+            (Space::Sram, _) => rates.own.accesses(access.bytes, access.runs),
+            (Space::Shared, Some(shared)) => shared.accesses(access.bytes, access.runs),
+            _ => access.bytes.div_ceil(8),
+        };
+        let traffic = &mut self.traffic[access.space as usize];
+        traffic.bytes[way] += access.bytes;
+        traffic.charged[way] += charged;
+    }
+
+    fn rows(&self, put: &mut dyn FnMut(Place, What, u64)) {
+        use super::timing::UNITS;
+        for (unit, &count) in UNITS.iter().zip(&self.issued) {
+            put(Place::Unit(*unit), What::Issue, count);
+        }
+        put(Place::Registers, What::RegisterBytes, self.register_bytes);
+        put(Place::Accumulators, What::AccumulatorEntries, self.accumulator);
+        put(Place::Unit(Unit::D), What::DmaBytes, self.dma_bytes);
+        for (unit, &count) in UNITS.iter().zip(&self.fold) {
+            put(Place::Unit(*unit), What::Fold, count);
+        }
+        for (kind, by_unit) in self.elementwise.iter().enumerate() {
+            for (unit, &count) in UNITS.iter().zip(by_unit) {
+                put(Place::Unit(*unit), What::Elementwise(kind as u8), count);
+            }
+        }
+        for (place, traffic) in [Place::Dram, Place::Own, Place::Shared, Place::Control].into_iter().zip(&self.traffic)
+        {
+            put(place, What::Read, traffic.charged[0]);
+            put(place, What::Write, traffic.charged[1]);
+            put(place, What::ReadBytes, traffic.bytes[0]);
+            put(place, What::WriteBytes, traffic.bytes[1]);
+        }
+        put(Place::Dram, What::Activate, self.activations);
+    }
+}

@@ -1,0 +1,563 @@
+//! The clock: in-order issue into unit queues, a scoreboard of ready times, DMA engines and a first-come DRAM channel.
+//!
+//! One recurrence an instruction, in program order. That is exact here because every shared resource (a unit, the DRAM
+//! channel, the shared SRAM's port) serves in program order, so no later instruction can change an earlier end. Cycles
+//! count from 0; an operation that starts at `s` and occupies its unit for `n` cycles ends at `s + n`.
+
+use super::order::OrderTable;
+use super::rates::Rates;
+use super::timing::{CAUSES, Cause, SPENT, Spent, Timing};
+use crate::diag::{Error, Result};
+use crate::exec::event::{Event, EwKind, RegSet, Space, Work};
+use crate::isa::{Op, Unit};
+use crate::machine::Machine;
+use crate::num::format::by_id;
+
+/// Registers that the scoreboard knows: x, v, p, c, q.
+const REGISTERS: usize = 96;
+
+/// Queue, cursor and sums of one unit.
+#[derive(Debug)]
+struct UnitState {
+    /// Start times of the last instructions, as many as the queue holds.
+    starts: Vec<u64>,
+    /// Next slot of `starts`.
+    slot: usize,
+    /// Time at which the unit can start again.
+    free: u64,
+    /// Time up to which every cycle is explained.
+    cursor: u64,
+    busy: u64,
+    idle: u64,
+    stall: [u64; CAUSES.len()],
+    instructions: u64,
+}
+
+impl UnitState {
+    fn new(queue: u32) -> Self {
+        UnitState {
+            starts: vec![0; queue.max(1) as usize],
+            slot: 0,
+            free: 0,
+            cursor: 0,
+            busy: 0,
+            idle: 0,
+            stall: [0; CAUSES.len()],
+            instructions: 0,
+        }
+    }
+    /// Explains the cycles up to `end`: idle until `ready`, stalled by `cause` until `start`, then busy.
+    fn explain(&mut self, ready: u64, start: u64, end: u64, cause: Cause) {
+        let idle_end = ready.min(start);
+        if idle_end > self.cursor {
+            self.idle += idle_end - self.cursor;
+            self.cursor = idle_end;
+        }
+        if start > self.cursor {
+            self.stall[cause as usize] += start - self.cursor;
+            self.cursor = start;
+        }
+        if end > self.cursor {
+            self.busy += end - self.cursor;
+            self.cursor = end;
+        }
+    }
+    /// Puts an instruction into the queue.
+    fn enqueue(&mut self, start: u64) {
+        self.starts[self.slot] = start;
+        self.slot = if self.slot + 1 == self.starts.len() { 0 } else { self.slot + 1 };
+        self.instructions += 1;
+    }
+}
+
+/// The latest of several times, with the cause that set it; of equal times the first cause in [`Cause`] order wins.
+#[derive(Debug, Clone, Copy)]
+struct Latest {
+    at: u64,
+    cause: Cause,
+}
+
+impl Latest {
+    fn new(at: u64) -> Self {
+        Latest { at, cause: Cause::Queue }
+    }
+    fn wait(&mut self, at: u64, cause: Cause) {
+        if at > self.at || (at == self.at && cause < self.cause) {
+            *self = Latest { at, cause };
+        }
+    }
+}
+
+/// What an operation does to time once it has started.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    /// Cycles during which its unit takes nothing else.
+    occupied: u64,
+    /// Cycles from then until results can be used.
+    latency: u64,
+}
+
+/// The clock of one core with its DMA engines and DRAM.
+#[derive(Debug)]
+pub(super) struct Engine {
+    rates: Rates,
+    units: [UnitState; 6],
+    /// Cycle of the last issue, and how many instructions it issued.
+    issue_at: u64,
+    issued_then: u32,
+    written: [u64; REGISTERS],
+    read_done: [u64; REGISTERS],
+    /// For tiles: when the next sum may start on them, and the unit (+ 1) that sums.
+    chained: [u64; 8],
+    chain_unit: [u8; 8],
+    order: OrderTable,
+    /// Array: end of loading, ends of the last tiles' sums, whether a load came since the last sum.
+    array_loader_free: u64,
+    array_loaded: u64,
+    array_tile_ends: [u64; 2],
+    array_start: u64,
+    engine_free: Vec<u64>,
+    dma_start: u64,
+    dram_free: u64,
+    shared_free: u64,
+    tags: [Vec<u64>; 16],
+    /// End of everything so far.
+    end: u64,
+    /// Time up to which every cycle has a node.
+    owned: u64,
+    nodes: Vec<[u64; SPENT.len()]>,
+    dram_busy: u64,
+    shared_busy: u64,
+    error: Option<Error>,
+}
+
+impl Engine {
+    pub(super) fn new(machine: &Machine, nodes: usize) -> Self {
+        let rates = Rates::new(machine);
+        let u = rates.units;
+        let queues = [1, u.l_queue, u.s_queue, u.e_queue, u.m_queue, rates.dma.queue];
+        Engine {
+            units: queues.map(UnitState::new),
+            issue_at: 0,
+            issued_then: 0,
+            written: [0; REGISTERS],
+            read_done: [0; REGISTERS],
+            chained: [0; 8],
+            chain_unit: [0; 8],
+            order: OrderTable::new(rates.order_entries),
+            array_loader_free: 0,
+            array_loaded: 0,
+            array_tile_ends: [0; 2],
+            array_start: 0,
+            engine_free: vec![0; rates.dma.engines.max(1) as usize],
+            dma_start: 0,
+            dram_free: 0,
+            shared_free: 0,
+            tags: Default::default(),
+            end: 0,
+            owned: 0,
+            nodes: vec![[0; SPENT.len()]; nodes + 1],
+            dram_busy: 0,
+            shared_busy: 0,
+            error: None,
+            rates,
+        }
+    }
+    pub(super) fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
+    /// Moves time on by one instruction.
+    pub(super) fn step(&mut self, event: &Event) {
+        if matches!(event.op, Op::Endl | Op::Node) || self.error.is_some() {
+            return;
+        }
+        let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
+        let mut issue =
+            Latest::new(if self.issued_then < self.rates.issue_per_cycle { self.issue_at } else { self.issue_at + 1 });
+        let earliest = issue.at;
+        let mut scalars = (event.reads.0 | event.writes.0) as u32;
+        while scalars != 0 {
+            issue.wait(self.written[scalars.trailing_zeros() as usize], Cause::Raw);
+            scalars &= scalars - 1;
+        }
+        let unit = event.unit as usize;
+        if event.unit == Unit::C {
+            self.control_terms(event, &mut issue);
+        } else {
+            let state = &self.units[unit];
+            issue.wait(state.starts[state.slot], Cause::Queue);
+        }
+        if !accesses.is_empty() {
+            issue.wait(self.order.room(accesses.len(), issue.at), Cause::Order);
+        }
+        if issue.at > self.issue_at {
+            self.issue_at = issue.at;
+            self.issued_then = 0;
+        }
+        self.issued_then += 1;
+        self.units[0].explain(earliest, issue.at, issue.at + 1, issue.cause);
+        let (start, end, spent) = match event.unit {
+            Unit::C => self.control(event, issue.at),
+            Unit::D => self.dma(event, issue.at),
+            _ => self.compute(event, issue.at),
+        };
+        let mut moved = (event.writes.0) as u32;
+        while event.unit != Unit::C && moved != 0 {
+            self.written[moved.trailing_zeros() as usize] = issue.at + self.rates.scalar_latency;
+            moved &= moved - 1;
+        }
+        self.own(event.node, issue.at, start, end, spent);
+    }
+
+    /// Gives the cycles that no node has yet, up to `end`, to `node`: before issue to issuing, then to waiting, then to
+    /// the work itself. All older instructions end before `owned`, so this is the oldest unfinished one.
+    fn own(&mut self, node: u32, issued: u64, start: u64, end: u64, spent: Spent) {
+        self.end = self.end.max(end);
+        if end <= self.owned {
+            return;
+        }
+        let row = (node as usize).min(self.nodes.len() - 1);
+        let row = &mut self.nodes[row];
+        for (until, what) in [(issued, Spent::Issue), (start, Spent::Stall), (end, spent)] {
+            if until > self.owned {
+                row[what as usize] += until - self.owned;
+                self.owned = until;
+            }
+        }
+    }
+
+    /// What a control instruction waits for before it issues: all its registers, its memory, and what it is there for.
+    fn control_terms(&mut self, event: &Event, issue: &mut Latest) {
+        self.registers(event, issue, false);
+        for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
+            issue.wait(self.order.clear(access, false), Cause::Order);
+        }
+        match event.work {
+            Work::Drain => issue.wait(self.end, Cause::Drain),
+            Work::Wait { tag, left } => {
+                let pending = &mut self.tags[usize::from(tag) % 16];
+                pending.retain(|done| *done > issue.at);
+                if pending.len() > left as usize {
+                    pending.sort_unstable_by(|a, b| b.cmp(a));
+                    issue.wait(pending[left as usize], Cause::Wait);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn control(&mut self, event: &Event, at: u64) -> (u64, u64, Spent) {
+        self.units[0].instructions += 1;
+        let loads = event.accesses > 0 && !event.access[0].write;
+        let latency = match event.access[0].space {
+            _ if !loads => self.rates.scalar_latency,
+            Space::Sram => u64::from(self.rates.own.latency_cycles),
+            Space::Shared => self.rates.shared.as_ref().map_or(1, |s| u64::from(s.latency_cycles)),
+            _ => self.rates.control_latency,
+        };
+        self.retire(event, at, at + 1, at + latency, false);
+        for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
+            self.order.record(access, false, at + 1);
+        }
+        (at, at + 1, Spent::Issue)
+    }
+
+    /// Waits for the vector, mask, tile and scale registers of an instruction.
+    fn registers(&self, event: &Event, start: &mut Latest, sums: bool) {
+        let unit = event.unit as u8 + 1;
+        let mut reads = vector_bits(event.reads);
+        let mut writes = vector_bits(event.writes);
+        if sums {
+            // A sum on a tile that this unit summed last follows in its pipeline.
+            let mut tiles = (reads | writes) & TILES;
+            reads &= !TILES;
+            writes &= !TILES;
+            while tiles != 0 {
+                let register = tiles.trailing_zeros() as usize;
+                let tile = register + 32 - RegSet::C as usize;
+                if self.chain_unit[tile] == unit {
+                    start.wait(self.chained[tile], Cause::Acc);
+                } else {
+                    start.wait(self.written[register + 32], Cause::Raw);
+                    start.wait(self.read_done[register + 32], Cause::War);
+                }
+                tiles &= tiles - 1;
+            }
+        }
+        while reads != 0 {
+            start.wait(self.written[reads.trailing_zeros() as usize + 32], Cause::Raw);
+            reads &= reads - 1;
+        }
+        while writes != 0 {
+            let register = writes.trailing_zeros() as usize + 32;
+            start.wait(self.written[register].max(self.read_done[register]), Cause::War);
+            writes &= writes - 1;
+        }
+    }
+
+    /// Records when the registers of an instruction are read and written.
+    fn retire(&mut self, event: &Event, start: u64, free: u64, ready: u64, sums: bool) {
+        let mut reads = vector_bits(event.reads);
+        while reads != 0 {
+            let register = reads.trailing_zeros() as usize + 32;
+            self.read_done[register] = self.read_done[register].max(free);
+            reads &= reads - 1;
+        }
+        let mut writes = vector_bits(event.writes);
+        let tiles = writes & TILES;
+        while writes != 0 {
+            self.written[writes.trailing_zeros() as usize + 32] = ready;
+            writes &= writes - 1;
+        }
+        let mut tiles = tiles;
+        while tiles != 0 {
+            let tile = tiles.trailing_zeros() as usize + 32 - RegSet::C as usize;
+            self.chained[tile] = free;
+            self.chain_unit[tile] = if sums { event.unit as u8 + 1 } else { 0 };
+            tiles &= tiles - 1;
+        }
+        if event.unit == Unit::C {
+            let mut scalars = event.writes.0 as u32;
+            while scalars != 0 {
+                self.written[scalars.trailing_zeros() as usize] = ready.max(start + self.rates.scalar_latency);
+                scalars &= scalars - 1;
+            }
+        }
+    }
+
+    /// L, S, E and M: start when the unit, the registers and the memory are ready.
+    fn compute(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
+        let unit = event.unit as usize;
+        let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
+        let sums = matches!(event.work, Work::Mac { .. } | Work::TileMac { .. });
+        let cost = match self.cost(event) {
+            Ok(cost) => cost,
+            Err(error) => {
+                self.error = Some(error);
+                return (issued, issued, Spent::Stall);
+            }
+        };
+        let arrived = issued + 1;
+        let mut start = Latest::new(arrived);
+        self.registers(event, &mut start, sums);
+        for access in accesses {
+            start.wait(self.order.clear(access, false), Cause::Order);
+        }
+        match event.work {
+            Work::TileLoad { .. } => {
+                let buffers = self.rates.array.as_ref().map_or(1, |a| a.weight_buffers);
+                let oldest = if buffers > 1 { self.array_tile_ends[1] } else { self.array_tile_ends[0] };
+                start.wait(oldest, Cause::Weights);
+                start.wait(self.array_start, Cause::Weights);
+            }
+            Work::TileMac { .. } => start.wait(self.array_loaded, Cause::Weights),
+            _ => {}
+        }
+        // The unit's own last instruction is busy time, not a stall: it only moves the start.
+        let free =
+            if matches!(event.work, Work::TileLoad { .. }) { self.array_loader_free } else { self.units[unit].free };
+        let at = start.at.max(free);
+        let end = at + cost.occupied;
+        let state = &mut self.units[unit];
+        state.explain(arrived.max(free), at, end, start.cause);
+        state.enqueue(at);
+        match event.work {
+            Work::TileLoad { .. } => {
+                self.array_loader_free = end;
+                self.array_loaded = end;
+                // From here on a new tile collects its end; the one before it becomes the older.
+                self.array_tile_ends = [self.array_tile_ends[0], self.array_tile_ends[0]];
+                self.array_start = at;
+            }
+            Work::TileMac { .. } => {
+                self.units[unit].free = end;
+                self.array_tile_ends[0] = end;
+                self.array_start = at;
+            }
+            _ => self.units[unit].free = end,
+        }
+        let ready = end + cost.latency;
+        self.retire(event, at, end, ready, sums);
+        for access in accesses {
+            self.order.record(access, false, end);
+        }
+        let spent = match event.unit {
+            Unit::L => Spent::LoadStore,
+            Unit::S => Spent::VectorMac,
+            Unit::E => Spent::Elementwise,
+            _ => Spent::Array,
+        };
+        (at, ready, spent)
+    }
+
+    /// Occupation and latency of an instruction of L, S, E or M.
+    fn cost(&self, event: &Event) -> Result<Cost> {
+        let u = &self.rates.units;
+        let (memory, memory_latency) = self.memory_side(event);
+        let unserved = |unit: &str, weights: u16, inputs: u16| {
+            let name = |id: u16| by_id(id).map_or("?", |f| f.name.as_str());
+            let pair = format!("{}*{}", name(weights), name(inputs));
+            Error::unsupported(format!("machine `{}` does not serve `{pair}` on its {unit}", self.rates.machine))
+                .help("add the pair to [rate.S] or [array.cycles], and to [energy.mac]")
+        };
+        let cost = match event.work {
+            Work::Mac { live, weights, inputs, .. } => {
+                let pair = self.rates.pair(weights, inputs);
+                let rate = self.rates.s_terms(pair).ok_or_else(|| unserved("S unit", weights, inputs))?;
+                Cost { occupied: u64::from(live.div_ceil(rate)), latency: u64::from(u.s_latency) }
+            }
+            Work::Tile { entries, .. } => {
+                Cost { occupied: u64::from(entries.div_ceil(u.s_tile_lanes)), latency: u64::from(u.s_latency) }
+            }
+            Work::Elementwise { kind: EwKind::Div | EwKind::Special, elements } => {
+                let occupied = u64::from(elements.div_ceil(u.e_special_lanes));
+                Cost { occupied, latency: u64::from(u.e_special_latency) }
+            }
+            Work::Elementwise { elements, .. } => {
+                Cost { occupied: u64::from(elements.div_ceil(u.e_lanes)), latency: u64::from(u.e_latency) }
+            }
+            Work::Move { bytes, .. } => {
+                let occupied = bytes.div_ceil(u64::from(u.l_bytes_per_cycle));
+                Cost { occupied, latency: u64::from(u.l_latency) }
+            }
+            Work::TileLoad { tn, tk, .. } => match &self.rates.array {
+                Some(array) => Cost { occupied: array.load_cycles(tn.into(), tk.into()), latency: 0 },
+                None => return Err(Error::unsupported(format!("machine `{}` has no array", self.rates.machine))),
+            },
+            Work::TileMac { tm, tn, tk, weights, inputs, .. } => {
+                let row = self.rates.array_row(self.rates.pair(weights, inputs));
+                match (&self.rates.array, row) {
+                    (Some(array), Some(row)) => {
+                        let cost = array.compute_cycles(tm.into(), tn.into(), tk.into(), row);
+                        Cost { occupied: cost.occupied, latency: cost.latency }
+                    }
+                    _ => return Err(unserved("array", weights, inputs)),
+                }
+            }
+            Work::None | Work::Dma { .. } | Work::Wait { .. } | Work::Drain => Cost::default(),
+        };
+        Ok(Cost { occupied: cost.occupied.max(memory).max(1), latency: cost.latency + memory_latency })
+    }
+
+    /// Cycles that the accesses of an instruction occupy their memory, and the memory's latency for reads.
+    fn memory_side(&self, event: &Event) -> (u64, u64) {
+        let (mut occupied, mut latency) = (0, 0);
+        for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
+            let level = match access.space {
+                Space::Sram => Some(&self.rates.own),
+                Space::Shared => self.rates.shared.as_ref(),
+                Space::Dram | Space::Control => None,
+            };
+            let (cycles, cycles_later) = match level {
+                Some(level) => {
+                    (level.cycles(level.accesses(access.bytes, access.runs)), u64::from(level.latency_cycles))
+                }
+                None => (access.bytes.div_ceil(8).div_ceil(8), self.rates.control_latency),
+            };
+            occupied = occupied.max(cycles);
+            if !access.write {
+                latency = latency.max(cycles_later);
+            }
+        }
+        (occupied, latency)
+    }
+
+    /// One transfer: the first free engine, then the DRAM channel or the shared SRAM's port in order of arrival.
+    fn dma(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
+        let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
+        let arrived = issued + 1;
+        let mut start = Latest::new(arrived);
+        self.registers(event, &mut start, false);
+        for access in accesses {
+            start.wait(self.order.clear(access, true), Cause::Order);
+        }
+        let engine = (0..self.engine_free.len())
+            .fold(0, |best, i| if self.engine_free[i] < self.engine_free[best] { i } else { best });
+        start.wait(self.engine_free[engine], Cause::Engine);
+        let at = start.at.max(self.dma_start);
+        self.dma_start = at;
+        let request = at + u64::from(self.rates.dma.setup_cycles);
+        let bytes = if let Work::Dma { bytes, .. } = event.work { bytes } else { 0 };
+        let mut moved = request + bytes.div_ceil(u64::from(self.rates.dma.bytes_per_cycle));
+        let (mut latency, mut spent) = (u64::from(self.rates.own.latency_cycles), Spent::OnChip);
+        for access in accesses {
+            match (access.space, &self.rates.shared) {
+                (Space::Dram, _) => {
+                    let cycles = self.rates.dram_cycles(self.rates.dram.bus_bytes(access.bytes, access.runs));
+                    let from = self.dram_free.max(request);
+                    self.dram_free = from + cycles;
+                    self.dram_busy += cycles;
+                    moved = moved.max(self.dram_free);
+                    latency = latency.max(u64::from(self.rates.dram.latency_cycles));
+                    spent = Spent::Dram;
+                }
+                (Space::Shared, Some(shared)) => {
+                    let cycles = shared.cycles(shared.accesses(access.bytes, access.runs));
+                    let from = self.shared_free.max(request);
+                    self.shared_free = from + cycles;
+                    self.shared_busy += cycles;
+                    moved = moved.max(self.shared_free);
+                    latency = latency.max(u64::from(shared.latency_cycles));
+                }
+                (Space::Sram, _) => {
+                    let cycles = self.rates.own.cycles(self.rates.own.accesses(access.bytes, access.runs));
+                    moved = moved.max(request + cycles);
+                }
+                _ => {}
+            }
+        }
+        let done = moved + latency;
+        self.engine_free[engine] = moved;
+        let state = &mut self.units[Unit::D as usize];
+        state.explain(arrived, at, done, start.cause);
+        state.enqueue(at);
+        self.retire(event, at, moved, done, false);
+        for access in accesses {
+            self.order.record(access, true, if access.write { done } else { moved });
+        }
+        if let Work::Dma { tag, .. } = event.work {
+            let pending = &mut self.tags[usize::from(tag) % 16];
+            if pending.len() >= 64 {
+                pending.retain(|d| *d > issued);
+            }
+            pending.push(done);
+        }
+        (at, done, spent)
+    }
+
+    /// Closes the books: every unit idles until the common end.
+    ///
+    /// # Errors
+    /// The first event that the machine does not serve.
+    pub(super) fn finish(mut self) -> Result<Timing> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let cycles = self.units.iter().map(|u| u.cursor).max().unwrap_or(0).max(self.end);
+        let mut timing = Timing { cycles, nodes: std::mem::take(&mut self.nodes), ..Timing::default() };
+        if let Some(rest) = timing.nodes.last_mut() {
+            rest[Spent::Stall as usize] += cycles.saturating_sub(self.owned);
+        }
+        for (unit, mut state) in self.units.into_iter().enumerate() {
+            state.idle += cycles - state.cursor;
+            timing.instructions += state.instructions;
+            let row = &mut timing.units[unit];
+            row.busy_cycles = state.busy;
+            row.stall_cycles = state.stall;
+            row.idle_cycles = state.idle;
+            row.instructions = state.instructions;
+        }
+        timing.dram_busy_cycles = self.dram_busy;
+        timing.shared_busy_cycles = self.shared_busy;
+        Ok(timing)
+    }
+}
+
+/// Bits of v, p, c and q, from bit 0 on.
+fn vector_bits(set: RegSet) -> u64 {
+    (set.0 >> RegSet::V) as u64
+}
+
+/// The tiles c0..c7 among [`vector_bits`].
+const TILES: u64 = 0xff << (RegSet::C - RegSet::V);
