@@ -9,7 +9,7 @@ pub use quantise::MAGNITUDE_FLOOR;
 
 use crate::diag::{Error, Result};
 use crate::num::FormatRef;
-use crate::num::format::ScaleRule;
+use crate::num::format::{self, ScaleRule};
 use std::fmt;
 
 /// How a tensor's codes are scaled. Scales are f32.
@@ -38,6 +38,33 @@ impl TensorType {
     /// Plain unscaled `format`.
     pub fn plain(format: FormatRef) -> Self {
         TensorType { format, scaling: Scaling::None }
+    }
+    /// The type that `text` names: `FORMAT`, `FORMAT/tensor`, `FORMAT/row` or `FORMAT/blockN`. Without a scaling, formats
+    /// that are cast have none, absmax formats one scale a row and absmean formats one a tensor.
+    ///
+    /// # Errors
+    /// BadInput for an unknown format or scaling, Unsupported as [`TensorType::check`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, scaling) = match text.split_once('/') {
+            Some((name, scaling)) => (name, Some(scaling)),
+            None => (text, None),
+        };
+        let format = format::find(name)?;
+        let scaling = match (scaling, format.rule) {
+            (None, ScaleRule::Cast) => Scaling::None,
+            (None, ScaleRule::Absmax) | (Some("row"), _) => Scaling::Row,
+            (None, ScaleRule::Absmean) | (Some("tensor"), _) => Scaling::Tensor,
+            (Some(other), _) => match other.strip_prefix("block").and_then(|n| n.parse().ok()) {
+                Some(n) => Scaling::Block(n),
+                None => {
+                    return Err(Error::bad_input(format!("unknown scaling `{other}` of {name}"))
+                        .help("write FORMAT/tensor, FORMAT/row or FORMAT/blockN, for example fp4e2m1/block32"));
+                }
+            },
+        };
+        let ty = TensorType { format, scaling };
+        ty.check()?;
+        Ok(ty)
     }
     /// Whether the scaling goes with the format's rule: a scale for formats that a quantiser scales, none for casts.
     ///
