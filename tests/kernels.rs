@@ -5,12 +5,14 @@ use preon::isa::asm::{Options, Sources, assemble};
 
 fn bindings(kernel: &str) -> Vec<(Vec<(&'static str, &'static str)>, Vec<(&'static str, i64)>)> {
     match kernel {
-        "linear-array" | "linear-vector" => [("fp32", "fp32", 32, 32, 1), ("ternary", "int8", 2, 8, 0), ("bf16", "bf16", 16, 16, 2)]
-            .into_iter()
-            .map(|(w, x, w_bits, x_bits, class)| {
-                (vec![("W", w), ("X", x)], vec![("WBITS", w_bits), ("XBITS", x_bits), ("CLASS", class)])
-            })
-            .collect(),
+        "linear-array" | "linear-vector" => {
+            [("fp32", "fp32", 32, 32, 1), ("ternary", "int8", 2, 8, 0), ("bf16", "bf16", 16, 16, 2)]
+                .into_iter()
+                .map(|(w, x, w_bits, x_bits, class)| {
+                    (vec![("W", w), ("X", x)], vec![("WBITS", w_bits), ("XBITS", x_bits), ("CLASS", class)])
+                })
+                .collect()
+        }
         "quantise" => vec![(vec![("Y", "int8")], vec![("RULE", 0)]), (vec![("Y", "binary")], vec![("RULE", 1)])],
         "cast" => vec![(vec![("Y", "bf16")], vec![])],
         "embedding" => vec![(vec![("W", "fp32")], vec![]), (vec![("W", "int8")], vec![])],

@@ -191,7 +191,7 @@ fn ratio(got: f64, want: f64, bound: f64) -> f64 {
 /// The reference of one node on the given operands.
 ///
 /// # Errors
-/// As [`ops::reference`], with the node's name.
+/// As [`ops::reference()`], with the node's name.
 pub fn reference(graph: &Graph, node: NodeId, operands: &[Operand<'_>]) -> Result<Reference> {
     let node = graph.node(node);
     ops::reference(&node.op, node.accumulator, operands).map_err(|e| e.at(Place::Node(node.name.clone())))
@@ -201,7 +201,7 @@ pub fn reference(graph: &Graph, node: NodeId, operands: &[Operand<'_>]) -> Resul
 /// for a value that is not a constant.
 ///
 /// # Errors
-/// CheckFailed if an operand is not given or the output has another shape or type; otherwise as [`reference`].
+/// CheckFailed if an operand is not given or the output has another shape or type; otherwise as [`reference()`].
 pub fn judge(
     graph: &Graph,
     node: NodeId,
@@ -237,7 +237,7 @@ impl<'a> From<&'a InputData> for Operand<'a> {
 /// Runs the whole graph in f64: the result of every node, in the order of `graph.nodes`.
 ///
 /// # Errors
-/// BadInput if `inputs` do not match `graph.inputs`; otherwise as [`reference`].
+/// BadInput if `inputs` do not match `graph.inputs`; otherwise as [`reference()`].
 pub fn run(graph: &Graph, inputs: &[InputData]) -> Result<Vec<Real>> {
     check_inputs(graph, inputs)?;
     let mut results: Vec<Real> = Vec::with_capacity(graph.nodes.len());

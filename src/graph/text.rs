@@ -1,4 +1,4 @@
-//! The text form of a graph, for people and for small test cases; [`parse`] reads back what [`write`] wrote.
+//! The text form of a graph, for people and for small test cases; [`parse`] reads back what [`write()`] wrote.
 //!
 //! ```text
 //! schema = "preon.graph/1"

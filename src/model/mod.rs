@@ -1,7 +1,7 @@
 //! Readers of real models: from a folder or a built-in name to a graph for a given input.
 //!
 //! [`load`] reads the weights once; [`Model::prepare`] then builds the graph for one input's token count and shares
-//! the weights. A kind of model is one file that implements [`Network`].
+//! the weights. A kind of model is one file that implements `Network`.
 
 mod bert;
 mod builtin;

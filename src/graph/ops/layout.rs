@@ -14,7 +14,8 @@ pub(super) fn infer_reshape(shape: &[usize], x: &Value) -> Inferred {
             x.name, x.shape
         )));
     }
-    let byte_rows = |shape: &[usize]| shape.last().is_none_or(|cols| (cols * x.ty.format.bits as usize) % 8 == 0);
+    let byte_rows =
+        |shape: &[usize]| shape.last().is_none_or(|cols| (cols * x.ty.format.bits as usize).is_multiple_of(8));
     let same_rows = shape.last() == x.shape.last();
     let keeps_bytes = byte_rows(shape) && byte_rows(&x.shape) && x.ty.scaling == Scaling::None;
     if !same_rows && !keeps_bytes {
