@@ -59,6 +59,9 @@ pub struct Access {
     pub runs: u64,
 }
 
+/// Format id of bytes that have no number format (masks, scalars).
+pub const NO_FORMAT: u16 = u16::MAX;
+
 /// The work of one instruction, in the terms in which units are rated and energy is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Work {
@@ -111,7 +114,8 @@ pub enum Work {
         /// Class of the sum.
         class: DotClass,
     },
-    /// Accumulator entries folded, filled, or moved: `entries`; `fold` ones also multiply by a scale and add.
+    /// Accumulator entries folded or moved: `entries`; `fold` ones also multiply by a scale and add. Clearing a tile
+    /// has none: it resets marks, not entries.
     Tile {
         /// Entries.
         entries: u32,
@@ -124,7 +128,7 @@ pub enum Work {
         bytes: u64,
         /// Rows.
         rows: u32,
-        /// Storage format id, for bytes by format.
+        /// Storage format id, for bytes by format; [`NO_FORMAT`] for masks.
         format: u16,
     },
     /// Bytes moved by a DMA engine.
@@ -190,4 +194,40 @@ pub struct Event {
     pub access: [Access; 3],
     /// Number of valid entries of `access`.
     pub accesses: u8,
+}
+
+impl Event {
+    /// An event that asks nothing, to be reused for every instruction.
+    pub fn new() -> Event {
+        Event {
+            pc: 0,
+            op: Op::Halt,
+            unit: Unit::C,
+            node: 0,
+            reads: RegSet::default(),
+            writes: RegSet::default(),
+            work: Work::None,
+            access: [Access::default(); 3],
+            accesses: 0,
+        }
+    }
+
+    /// Memory that the instruction touched.
+    pub fn touched(&self) -> &[Access] {
+        &self.access[..usize::from(self.accesses)]
+    }
+
+    /// Adds a range of memory; ranges without bytes are left out.
+    pub(super) fn touch(&mut self, access: Access) {
+        if access.bytes > 0 {
+            self.access[usize::from(self.accesses)] = access;
+            self.accesses += 1;
+        }
+    }
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Event::new()
+    }
 }

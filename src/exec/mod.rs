@@ -1,5 +1,367 @@
-//! Architectural state and one pure function per instruction. Knows no clock; emits one [`Event`] per instruction.
+//! Architectural state and one function per instruction: what a program computes, without a clock.
+//!
+//! A [`Vm`] runs an [`Object`] word by word and writes one [`Event`] per instruction, which says what the machine was
+//! asked to do; `sim` turns events into cycles and joules. In [`Mode::TimingOnly`] only scalars, masks and control
+//! memory have values; where control flow would need another value the program traps.
+//!
+//! The arithmetic here is the specification: plain scalar code, sums exact or in the order of the numerics contract.
 
+mod acc;
+mod array;
+mod codes;
+mod control;
+mod dma;
 pub mod event;
+mod hazard;
+mod mac;
+mod mask;
+mod memory;
+mod operand;
+mod reduce;
+mod scale;
+mod spaces;
+mod state;
+mod tile;
+mod trap;
+mod vector;
 
-pub use event::{Access, Event, RegSet, Work};
+pub use event::{Access, EwKind, Event, RegSet, Space, Work};
+pub use trap::{Result, Trap, TrapKind};
+
+use crate::diag::{self, Error};
+use crate::isa::{Inst, Object, Op, Unit, encode};
+use crate::machine::Machine;
+use crate::num::format;
+use acc::Tile;
+use codes::Codes;
+use operand::{Operand, Stationary};
+use spaces::Spaces;
+use state::{Level, Loop, Mask, Scalars, Vectors, View};
+use std::sync::Arc;
+
+/// The sizes that the state of a core has on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Vector length in bits: a power of two from 32 to 16384.
+    pub vlen_bits: u32,
+    /// Rows of an accumulator tile; largest tm.
+    pub acc_rows: u32,
+    /// Columns of an accumulator tile; largest tn.
+    pub acc_cols: u32,
+    /// Largest tk of a tile product.
+    pub tile_k: u32,
+    /// Entries of a scale vector.
+    pub scale_entries: u32,
+    /// Bytes of the core's SRAM.
+    pub sram_bytes: u64,
+    /// Bytes of the SRAM shared by all cores; 0 if there is none.
+    pub shared_bytes: u64,
+    /// Bytes of control memory.
+    pub control_bytes: u64,
+    /// Bytes of DRAM that exist; contents take host memory only as far as they are touched.
+    pub dram_bytes: u64,
+    /// Number of cores that `csr` reports.
+    pub cores: u32,
+    /// Trap after this many instructions, counting 64 bytes moved or 64 terms multiplied as one; `None` = never.
+    pub fuel: Option<u64>,
+}
+
+impl Config {
+    /// The state sizes of `machine`, without a fuel limit.
+    pub fn of(machine: &Machine) -> Config {
+        Config {
+            vlen_bits: machine.vlen_bits,
+            acc_rows: machine.acc_rows,
+            acc_cols: machine.acc_cols,
+            tile_k: machine.array.as_ref().map_or(machine.acc_cols, |array| array.rows),
+            scale_entries: machine.scale_entries(),
+            sram_bytes: machine.sram.first().map_or(0, |level| level.bytes),
+            shared_bytes: machine.sram.get(1).map_or(0, |level| level.bytes),
+            control_bytes: machine.control_bytes,
+            dram_bytes: machine.dram.bytes,
+            cores: 1,
+            fuel: None,
+        }
+    }
+
+    fn check(&self, object: &Object) -> diag::Result<()> {
+        let vlen = self.vlen_bits;
+        if !vlen.is_power_of_two() || !(32..=1 << 14).contains(&vlen) {
+            return Err(Error::usage(format!("VLEN is {vlen} bits; it must be a power of two from 32 to 16384")));
+        }
+        for (what, bytes) in [("SRAM", self.sram_bytes), ("shared SRAM", self.shared_bytes)] {
+            if bytes > 1 << 34 {
+                return Err(Error::usage(format!("{what} of {bytes} bytes is more than the 16 GiB that exec holds")));
+            }
+        }
+        if object.control.len() as u64 > self.control_bytes {
+            let (need, have) = (object.control.len(), self.control_bytes);
+            return Err(Error::unsupported(format!("the program needs {need} bytes of control memory, the machine has {have}")));
+        }
+        Ok(())
+    }
+}
+
+/// Which contents exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All: the program computes.
+    Functional,
+    /// Control memory, scalars and masks only: the program does the same steps without computing.
+    TimingOnly,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The event describes one executed instruction; more follow.
+    Running,
+    /// The event describes the `halt`, and every later step gives it again.
+    Halted,
+}
+
+/// A stream of events: what `sim` pulls from.
+pub trait Source {
+    /// Runs one instruction and describes it.
+    ///
+    /// # Errors
+    /// The trap that stopped the program.
+    fn next(&mut self, event: &mut Event) -> Result<Status>;
+}
+
+/// One word, decoded once.
+#[derive(Debug, Clone)]
+struct Decoded {
+    inst: Inst,
+    unit: Unit,
+    reads: RegSet,
+    writes: RegSet,
+}
+
+/// Working memory of instructions, so that none allocates.
+#[derive(Debug, Clone, Default)]
+struct Scratch {
+    weights: Operand,
+    inputs: Operand,
+    live: Vec<bool>,
+}
+
+/// One core with its program and memory.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    object: Arc<Object>,
+    code: Vec<Option<Decoded>>,
+    formats: Vec<Codes>,
+    config: Config,
+    values: bool,
+    pc: u32,
+    next_pc: u32,
+    halted: bool,
+    spent: u64,
+    node: u32,
+    x: Scalars,
+    v: Vectors,
+    p: Vec<Mask>,
+    /// 16 vectors of `config.scale_entries`.
+    q: Vec<f32>,
+    c: Vec<Tile>,
+    /// Index into `formats`.
+    slots: [Option<u16>; 16],
+    vl: u32,
+    view: View,
+    /// tm, tn, tk.
+    tile: [u32; 3],
+    shapes: [[Level; 3]; 4],
+    loops: [Loop; 4],
+    depth: usize,
+    stationary: Stationary,
+    /// Format id of fp32, in which scales are stored.
+    fp32: u16,
+    memory: Spaces,
+    scratch: Scratch,
+}
+
+impl Vm {
+    /// A core at the entry of `object`, with control memory as the object says and zeros elsewhere.
+    ///
+    /// # Errors
+    /// Usage if `config` is impossible; BadInput or Unsupported for a format of the object that is unknown or not
+    /// served; Unsupported if its control memory does not fit. Words that are no instructions trap when reached.
+    pub fn new(object: impl Into<Arc<Object>>, config: Config, mode: Mode) -> diag::Result<Vm> {
+        let object = object.into();
+        config.check(&object)?;
+        let formats = object.formats.iter().map(|name| Codes::new(format::find(name)?));
+        let values = mode == Mode::Functional;
+        let (rows, cols) = (config.acc_rows as usize, config.acc_cols as usize);
+        Ok(Vm {
+            code: object.words.iter().map(|&word| decode(word)).collect(),
+            formats: formats.collect::<diag::Result<_>>()?,
+            values,
+            pc: object.entry,
+            next_pc: object.entry,
+            halted: false,
+            spent: 0,
+            node: 0,
+            x: Scalars::default(),
+            v: Vectors::new(config.vlen_bits, values),
+            p: (0..8).map(|n| Mask::ones(config.vlen_bits, if n == 0 { config.vlen_bits } else { 0 })).collect(),
+            q: vec![0.0; if values { 16 * config.scale_entries as usize } else { 0 }],
+            c: (0..8).map(|_| Tile::new(rows, cols, values)).collect(),
+            slots: [None; 16],
+            vl: 0,
+            view: View::default(),
+            tile: [0; 3],
+            shapes: [[Level::ONE; 3]; 4],
+            loops: [Loop::default(); 4],
+            depth: 0,
+            stationary: Stationary::default(),
+            fp32: format::find("fp32")?.id,
+            memory: Spaces::new(&config, &object.control, values),
+            scratch: Scratch::default(),
+            config,
+            object,
+        })
+    }
+
+    /// Runs one instruction and describes it in `event`, whose earlier contents do not matter.
+    ///
+    /// # Errors
+    /// The trap that stopped the program; the state is then that of the middle of the instruction.
+    pub fn step(&mut self, event: &mut Event) -> Result<Status> {
+        let pc = self.pc;
+        let Some(Some(word)) = self.code.get(pc as usize) else {
+            return Err(self.illegal().at(pc, self.node, &self.object));
+        };
+        (event.pc, event.op, event.unit, event.node) = (pc, word.inst.op, word.unit, self.node);
+        (event.reads, event.writes) = (word.reads, word.writes);
+        (event.work, event.accesses) = (Work::None, 0);
+        let inst = word.inst;
+        self.next_pc = pc + 1;
+        let done = dispatch(self, &inst, event).and_then(|()| self.spend(event));
+        if let Err(trap) = done {
+            return Err(trap.at(pc, self.node, &self.object));
+        }
+        self.pc = self.next_pc;
+        Ok(if self.halted { Status::Halted } else { Status::Running })
+    }
+
+    /// Runs until `halt`.
+    ///
+    /// # Errors
+    /// The trap that stopped the program.
+    pub fn run(&mut self) -> Result<()> {
+        let mut event = Event::new();
+        while self.step(&mut event)? == Status::Running {}
+        Ok(())
+    }
+
+    #[cold]
+    fn illegal(&self) -> Trap {
+        let message = match self.object.words.get(self.pc as usize) {
+            Some(word) => match encode::decode(*word) {
+                Err(error) => format!("word {word:#018x} is not an instruction: {error}"),
+                Ok(_) => format!("word {word:#018x} is not an instruction"),
+            },
+            None => format!("the program counter is {}, the program has {} words", self.pc, self.code.len()),
+        };
+        Trap::new(TrapKind::Ill, message)
+    }
+
+    fn spend(&mut self, event: &Event) -> Result<()> {
+        let Some(fuel) = self.config.fuel else { return Ok(()) };
+        let terms = match event.work {
+            Work::Mac { terms, .. } => u64::from(terms),
+            Work::TileMac { tm, tn, tk, .. } => u64::from(tm) * u64::from(tn) * u64::from(tk),
+            _ => 0,
+        };
+        let bytes = event.touched().iter().fold(0u64, |sum, access| sum.saturating_add(access.bytes));
+        self.spent = self.spent.saturating_add(1 + bytes / 64 + terms / 64);
+        if self.spent > fuel {
+            return Err(Trap::new(TrapKind::Fuel, format!("the program used up its fuel of {fuel}")));
+        }
+        Ok(())
+    }
+
+    /// Word address of the next instruction.
+    pub fn pc(&self) -> u32 {
+        self.pc
+    }
+    /// Value of scalar register `n` (0..32); `None` if it is unknown (timing-only mode).
+    pub fn x(&self, n: u8) -> Option<u64> {
+        (!self.x.is_opaque(n)).then(|| self.x.get(n))
+    }
+    /// Bytes of vector register `n` (0..32); `None` in timing-only mode.
+    pub fn v(&self, n: u8) -> Option<&[u8]> {
+        self.values.then(|| self.v.get(n))
+    }
+    /// Entries of scale vector `n` (0..16); `None` in timing-only mode.
+    pub fn q(&self, n: u8) -> Option<&[f32]> {
+        let entries = self.config.scale_entries as usize;
+        self.values.then(|| &self.q[usize::from(n) * entries..][..entries])
+    }
+    /// Rounded value of entry [row][col] of tile `n` (0..8); `None` in timing-only mode.
+    pub fn c(&self, n: u8, row: usize, col: usize) -> Option<f32> {
+        self.values.then(|| self.c[usize::from(n)].value(row, col))
+    }
+    /// Bit `i` of mask `n` (0..8); `None` if unknown.
+    pub fn p(&self, n: u8, i: u32) -> Option<bool> {
+        let mask = &self.p[usize::from(n)];
+        (!mask.opaque).then(|| mask.get(i))
+    }
+    /// Element count in force.
+    pub fn vl(&self) -> u32 {
+        self.vl
+    }
+    /// Ledger key in force.
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+    /// The program.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+    /// The sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Writes host bytes at `addr`. In timing-only mode only control memory takes them.
+    ///
+    /// # Errors
+    /// ADDR if the range does not exist.
+    pub fn write(&mut self, addr: u64, bytes: &[u8]) -> Result<()> {
+        let span = self.memory.span(addr, bytes.len() as u64)?;
+        if self.memory.real(span.space) {
+            self.memory.get_mut(span).copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// Bytes at `addr`.
+    ///
+    /// # Errors
+    /// ADDR if the range does not exist; DATA if it has no contents in timing-only mode.
+    pub fn read(&mut self, addr: u64, len: u64) -> Result<&[u8]> {
+        let span = self.memory.span(addr, len)?;
+        if !self.memory.real(span.space) {
+            return Err(Trap::new(TrapKind::Data, format!("{} has no contents in timing-only mode", span.space.name())));
+        }
+        Ok(self.memory.get(span))
+    }
+}
+
+impl Source for Vm {
+    fn next(&mut self, event: &mut Event) -> Result<Status> {
+        self.step(event)
+    }
+}
+
+fn decode(word: u64) -> Option<Decoded> {
+    let inst = encode::decode(word).ok()?;
+    let (reads, writes) = hazard::registers(&inst);
+    Some(Decoded { inst, unit: inst.op.unit(), reads, writes })
+}
+
+fn dispatch(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    include!(concat!(env!("OUT_DIR"), "/dispatch.rs"))
+}

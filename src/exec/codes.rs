@@ -1,0 +1,184 @@
+//! Decode tables: what every code of a format means, laid out so that an instruction looks values up.
+//!
+//! Built once per program and format from [`crate::num::decode`]. Integers are the values in units of the format's
+//! quantum, so that sums of products are exact in integer arithmetic.
+
+use crate::diag::{Error, Result};
+use crate::num::{FormatRef, Rounding, decode, encode};
+
+/// Marks of a code that is not a number: such codes are 0 as integers and carry one of these bits.
+pub const SPECIAL_NAN: u8 = 1;
+/// Positive infinity.
+pub const SPECIAL_PLUS: u8 = 2;
+/// Negative infinity.
+pub const SPECIAL_MINUS: u8 = 4;
+
+/// A format with its tables.
+#[derive(Debug, Clone)]
+pub struct Codes {
+    /// The row.
+    pub format: FormatRef,
+    /// Bits of a code, in memory and in a register.
+    pub bits: u32,
+    /// Code of zero: what fills the rest of a register.
+    pub zero: u32,
+    /// Value of every code; empty for 32-bit codes, which are f32 patterns.
+    pub reals: Vec<f32>,
+    /// [`Codes::reals`] with subnormal values read as zeros, as the pair order with a bf16 carrier reads them.
+    pub normals: Vec<f32>,
+    /// Integer of every code in quanta; empty if the format has no common quantum.
+    pub integers: Vec<i64>,
+    /// [`Codes::integers`] where all fit 13 bits, else empty.
+    pub small: Vec<i16>,
+    /// Special marks of every code; empty if no code is special.
+    pub specials: Vec<u8>,
+    /// Largest integer magnitude.
+    pub largest: i64,
+    /// True if every value is exact in bf16 (up to subnormals).
+    pub in_bf16: bool,
+    /// True if every value is exact in fp16.
+    pub in_fp16: bool,
+}
+
+impl Codes {
+    /// Tables of `format`.
+    ///
+    /// # Errors
+    /// Unsupported if storage and register widths differ: no instruction of this set repacks yet.
+    pub fn new(format: FormatRef) -> Result<Codes> {
+        let bits = format.container_bits;
+        if format.bits != bits || !matches!(bits, 1 | 2 | 4 | 8 | 16 | 32) {
+            let message = format!("the processor does not load {}, whose codes of {} bits need repacking", format.name, format.bits);
+            return Err(Error::unsupported(message));
+        }
+        let count = if bits == 32 { 0 } else { 1u32 << bits };
+        let reals: Vec<f32> = (0..count).map(|code| f32::from_bits(decode(format, code))).collect();
+        let normals = reals.iter().map(|&x| flush_subnormal(x)).collect();
+        let mut integers = Vec::new();
+        let mut specials = Vec::new();
+        if let Some(unit) = format.unit {
+            integers = reals.iter().map(|&x| quanta(x, unit)).collect();
+            if reals.iter().any(|x| !x.is_finite()) {
+                specials = reals.iter().map(|&x| special(x)).collect();
+            }
+        }
+        let largest = integers.iter().map(|n| n.abs()).max().unwrap_or(0);
+        let small = if largest < 1 << 12 { integers.iter().map(|&n| n as i16).collect() } else { Vec::new() };
+        Ok(Codes {
+            format,
+            bits,
+            zero: encode(format, 0, Rounding::NearestEven, true),
+            in_bf16: bits <= 16 && reals.iter().all(|x| x.is_nan() || x.to_bits() & 0xffff == 0),
+            in_fp16: bits <= 16 && reals.iter().all(|&x| !x.is_finite() || exact_in_fp16(x)),
+            reals,
+            normals,
+            integers,
+            small,
+            specials,
+            largest,
+        })
+    }
+
+    /// Bytes of `n` packed codes.
+    pub fn bytes(&self, n: u64) -> u64 {
+        (n * u64::from(self.bits)).div_ceil(8)
+    }
+
+    /// Decodes packed codes with `table`, one of the tables of this format.
+    pub fn unpack<T: Copy>(&self, bytes: &[u8], table: &[T], out: &mut [T]) {
+        match self.bits {
+            8 => out.iter_mut().zip(bytes).for_each(|(o, &b)| *o = table[usize::from(b)]),
+            16 => {
+                let codes = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+                out.iter_mut().zip(codes).for_each(|(o, code)| *o = table[usize::from(code)]);
+            }
+            bits => {
+                let (per, mask) = ((8 / bits) as usize, (1u8 << bits) - 1);
+                for (group, &byte) in out.chunks_mut(per).zip(bytes) {
+                    let mut rest = byte;
+                    for o in group {
+                        *o = table[usize::from(rest & mask)];
+                        rest = rest.checked_shr(bits).unwrap_or(0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decodes packed codes to f32; `flushed` reads subnormal values as zeros.
+    pub fn unpack_reals(&self, bytes: &[u8], flushed: bool, out: &mut [f32]) {
+        if self.bits == 32 {
+            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                let x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                *o = if flushed { flush_subnormal(x) } else { x };
+            }
+        } else {
+            self.unpack(bytes, if flushed { &self.normals } else { &self.reals }, out);
+        }
+    }
+
+    /// The f32 of code `i` of packed codes.
+    pub fn real(&self, bytes: &[u8], i: usize) -> f32 {
+        let code = self.code(bytes, i);
+        if self.bits == 32 { f32::from_bits(code) } else { self.reals[code as usize] }
+    }
+
+    /// Code `i` of packed codes.
+    pub fn code(&self, bytes: &[u8], i: usize) -> u32 {
+        let bits = self.bits as usize;
+        match bits {
+            32 => u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]),
+            16 => u32::from(u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]])),
+            8 => u32::from(bytes[i]),
+            _ => u32::from(bytes[i * bits / 8] >> (i * bits % 8)) & ((1 << bits) - 1),
+        }
+    }
+
+    /// Writes code `i` of packed codes.
+    pub fn put(&self, bytes: &mut [u8], i: usize, code: u32) {
+        let bits = self.bits as usize;
+        if bits >= 8 {
+            let width = bits / 8;
+            bytes[i * width..][..width].copy_from_slice(&code.to_le_bytes()[..width]);
+        } else {
+            let (shift, mask) = (i * bits % 8, (1u8 << bits) - 1);
+            let byte = &mut bytes[i * bits / 8];
+            *byte = (*byte & !(mask << shift)) | ((code as u8 & mask) << shift);
+        }
+    }
+
+    /// Fills codes `from..` of packed codes with the code of zero.
+    pub fn clear_tail(&self, bytes: &mut [u8], from: usize) {
+        let count = bytes.len() * 8 / self.bits as usize;
+        let whole = if self.zero == 0 { (from * self.bits as usize).div_ceil(8) } else { bytes.len() };
+        bytes[whole.min(bytes.len())..].fill(0);
+        for i in from..(whole * 8 / self.bits as usize).min(count) {
+            self.put(bytes, i, self.zero);
+        }
+    }
+}
+
+/// `x`, with subnormal values replaced by a zero of their sign.
+pub fn flush_subnormal(x: f32) -> f32 {
+    if x.is_subnormal() { 0f32.copysign(x) } else { x }
+}
+
+/// `x` in quanta of 2^unit: exact for finite values of the format, 0 for special ones.
+fn quanta(x: f32, unit: i32) -> i64 {
+    if x.is_finite() { (f64::from(x) * 2f64.powi(-unit)) as i64 } else { 0 }
+}
+
+/// True if finite `x` is a value of fp16: at most 11 significant bits, a multiple of 2^-24, at most 65504.
+fn exact_in_fp16(x: f32) -> bool {
+    let quanta = f64::from(x) * 2f64.powi(24);
+    x.to_bits() & 0x1fff == 0 && x.abs() <= 65504.0 && quanta == quanta.trunc()
+}
+
+fn special(x: f32) -> u8 {
+    match x {
+        _ if x.is_nan() => SPECIAL_NAN,
+        f32::INFINITY => SPECIAL_PLUS,
+        f32::NEG_INFINITY => SPECIAL_MINUS,
+        _ => 0,
+    }
+}

@@ -1,0 +1,166 @@
+//! DMA: strided copies, fills and gathers between DRAM, SRAM and shared SRAM. Bytes move at once; the event says which
+//! ranges and how many contiguous runs, and `sim` gives them their time.
+
+use super::Vm;
+use super::event::{Access, Event, Space, Work};
+use super::memory::bounding;
+use super::spaces::Span;
+use super::state::Level;
+use super::trap::{Result, Trap, TrapKind};
+use crate::isa::Inst;
+
+/// Sets one level of a shape.
+pub fn dma_dim(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
+    if inst.rd == 0 {
+        return Err(Trap::new(TrapKind::Shape, "d0 is constant: one block"));
+    }
+    let count = vm.known(inst.rs1, "a DMA shape")?;
+    let src = vm.known(inst.rs2, "a DMA shape")? as i64;
+    let dst = vm.known(inst.imm as u8, "a DMA shape")? as i64;
+    vm.shapes[usize::from(inst.rd)][usize::from(inst.sub - 1)] = Level { count, src, dst };
+    Ok(())
+}
+
+/// Waits for a tag.
+pub fn dma_wait(_: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    event.work = Work::Wait { tag: inst.rd, left: inst.imm as u32 };
+    Ok(())
+}
+
+/// Copy towards SRAM.
+pub fn dma_ld(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    copy(vm, inst, event)
+}
+
+/// Copy from SRAM.
+pub fn dma_st(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    copy(vm, inst, event)
+}
+
+/// One side of a strided copy: its bounding range, runs, and the offset of index (0,0,0).
+struct Side {
+    span: Span,
+    at: u64,
+    runs: u64,
+}
+
+impl Side {
+    fn new(vm: &mut Vm, addr: u64, levels: [(u64, i64); 3], bytes: u64) -> Result<Side> {
+        let (lo, len) = bounding(addr, &levels, bytes)?;
+        let span = vm.memory.span(lo, len)?;
+        if span.space == Space::Control {
+            let message = format!("address {addr:#x} is in control memory, which DMA does not reach");
+            return Err(Trap::new(TrapKind::Addr, message));
+        }
+        let (mut block, mut runs) = (bytes as i64, 1u64);
+        for (count, stride) in levels {
+            if runs == 1 && (stride == block || count == 1) {
+                block = block.saturating_mul(count as i64);
+            } else {
+                runs = runs.saturating_mul(count);
+            }
+        }
+        Ok(Side { span, at: addr & ((1 << 60) - 1), runs })
+    }
+
+    fn access(&self, write: bool, bytes: u64) -> Access {
+        let Span { space, lo, hi } = self.span;
+        Access { space, write, lo, hi, bytes, runs: self.runs }
+    }
+}
+
+fn copy(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let (to, from) = (vm.known(inst.rd, "a DMA address")?, vm.known(inst.rs1, "a DMA address")?);
+    let bytes = vm.known(inst.rs2, "a DMA length")?;
+    let shape = vm.shapes[usize::from(inst.mode)];
+    let blocks = shape.iter().try_fold(1u64, |product, level| product.checked_mul(level.count));
+    let Some(total) = blocks.and_then(|blocks| blocks.checked_mul(bytes)).filter(|total| *total < 1 << 60) else {
+        let message = format!("a copy of {bytes} bytes for every index of {shape:?} is larger than any memory");
+        return Err(Trap::new(TrapKind::Addr, message));
+    };
+    if total == 0 {
+        event.work = Work::Dma { bytes: 0, runs: 0, tag: inst.aux };
+        return Ok(());
+    }
+    let source = Side::new(vm, from, shape.map(|level| (level.count, level.src)), bytes)?;
+    let target = Side::new(vm, to, shape.map(|level| (level.count, level.dst)), bytes)?;
+    event.work = Work::Dma { bytes: total, runs: source.runs.max(target.runs), tag: inst.aux };
+    event.touch(source.access(false, total));
+    event.touch(target.access(true, total));
+    if vm.values {
+        for_each_block(&shape, |src, dst| {
+            let (to_at, from_at) = (target.at.wrapping_add_signed(dst), source.at.wrapping_add_signed(src));
+            vm.memory.copy((target.span.space, to_at), (source.span.space, from_at), bytes);
+        });
+    }
+    Ok(())
+}
+
+/// Calls `block` with the source and destination displacement of every index, level 1 innermost.
+fn for_each_block(shape: &[Level; 3], mut block: impl FnMut(i64, i64)) {
+    let [one, two, three] = shape;
+    for i3 in 0..three.count as i64 {
+        for i2 in 0..two.count as i64 {
+            for i1 in 0..one.count as i64 {
+                block(i1 * one.src + i2 * two.src + i3 * three.src, i1 * one.dst + i2 * two.dst + i3 * three.dst);
+            }
+        }
+    }
+}
+
+/// Fills a range with one byte.
+pub fn dma_fill(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let (to, bytes) = (vm.known(inst.rd, "a DMA address")?, vm.known(inst.rs2, "a DMA length")?);
+    let side = Side::new(vm, to, [(1, 0); 3], bytes)?;
+    event.work = Work::Dma { bytes, runs: side.runs, tag: inst.aux };
+    event.touch(side.access(true, bytes));
+    if vm.values {
+        vm.memory.get_mut(side.span).fill(inst.imm as u8);
+    }
+    Ok(())
+}
+
+/// Gathers rows by a table of indices in control memory.
+pub fn dma_gat(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let (to, from) = (vm.known(inst.rd, "a DMA address")?, vm.known(inst.rs1, "a DMA address")?);
+    let (bytes, count) = (vm.known(inst.rs2, "a DMA length")?, vm.known(inst.rs3, "a DMA count")?);
+    let table = vm.known(inst.imm as u8, "a DMA address")?;
+    let total = count.saturating_mul(bytes);
+    let indices = vm.memory.span(table, count.saturating_mul(4))?;
+    if indices.space != Space::Control {
+        let message = format!("the index table at {table:#x} is not in control memory");
+        return Err(Trap::new(TrapKind::Addr, message));
+    }
+    event.work = Work::Dma { bytes: total, runs: count, tag: inst.aux };
+    if total == 0 {
+        return Ok(());
+    }
+    let target = Side::new(vm, to, [(1, 0); 3], total)?;
+    let (mut lo, mut hi) = (u64::MAX, 0);
+    for i in 0..count {
+        let at = indices.lo + 4 * i;
+        let entry = vm.memory.get(Span { space: Space::Control, lo: at, hi: at + 4 });
+        let index = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        // 2^32 rows times a length below 2^60: no overflow in 128 bits, and the range check refuses what is too far.
+        let row = u128::from(from) + u128::from(index) * u128::from(bytes);
+        let row = u64::try_from(row).ok().filter(|row| row >> 60 == from >> 60).ok_or_else(|| {
+            Trap::new(TrapKind::Addr, format!("row {index} of {bytes} bytes from {from:#x} leaves its address space"))
+        })?;
+        let source = Side::new(vm, row, [(1, 0); 3], bytes)?;
+        (lo, hi) = (source.span.lo.min(lo), source.span.hi.max(hi));
+        vm.memory.copy((target.span.space, target.at + i * bytes), (source.span.space, source.at), bytes);
+        if i + 1 == count {
+            event.touch(Access { space: source.span.space, write: false, lo, hi, bytes: total, runs: count });
+        }
+    }
+    event.touch(target.access(true, total));
+    event.touch(Access {
+        space: Space::Control,
+        write: false,
+        lo: indices.lo,
+        hi: indices.hi,
+        bytes: 4 * count,
+        runs: 1,
+    });
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Addresses of load, store and array instructions, and the bit-packed loads and stores of vectors.
+
+use super::Vm;
+use super::event::{Access, Event, Space, Work};
+use super::spaces::Span;
+use super::trap::{Result, Trap, TrapKind};
+use crate::isa::Inst;
+use crate::isa::encode::Step;
+
+/// Checked rows of equal length in one space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Space.
+    pub space: Space,
+    /// First byte of row 0.
+    pub at: u64,
+    /// Bytes from one row to the next, two's complement.
+    pub stride: i64,
+    /// Rows.
+    pub count: u32,
+    /// Bytes of each.
+    pub bytes: u64,
+}
+
+impl Rows {
+    /// Row `i`.
+    pub fn row(&self, i: u32) -> Span {
+        let lo = self.at.wrapping_add_signed(self.stride.wrapping_mul(i.into()));
+        Span { space: self.space, lo, hi: lo + self.bytes }
+    }
+}
+
+/// First address and length of the box around `bytes` bytes at `addr`, repeated by (count, stride) on each level.
+///
+/// # Errors
+/// ADDR if it leaves the address space.
+pub fn bounding(addr: u64, levels: &[(u64, i64)], bytes: u64) -> Result<(u64, u64)> {
+    let (mut lo, mut hi) = (i128::from(addr), i128::from(addr) + i128::from(bytes));
+    for &(count, stride) in levels {
+        let reach = i128::from(count.saturating_sub(1)) * i128::from(stride);
+        lo += reach.min(0);
+        hi += reach.max(0);
+    }
+    let space = addr >> 60;
+    let outside = |at: i128| at >> 60 != i128::from(space);
+    if outside(lo) || outside((hi - 1).max(lo)) {
+        let message = format!("{bytes} bytes at {addr:#x} with strides {levels:?} leave their address space");
+        return Err(Trap::new(TrapKind::Addr, message));
+    }
+    Ok((lo as u64, (hi - lo) as u64))
+}
+
+impl Vm {
+    /// The address of the memory operand.
+    ///
+    /// # Errors
+    /// DATA if it is unknown.
+    pub(super) fn address(&self, inst: &Inst) -> Result<u64> {
+        Ok(self.known(inst.rs1, "an address")?.wrapping_add_signed(inst.imm.into()))
+    }
+
+    /// Moves the base register of the memory operand after `bytes` bytes were moved.
+    ///
+    /// # Errors
+    /// DATA if the step is unknown.
+    pub(super) fn advance(&mut self, inst: &Inst, bytes: u64) -> Result<()> {
+        let by = match inst.mem().step {
+            Step::Stay => return Ok(()),
+            Step::Bytes => bytes,
+            Step::Register(step) => self.known(step, "an address")?,
+        };
+        self.x.set(inst.rs1, Some(self.x.get(inst.rs1).wrapping_add(by)));
+        Ok(())
+    }
+
+    /// The `count` rows of `bytes` bytes that the memory operand names, `rows xR` apart or contiguous, recorded in
+    /// `event`; then moves the base register.
+    ///
+    /// # Errors
+    /// ADDR if a row leaves its space or lies in DRAM; DATA for unknown addresses.
+    pub(super) fn rows(&mut self, inst: &Inst, event: &mut Event, write: bool, count: u32, bytes: u64) -> Result<Rows> {
+        let addr = self.address(inst)?;
+        let stride = match inst.mem().rows {
+            Some(register) => self.known(register, "a row pitch")? as i64,
+            None => bytes as i64,
+        };
+        let moved = u64::from(count) * bytes;
+        let (lo, len) = if moved == 0 { (addr, 0) } else { bounding(addr, &[(count.into(), stride)], bytes)? };
+        let span = self.memory.near(lo, len)?;
+        let runs = if stride == bytes as i64 { 1 } else { count.into() };
+        event.touch(Access { space: span.space, write, lo: span.lo, hi: span.hi, bytes: moved, runs });
+        self.advance(inst, moved)?;
+        Ok(Rows { space: span.space, at: addr & ((1 << 60) - 1), stride, count, bytes })
+    }
+}
+
+/// Bit-packed load into a register.
+pub fn ld_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let format = vm.bound(inst.fd)?;
+    let codes = &vm.formats[format];
+    let id = codes.format.id;
+    let by_rows = inst.mem().rows.is_some();
+    let (count, elements, pitch) = if by_rows { (vm.view.nl, vm.view.kd, vm.view.pitch) } else { (1, vm.vl, 0) };
+    let reach = if by_rows { u64::from(pitch) * u64::from(count) } else { elements.into() };
+    if reach * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
+        return Err(too_wide(vm, reach, &codes.format.name));
+    }
+    let (bytes, pitch) = (codes.bytes(elements.into()), codes.bytes(pitch.into()) as usize);
+    let rows = vm.rows(inst, event, false, count, bytes)?;
+    event.work = Work::Move { bytes: bytes * u64::from(count), rows: count, format: id };
+    if !vm.values {
+        return Ok(());
+    }
+    let codes = &vm.formats[format];
+    let register = vm.v.get_mut(inst.rd);
+    let mut filled = 0;
+    for row in 0..count {
+        let from = vm.memory.get(rows.row(row));
+        let at = row as usize * pitch;
+        let to = if row + 1 < count { at + pitch } else { register.len() };
+        register[at..at + from.len()].copy_from_slice(from);
+        codes.clear_tail(&mut register[at..to], elements as usize);
+        filled = to;
+    }
+    codes.clear_tail(&mut register[filled..], 0);
+    Ok(())
+}
+
+/// Bit-packed store of a register.
+pub fn st_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let format = vm.bound(inst.fd)?;
+    let codes = &vm.formats[format];
+    if u64::from(vm.vl) * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
+        return Err(too_wide(vm, vm.vl.into(), &codes.format.name));
+    }
+    let (bytes, id, bits) = (codes.bytes(vm.vl.into()), codes.format.id, codes.bits);
+    let rows = vm.rows(inst, event, true, 1, bytes)?;
+    event.work = Work::Move { bytes, rows: 1, format: id };
+    if vm.values && bytes > 0 {
+        let to = vm.memory.get_mut(rows.row(0));
+        to.copy_from_slice(&vm.v.get(inst.rd)[..bytes as usize]);
+        let tail = vm.vl * bits % 8;
+        if tail != 0 {
+            to[bytes as usize - 1] &= (1 << tail) - 1;
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_wide(vm: &Vm, elements: u64, format: &str) -> Trap {
+    let message = format!("{elements} elements of {format} do not fit a register of {} bits", vm.config.vlen_bits);
+    Trap::new(TrapKind::Shape, message)
+}

@@ -1,0 +1,65 @@
+//! Reductions in an order that does not depend on VLEN: 16 partials by position, collapsed in fixed steps.
+
+use super::Vm;
+use super::event::{Event, EwKind, Work};
+use super::trap::Result;
+use crate::isa::Inst;
+use crate::isa::table::Red;
+use crate::num::func::{self, canonical};
+
+fn operation(inst: &Inst) -> Red {
+    Red::from_code(inst.mode.into()).expect("decode checks enumerations")
+}
+
+/// Folds vl elements into the partials.
+pub fn red(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let op = operation(inst);
+    let vl = vm.f32_elements()?;
+    let kind = if op == Red::Sq { EwKind::Fma } else { EwKind::Add };
+    event.work = Work::Elementwise { kind, elements: vl };
+    let tile = &mut vm.c[usize::from(inst.rd)];
+    tile.require_chain("red")?;
+    if vm.values {
+        let position = vm.x.get(inst.rs2);
+        let partials = tile.partials();
+        for i in 0..vl as usize {
+            let x = vm.v.f32(inst.rs1, i);
+            let partial = &mut partials[(position.wrapping_add(i as u64) % 16) as usize];
+            *partial = match op {
+                Red::Sum => *partial + x,
+                Red::Asum => *partial + x.abs(),
+                Red::Sq => func::fma(x, x, *partial),
+                Red::Max => func::max(*partial, x),
+                Red::Amax => func::max(*partial, x.abs()),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Collapses the partials and broadcasts the result.
+pub fn red_end(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let op = operation(inst);
+    let vl = vm.f32_elements()?;
+    event.work = Work::Elementwise { kind: EwKind::Add, elements: 16 };
+    let tile = &mut vm.c[usize::from(inst.rs1)];
+    tile.require_chain("red.end")?;
+    if vm.values {
+        let partials = tile.partials();
+        for half in [8, 4, 2, 1] {
+            for j in 0..half {
+                partials[j] = match op {
+                    Red::Sum | Red::Asum | Red::Sq => partials[j] + partials[j + half],
+                    Red::Max | Red::Amax => func::max(partials[j], partials[j + half]),
+                };
+            }
+        }
+        partials[0] = canonical(partials[0]);
+        let result = partials[0];
+        for i in 0..vl as usize {
+            vm.v.set_f32(inst.rd, i, result);
+        }
+        vm.v.zero_f32_from(inst.rd, vl as usize);
+    }
+    Ok(())
+}

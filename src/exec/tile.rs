@@ -1,0 +1,137 @@
+//! Accumulator tiles as a whole: clear, fold scales in, move to registers and memory.
+
+use super::Vm;
+use super::event::{Event, Work};
+use super::trap::{Result, Trap, TrapKind};
+use crate::isa::Inst;
+use crate::isa::table::Fill;
+use crate::num::func::{canonical, fma};
+use crate::num::format::ScaleRule;
+use crate::num::{DotClass, Rounding, encode};
+
+impl Vm {
+    /// The tile row that register `n` chooses.
+    ///
+    /// # Errors
+    /// SHAPE beyond the tile, DATA if unknown.
+    pub(super) fn tile_row(&self, n: u8) -> Result<usize> {
+        let row = self.known(n, "a tile row")?;
+        if row >= self.config.acc_rows.into() {
+            let message = format!("row {row} of a tile of {} rows", self.config.acc_rows);
+            return Err(Trap::new(TrapKind::Shape, message));
+        }
+        Ok(row as usize)
+    }
+}
+
+/// Clears a tile, or fills it with -infinity.
+pub fn c_fill(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    event.work = Work::Tile { entries: 0, fold: false };
+    let tile = &mut vm.c[usize::from(inst.rd)];
+    match Fill::from_code(inst.mode.into()).expect("decode checks enumerations") {
+        Fill::Zero => tile.clear(),
+        Fill::NegInf => tile.fill_minus_infinity()?,
+    }
+    Ok(())
+}
+
+/// Multiplies rounded sums by their scales and adds them to results.
+pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let [tm, tn, _] = vm.tile;
+    let entries = vm.config.scale_entries;
+    if tm > entries || tn > entries {
+        let message = format!("a tile of {tm} x {tn} needs more than the {entries} entries of a scale vector");
+        return Err(Trap::new(TrapKind::Shape, message));
+    }
+    let Ok([to, from]) = vm.c.get_disjoint_mut([inst.rd.into(), inst.rs1.into()]) else {
+        let message = format!("fold needs two tiles, both operands are c{}", inst.rd);
+        return Err(Trap::new(TrapKind::Shape, message));
+    };
+    let new = inst.flag(0);
+    if !new {
+        to.require_chain("fold without .new")?;
+    }
+    to.become_result(!new);
+    event.work = Work::Tile { entries: tm * tn, fold: true };
+    if vm.values {
+        let scales = |q: u8| &vm.q[usize::from(q) * entries as usize..][..entries as usize];
+        let (of_weights, of_inputs) = (scales(inst.rs2), scales(inst.rs3));
+        for m in 0..tm as usize {
+            for n in 0..tn as usize {
+                let scale = of_inputs[m] * of_weights[n];
+                let old = if new { 0.0 } else { to.value(m, n) };
+                to.put(m, n, canonical(fma(from.value(m, n), scale, old)));
+            }
+        }
+    }
+    from.clear();
+    Ok(())
+}
+
+/// Row of a tile to a register.
+pub fn cmv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let vl = vm.f32_elements()?;
+    let row = vm.tile_row(inst.rs3)?;
+    if vl > vm.config.acc_cols.max(16) {
+        let message = format!("{vl} entries of a tile row of {}", vm.config.acc_cols);
+        return Err(Trap::new(TrapKind::Shape, message));
+    }
+    event.work = Work::Tile { entries: vl, fold: false };
+    if vm.values {
+        for i in 0..vl as usize {
+            vm.v.set_f32(inst.rd, i, vm.c[usize::from(inst.rs1)].value(row, i));
+        }
+        vm.v.zero_f32_from(inst.rd, vl as usize);
+    }
+    Ok(())
+}
+
+/// Tile to memory.
+pub fn st_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let format = vm.bound(inst.fd)?;
+    let codes = &vm.formats[format];
+    if codes.format.rule != ScaleRule::Cast {
+        let message = format!("st.c rounds to formats without a scale; {} has one", codes.format.name);
+        return Err(Trap::new(TrapKind::Fmt, message));
+    }
+    let [tm, tn, _] = vm.tile;
+    let (bytes, id) = (codes.bytes(tn.into()), codes.format.id);
+    let rows = vm.rows(inst, event, true, tm, bytes)?;
+    event.work = Work::Move { bytes: u64::from(tm) * bytes, rows: tm, format: id };
+    if vm.values {
+        let (codes, tile) = (&vm.formats[format], &vm.c[usize::from(inst.rd)]);
+        for m in 0..tm {
+            let to = vm.memory.get_mut(rows.row(m));
+            for n in 0..tn as usize {
+                let value = tile.value(m as usize, n).to_bits();
+                codes.put(to, n, encode(codes.format, value, Rounding::NearestEven, false));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Memory to tile.
+pub fn ld_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let codes = vm.codes(inst.fd)?;
+    let id = codes.format.id;
+    if codes.bits != 32 {
+        let message = format!("ld.c loads fp32 entries, not {}", codes.format.name);
+        return Err(Trap::new(TrapKind::Fmt, message));
+    }
+    let [tm, tn, _] = vm.tile;
+    let bytes = 4 * u64::from(tn);
+    let rows = vm.rows(inst, event, false, tm, bytes)?;
+    event.work = Work::Move { bytes: u64::from(tm) * bytes, rows: tm, format: id };
+    let tile = &mut vm.c[usize::from(inst.rd)];
+    tile.set_class(DotClass::Chain);
+    tile.become_result(true);
+    if vm.values {
+        for m in 0..tm {
+            for (n, b) in vm.memory.get(rows.row(m)).chunks_exact(4).enumerate() {
+                tile.put(m as usize, n, f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            }
+        }
+    }
+    Ok(())
+}
