@@ -150,8 +150,9 @@ impl Codes {
     /// Fills codes `from..` of packed codes with the code of zero.
     pub fn clear_tail(&self, bytes: &mut [u8], from: usize) {
         let count = bytes.len() * 8 / self.bits as usize;
-        let whole = if self.zero == 0 { (from * self.bits as usize).div_ceil(8) } else { bytes.len() };
-        bytes[whole.min(bytes.len())..].fill(0);
+        let started = (from * self.bits as usize).div_ceil(8).min(bytes.len());
+        let whole = if self.zero == 0 { started } else { bytes.len() };
+        bytes[whole..].fill(0);
         for i in from..(whole * 8 / self.bits as usize).min(count) {
             self.put(bytes, i, self.zero);
         }

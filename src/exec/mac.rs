@@ -24,6 +24,7 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let mask = &vm.p[usize::from(inst.pm)];
     let live = if inst.pm != 0 && inst.pz && !mask.opaque { mask.count(view.kd) } else { view.kd };
     event.work = Work::Mac {
+        outputs: view.nl,
         terms: view.nl * view.kd,
         live: view.nl * live,
         weights: weights.format.id,

@@ -43,7 +43,8 @@ pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let message = format!("a tile of {tm} x {tn} needs more than the {entries} entries of a scale vector");
         return Err(Trap::new(TrapKind::Shape, message));
     }
-    let Ok([to, from]) = vm.c.get_disjoint_mut([inst.rd.into(), inst.rs1.into()]) else {
+    let pair = [usize::from(inst.rd), usize::from(inst.rs1)];
+    let Ok([to, from]) = vm.c.get_disjoint_mut(pair) else {
         let message = format!("fold needs two tiles, both operands are c{}", inst.rd);
         return Err(Trap::new(TrapKind::Shape, message));
     };
