@@ -19,6 +19,8 @@ pub struct Tile {
     result: bool,
     /// Entries a row; at least 16, so that a reduction's partials fit row 0.
     stride: usize,
+    /// Something was added or written since the tile was cleared (known in every mode).
+    dirty: bool,
     /// Rows that may differ from zero.
     used: usize,
     exact: Vec<i128>,
@@ -39,6 +41,7 @@ impl Tile {
             unit: None,
             result: false,
             stride,
+            dirty: false,
             used: 0,
             exact: vec![0; n],
             specials: vec![0; n],
@@ -73,6 +76,7 @@ impl Tile {
         self.used = 0;
         self.unit = None;
         self.result = false;
+        self.dirty = false;
     }
 
     /// Clears the tile and gives it another class.
@@ -89,7 +93,7 @@ impl Tile {
         self.require_chain("c.fill -inf")?;
         self.total.fill(f32::NEG_INFINITY);
         self.used = self.total.len() / self.stride;
-        self.result = true;
+        (self.result, self.dirty) = (true, true);
         Ok(())
     }
 
@@ -101,21 +105,23 @@ impl Tile {
         if self.class == DotClass::Chain {
             return Ok(());
         }
-        Err(Trap::new(TrapKind::Acc, format!("{what} needs a tile of class chain, this one is {:?}", self.class)))
+        let message = format!("{what} needs a tile of class chain, this one has sums of class {}", self.class.name());
+        Err(Trap::new(TrapKind::Acc, message))
     }
 
-    /// Notes that sums in quanta of 2^`unit` are added (class exact), or that the entries are sums again.
+    /// Notes that sums are added: in quanta of 2^`unit` for class exact.
     ///
     /// # Errors
     /// ACC if the tile already holds sums in another quantum.
     pub fn begin(&mut self, unit: i32) -> Result<()> {
-        self.result = false;
+        (self.result, self.dirty) = (false, true);
         if self.class != DotClass::Exact {
             return Ok(());
         }
         match self.unit.replace(unit) {
             Some(old) if old != unit => {
-                let message = format!("the tile holds sums in quanta of 2^{old}, this pair has 2^{unit}; fold it first");
+                let message =
+                    format!("the tile holds sums in quanta of 2^{old}, this pair has 2^{unit}; fold it first");
                 Err(Trap::new(TrapKind::Acc, message))
             }
             _ => Ok(()),
@@ -197,12 +203,18 @@ impl Tile {
         })
     }
 
-    /// Makes this a chain tile of results, cleared unless it already is one, ready for [`Tile::put`].
-    pub fn become_result(&mut self, keep: bool) {
-        if !keep {
+    /// Makes this a chain tile of results, ready for [`Tile::put`]: cleared if `new`, else going on from the chain
+    /// that it holds.
+    ///
+    /// # Errors
+    /// ACC, naming `what`, if the tile holds sums of another class and is not `new`.
+    pub fn become_result(&mut self, new: bool, what: &str) -> Result<()> {
+        if new || !self.dirty {
             self.set_class(DotClass::Chain);
         }
-        self.result = true;
+        self.require_chain(what)?;
+        (self.result, self.dirty) = (true, true);
+        Ok(())
     }
 
     /// Writes an entry of a chain tile.
@@ -214,7 +226,6 @@ impl Tile {
     /// The 16 partials of a reduction: the first entries of row 0 of a chain tile.
     pub fn partials(&mut self) -> &mut [f32] {
         self.used = self.used.max(1);
-        self.result = true;
         &mut self.total[..16]
     }
 }
@@ -272,7 +283,9 @@ pub fn round_scaled(sum: i128, unit: i32) -> f32 {
 /// Mark of the product of two codes of which at least one is special; `w` and `x` are (mark, integer).
 pub fn special_product(w: (u8, i64), x: (u8, i64)) -> u8 {
     let infinite = SPECIAL_PLUS | SPECIAL_MINUS;
-    let sign = |(mark, integer): (u8, i64)| if mark == 0 { integer.signum() } else { 1 - i64::from(mark == SPECIAL_MINUS) * 2 };
+    let sign = |(mark, integer): (u8, i64)| {
+        if mark == 0 { integer.signum() } else { 1 - i64::from(mark == SPECIAL_MINUS) * 2 }
+    };
     if (w.0 | x.0) & SPECIAL_NAN != 0 {
         return SPECIAL_NAN;
     }

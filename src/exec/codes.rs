@@ -4,7 +4,8 @@
 //! quantum, so that sums of products are exact in integer arithmetic.
 
 use crate::diag::{Error, Result};
-use crate::num::{FormatRef, Rounding, decode, encode};
+use crate::num::codec::cast;
+use crate::num::{FormatRef, decode};
 
 /// Marks of a code that is not a number: such codes are 0 as integers and carry one of these bits.
 pub const SPECIAL_NAN: u8 = 1;
@@ -48,7 +49,10 @@ impl Codes {
     pub fn new(format: FormatRef) -> Result<Codes> {
         let bits = format.container_bits;
         if format.bits != bits || !matches!(bits, 1 | 2 | 4 | 8 | 16 | 32) {
-            let message = format!("the processor does not load {}, whose codes of {} bits need repacking", format.name, format.bits);
+            let message = format!(
+                "the processor does not load {}, whose codes of {} bits need repacking",
+                format.name, format.bits
+            );
             return Err(Error::unsupported(message));
         }
         let count = if bits == 32 { 0 } else { 1u32 << bits };
@@ -67,7 +71,7 @@ impl Codes {
         Ok(Codes {
             format,
             bits,
-            zero: encode(format, 0, Rounding::NearestEven, true),
+            zero: cast(format, 0.0),
             in_bf16: bits <= 16 && reals.iter().all(|x| x.is_nan() || x.to_bits() & 0xffff == 0),
             in_fp16: bits <= 16 && reals.iter().all(|&x| !x.is_finite() || exact_in_fp16(x)),
             reals,

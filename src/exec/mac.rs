@@ -13,7 +13,8 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let (bits_w, bits_x, vlen) = (weights.bits, inputs.bits, vm.config.vlen_bits);
     if view.nl * view.pitch * bits_w > vlen || view.pitch * bits_x > vlen || view.pitch * bits_w % 8 != 0 {
         let (w, x) = (&weights.format.name, &inputs.format.name);
-        let message = format!("the view of {} x {} elements was not set for {w} weights and {x} inputs", view.nl, view.pitch);
+        let message =
+            format!("the view of {} x {} elements was not set for {w} weights and {x} inputs", view.nl, view.pitch);
         return Err(Trap::new(TrapKind::Shape, message));
     }
     let row = vm.tile_row(inst.rs3)?;

@@ -39,6 +39,9 @@ use spaces::Spaces;
 use state::{Level, Loop, Mask, Scalars, Vectors, View};
 use std::sync::Arc;
 
+/// Largest tk that machines grant: a tile product deeper than the array is wide takes several passes.
+const DEEPEST_TILE: u32 = 1 << 16;
+
 /// The sizes that the state of a core has on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -73,7 +76,7 @@ impl Config {
             vlen_bits: machine.vlen_bits,
             acc_rows: machine.acc_rows,
             acc_cols: machine.acc_cols,
-            tile_k: machine.array.as_ref().map_or(machine.acc_cols, |array| array.rows),
+            tile_k: DEEPEST_TILE,
             scale_entries: machine.scale_entries(),
             sram_bytes: machine.sram.first().map_or(0, |level| level.bytes),
             shared_bytes: machine.sram.get(1).map_or(0, |level| level.bytes),
@@ -89,7 +92,8 @@ impl Config {
         if !vlen.is_power_of_two() || !(32..=1 << 14).contains(&vlen) {
             return Err(Error::usage(format!("VLEN is {vlen} bits; it must be a power of two from 32 to 16384")));
         }
-        for (what, bytes) in [("SRAM", self.sram_bytes), ("shared SRAM", self.shared_bytes)] {
+        let held = [("SRAM", self.sram_bytes), ("shared SRAM", self.shared_bytes), ("control memory", self.control_bytes)];
+        for (what, bytes) in held {
             if bytes > 1 << 34 {
                 return Err(Error::usage(format!("{what} of {bytes} bytes is more than the 16 GiB that exec holds")));
             }

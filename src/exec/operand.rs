@@ -37,7 +37,9 @@ pub fn path(class: DotClass, weights: &Codes, inputs: &Codes) -> Result<(Path, i
     };
     if !served {
         let (w, x) = (&weights.format.name, &inputs.format.name);
-        let message = format!("a tile of class {class:?} cannot sum {w} weights times {x} inputs; setacc chooses the class");
+        let class = class.name();
+        let message =
+            format!("a tile of class {class} cannot sum {w} weights times {x} inputs; setacc chooses the class");
         return Err(Trap::new(TrapKind::Acc, message));
     }
     if class != DotClass::Exact {

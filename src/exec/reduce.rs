@@ -18,7 +18,7 @@ pub fn red(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let kind = if op == Red::Sq { EwKind::Fma } else { EwKind::Add };
     event.work = Work::Elementwise { kind, elements: vl };
     let tile = &mut vm.c[usize::from(inst.rd)];
-    tile.require_chain("red")?;
+    tile.become_result(false, "red")?;
     if vm.values {
         let position = vm.x.get(inst.rs2);
         let partials = tile.partials();
@@ -43,7 +43,7 @@ pub fn red_end(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let vl = vm.f32_elements()?;
     event.work = Work::Elementwise { kind: EwKind::Add, elements: 16 };
     let tile = &mut vm.c[usize::from(inst.rs1)];
-    tile.require_chain("red.end")?;
+    tile.become_result(false, "red.end")?;
     if vm.values {
         let partials = tile.partials();
         for half in [8, 4, 2, 1] {

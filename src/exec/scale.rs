@@ -5,9 +5,9 @@ use super::trap::{Result, Trap, TrapKind};
 use super::{Codes, Vm};
 use crate::isa::Inst;
 use crate::isa::table::Rule;
+use crate::num::codec::cast;
 use crate::num::format::{Element, Format, ScaleRule};
 use crate::num::func::{NAN, canonical, max};
-use crate::num::{Rounding, encode};
 
 /// Smallest statistic of integer, ternary and binary quantisers: a row of zeros keeps a finite factor.
 const LEAST: f32 = 1e-5;
@@ -31,7 +31,10 @@ impl Vm {
     fn converted(&self, codes: &Codes) -> Result<u32> {
         let vl = self.f32_elements()?;
         if vl * codes.bits > self.config.vlen_bits {
-            return Err(Trap::new(TrapKind::Shape, format!("{vl} codes of {} do not fit a register", codes.format.name)));
+            return Err(Trap::new(
+                TrapKind::Shape,
+                format!("{vl} codes of {} do not fit a register", codes.format.name),
+            ));
         }
         Ok(vl)
     }
@@ -170,7 +173,7 @@ pub fn quant(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let poisoned = !scale.is_finite();
         vm.write_codes(slot, (inst.rd, inst.rs1), vl, |format, x| {
             let scaled = if product { x * factor } else { x / scale };
-            if poisoned { zero } else { encode(format, scaled.to_bits(), Rounding::NearestEven, true) }
+            if poisoned { zero } else { cast(format, scaled) }
         });
     }
     Ok(())
@@ -202,10 +205,7 @@ pub fn cvt(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if vm.values && wide_to {
         vm.write_values(from, (inst.rd, inst.rs1), vl, |x| x);
     } else if vm.values {
-        // Formats of 8 bits and fewer saturate, wider ones overflow to infinity (numerics 1.6).
-        vm.write_codes(to, (inst.rd, inst.rs1), vl, |format, x| {
-            encode(format, x.to_bits(), Rounding::NearestEven, format.bits <= 8)
-        });
+        vm.write_codes(to, (inst.rd, inst.rs1), vl, cast);
     }
     Ok(())
 }

@@ -69,7 +69,12 @@ impl Spaces {
             1 => Space::Sram,
             2 => Space::Shared,
             3 => Space::Control,
-            other => return Err(Trap::new(TrapKind::Addr, format!("address {addr:#x} is in space {other}, which does not exist"))),
+            other => {
+                return Err(Trap::new(
+                    TrapKind::Addr,
+                    format!("address {addr:#x} is in space {other}, which does not exist"),
+                ));
+            }
         };
         let size = self.size[space as usize];
         let hi = lo.saturating_add(len);

@@ -5,9 +5,9 @@ use super::event::{Event, Work};
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
 use crate::isa::table::Fill;
-use crate::num::func::{canonical, fma};
+use crate::num::codec::cast;
 use crate::num::format::ScaleRule;
-use crate::num::{DotClass, Rounding, encode};
+use crate::num::func::{canonical, fma};
 
 impl Vm {
     /// The tile row that register `n` chooses.
@@ -49,10 +49,7 @@ pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         return Err(Trap::new(TrapKind::Shape, message));
     };
     let new = inst.flag(0);
-    if !new {
-        to.require_chain("fold without .new")?;
-    }
-    to.become_result(!new);
+    to.become_result(new, "fold without .new")?;
     event.work = Work::Tile { entries: tm * tn, fold: true };
     if vm.values {
         let scales = |q: u8| &vm.q[usize::from(q) * entries as usize..][..entries as usize];
@@ -104,8 +101,7 @@ pub fn st_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         for m in 0..tm {
             let to = vm.memory.get_mut(rows.row(m));
             for n in 0..tn as usize {
-                let value = tile.value(m as usize, n).to_bits();
-                codes.put(to, n, encode(codes.format, value, Rounding::NearestEven, false));
+                codes.put(to, n, cast(codes.format, tile.value(m as usize, n)));
             }
         }
     }
@@ -125,8 +121,7 @@ pub fn ld_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let rows = vm.rows(inst, event, false, tm, bytes)?;
     event.work = Work::Move { bytes: u64::from(tm) * bytes, rows: tm, format: id };
     let tile = &mut vm.c[usize::from(inst.rd)];
-    tile.set_class(DotClass::Chain);
-    tile.become_result(true);
+    tile.become_result(true, "ld.c")?;
     if vm.values {
         for m in 0..tm {
             for (n, b) in vm.memory.get(rows.row(m)).chunks_exact(4).enumerate() {

@@ -127,8 +127,7 @@ mod tests {
 
     #[test]
     fn a_trap_becomes_a_fault_with_its_line() {
-        let object =
-            Object { files: vec!["a.vasm".into()], lines: vec![(0, 0, 3), (4, 0, 9)], ..Object::default() };
+        let object = Object { files: vec!["a.vasm".into()], lines: vec![(0, 0, 3), (4, 0, 9)], ..Object::default() };
         let error = Error::from(Trap::new(TrapKind::Addr, "address 0x5 is outside DRAM").at(5, 2, &object));
         assert_eq!(error.kind().exit_code(), 5);
         assert_eq!(error.to_string(), "a.vasm:9: trap ADDR at word 5: address 0x5 is outside DRAM");

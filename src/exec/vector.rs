@@ -14,7 +14,8 @@ impl Vm {
     /// SHAPE if vl was set for narrower elements.
     pub(super) fn f32_elements(&self) -> Result<u32> {
         if self.vl * 32 > self.config.vlen_bits {
-            let message = format!("{} elements of fp32 do not fit a register of {} bits", self.vl, self.config.vlen_bits);
+            let message =
+                format!("{} elements of fp32 do not fit a register of {} bits", self.vl, self.config.vlen_bits);
             return Err(Trap::new(TrapKind::Shape, message));
         }
         Ok(self.vl)
