@@ -21,6 +21,8 @@ mod reduce;
 mod scale;
 mod spaces;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod trap;
 mod vector;
