@@ -1,5 +1,152 @@
-//! Verbs.
-/// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The `preon` command: a thin client of the library, one file a verb. The only place that prints or exits.
+//!
+//! Data goes to stdout, everything else to stderr; a closed pipe is a quiet end; the exit code is the error's kind
+//! ([`crate::diag::Kind::exit_code`]), 2 for a wrong command line, 70 for a bug.
+
+mod args;
+mod asm;
+mod batch;
+mod check;
+mod demo;
+mod exec;
+mod explain;
+mod formats;
+mod gemm;
+mod isa;
+mod machine;
+mod out;
+mod policy;
+mod run;
+
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::diag::{Kind, Result};
+
+/// A virtual accelerator for low-bit AI: real outputs, cycles and joules from one compiled program.
+#[derive(Debug, Parser)]
+#[command(name = "preon", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Colours: auto, always or never
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    color: args::Colour,
+}
+
+/// One line a verb; its file holds its arguments and its work.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Everything on a built-in model: every policy on every machine, a table and a report, in seconds
+    Demo(demo::Args),
+    /// Run a model on a machine under one or more policies: outputs, cycles, joules, cross-check
+    Run(run::Args),
+    /// Compare every node of a model, virtual against native, byte by byte
+    Check(check::Args),
+    /// One matrix product: cycles and joules of X[m,k] · W[n,k]
+    Gemm(gemm::Args),
+    /// Machine descriptions
+    #[command(subcommand)]
+    Machine(machine::Verb),
+    /// Precision policies
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Number formats
+    #[command(subcommand)]
+    Formats(formats::Verb),
+    /// The instruction set
+    #[command(subcommand)]
+    Isa(isa::Verb),
+    /// Assemble a program
+    Asm(asm::AsmArgs),
+    /// Disassemble a program
+    Disasm(asm::DisasmArgs),
+    /// Execute a program and show what it left behind
+    Exec(exec::Args),
+    /// Say more about an exit code or the code of an error
+    Explain(explain::Args),
+}
+
+impl Verb {
+    fn run(&self) -> Result<()> {
+        match self {
+            Verb::Demo(args) => demo::run(args),
+            Verb::Run(args) => run::run(args),
+            Verb::Check(args) => check::run(args),
+            Verb::Gemm(args) => gemm::run(args),
+            Verb::Machine(verb) => machine::run(verb),
+            Verb::Policy(verb) => policy::run(verb),
+            Verb::Formats(verb) => formats::run(verb),
+            Verb::Isa(verb) => isa::run(verb),
+            Verb::Asm(args) => asm::assemble(args),
+            Verb::Disasm(args) => asm::disassemble(args),
+            Verb::Exec(args) => exec::run(args),
+            Verb::Explain(args) => explain::run(args),
+        }
+    }
+}
+
+/// Parses the command line, does one verb, and gives the exit code.
+pub fn main() -> ExitCode {
+    set_hook(Box::new(report_bug));
+    ExitCode::from(guarded(|| {
+        let cli = match Cli::try_parse() {
+            Ok(cli) => cli,
+            Err(error) => {
+                // Help and version go to stdout with 0, mistakes to stderr with 2; a closed pipe is nobody's loss.
+                let _ = error.print();
+                return if error.use_stderr() { Kind::Usage.exit_code() } else { 0 };
+            }
+        };
+        cli.color.apply();
+        match cli.verb.run() {
+            Ok(()) => 0,
+            Err(error) => {
+                out::error(&error);
+                error.kind().exit_code()
+            }
+        }
+    }))
+}
+
+/// Runs `work`; a panic becomes the exit code of an internal error (the hook has already said what happened).
+fn guarded(work: impl FnOnce() -> u8) -> u8 {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Kind::Internal.exit_code())
+}
+
+fn report_bug(info: &PanicHookInfo<'_>) {
+    let text = info.payload().downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_default();
+    let place = info.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+    out::note(&format!(
+        "error: this is a bug in preon {}{place}: {text}\n\
+         please report it with the command line and, if it is not secret, the input",
+        env!("CARGO_PKG_VERSION"),
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_is_exit_code_70() {
+        assert_eq!(guarded(|| panic!("on purpose")), 70);
+        assert_eq!(guarded(|| 3), 3);
+    }
+
+    #[test]
+    fn every_verb_explains_itself() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+        }
+    }
 }

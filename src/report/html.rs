@@ -58,7 +58,7 @@ pub fn page(runs: &[RunSummary], charts: &[(&Chart, String)], command: &str) -> 
         "checks": checks(runs),
         "assumptions": merged(runs),
         "not_modelled": unique(runs.iter().flat_map(|run| &run.not_modelled)),
-        "notes": notes(runs),
+        "notes": story::notes(runs),
         "command": command,
     });
     let mut environment = Environment::new();
@@ -205,18 +205,6 @@ fn unique<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
         }
     }
     out
-}
-
-/// Notes with the policies that they belong to.
-fn notes(runs: &[RunSummary]) -> Vec<String> {
-    let mut notes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (run, note) in runs.iter().flat_map(|run| run.notes.iter().map(move |note| (run, note))) {
-        let policies = notes.entry(note).or_default();
-        if !policies.contains(&run.policy.as_str()) {
-            policies.push(&run.policy);
-        }
-    }
-    notes.into_iter().map(|(note, policies)| format!("{}: {note}", policies.join(", "))).collect()
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ pub mod charts;
 pub mod csv;
 mod folder;
 mod html;
+mod npy;
 pub mod story;
 pub mod table;
 pub mod units;
 
 pub use folder::{Artifact, Report, headline};
+pub use npy::npy;
 
 pub use crate::vpu::summary::RunSummary;

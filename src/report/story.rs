@@ -1,5 +1,7 @@
 //! What a set of runs says: which machines and policies it holds, which run to look at first, and the sentence on top.
 
+use std::collections::BTreeMap;
+
 use crate::report::units;
 use crate::vpu::summary::RunSummary;
 
@@ -91,6 +93,18 @@ pub fn shown(name: &str) -> String {
 /// Average power over the run in watts.
 pub fn watts(run: &RunSummary) -> f64 {
     if run.time_ns > 0.0 { run.energy_pj.total / run.time_ns * 1e-3 } else { 0.0 }
+}
+
+/// Notes with the policies that they belong to.
+pub fn notes(runs: &[RunSummary]) -> Vec<String> {
+    let mut notes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (run, note) in runs.iter().flat_map(|run| run.notes.iter().map(move |note| (run, note))) {
+        let policies = notes.entry(note).or_default();
+        if !policies.contains(&run.policy.as_str()) {
+            policies.push(&run.policy);
+        }
+    }
+    notes.into_iter().map(|(note, policies)| format!("{}: {note}", policies.join(", "))).collect()
 }
 
 #[cfg(test)]

@@ -434,6 +434,18 @@ impl RunSummary {
     }
 }
 
+/// Fills `saved_vs_fp32` of every run beside which there is an FP32 run of the same model on the same machine.
+pub fn fill_saved(runs: &mut [RunSummary]) {
+    for at in 0..runs.len() {
+        let run = &runs[at];
+        let same =
+            |other: &&RunSummary| other.policy == "fp32" && other.machine == run.machine && other.model == run.model;
+        if let Some(fp32) = runs.iter().find(same) {
+            runs[at].saved_vs_fp32 = Some(Saved::of(run, fp32));
+        }
+    }
+}
+
 /// Runs as JSON: one object for one run, an array for several, indented, with a final newline.
 ///
 /// # Errors
@@ -513,6 +525,12 @@ mod tests {
         let own = Saved::of(&runs[0], &runs[0]);
         assert_eq!(own, Saved { cycles: 1.0, energy: 1.0, dram_bytes: 1.0, weight_bytes: 1.0 });
         assert!(Saved::of(&runs[2], &runs[0]).weight_bytes > 3.0);
+        let mut bare = runs.clone();
+        bare.iter_mut().for_each(|run| run.saved_vs_fp32 = None);
+        fill_saved(&mut bare[1..]);
+        assert!(bare.iter().all(|run| run.saved_vs_fp32.is_none()), "no fp32, no ratio");
+        fill_saved(&mut bare);
+        assert!(bare.iter().all(|run| run.saved_vs_fp32.is_some()));
     }
 
     #[test]

@@ -1,0 +1,173 @@
+//! Arguments that several verbs share.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use crate::diag::Result;
+use crate::machine::{self, Machine};
+use crate::model::Input;
+use crate::policy::{self, Policy};
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colour {
+    /// Sets the choice for everything printed from now on.
+    pub fn apply(self) {
+        match self {
+            Colour::Auto => anstream::ColorChoice::Auto,
+            Colour::Always => anstream::ColorChoice::Always,
+            Colour::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// Shape of the data on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// schema preon.run/1; an array if there are several runs
+    Json,
+    /// One line a run
+    Csv,
+}
+
+/// Which machine.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Machines {
+    /// Machines, by name or TOML file, separated by commas
+    #[arg(short, long = "machine", value_name = "NAME|FILE", default_value = "edge", value_delimiter = ',')]
+    machine: Vec<String>,
+    /// Change one figure of every machine, for example dram.latency_ns=80
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    sets: Vec<(String, String)>,
+}
+
+impl Machines {
+    /// Loads all of them.
+    pub fn load(&self) -> Result<Vec<Machine>> {
+        self.machine.iter().map(|name| machine::load_with(name, &self.sets)).collect()
+    }
+}
+
+fn key_value(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.trim().into())),
+        _ => Err("write KEY=VALUE".into()),
+    }
+}
+
+/// Which policies.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Policies {
+    /// Policies, by name or TOML file, separated by commas; `all` for every built-in one
+    #[arg(short, long = "policy", value_name = "NAME|FILE", default_value = "int8", value_delimiter = ',')]
+    policy: Vec<String>,
+}
+
+impl Policies {
+    /// Loads all of them.
+    pub fn load(&self) -> Result<Vec<Policy>> {
+        if self.policy == ["all"] {
+            return Ok(policy::built_ins());
+        }
+        self.policy.iter().map(|name| policy::load(name)).collect()
+    }
+}
+
+/// What the model is fed with.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Inputs {
+    /// A text, or the path of a file that holds it; without it the model's own sample
+    #[arg(long, value_name = "TEXT|FILE")]
+    input: Option<String>,
+    /// The model's own sample, cut or repeated to this many tokens
+    #[arg(long, value_name = "N", conflicts_with = "input", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    seq: Option<u32>,
+}
+
+impl Inputs {
+    /// The input; a text that names an existing file is that file.
+    pub fn get(&self) -> Input {
+        match (&self.input, self.seq) {
+            (Some(text), _) if Path::new(text).is_file() => Input::File(PathBuf::from(text)),
+            (Some(text), _) => Input::Text(text.clone()),
+            (None, Some(tokens)) => Input::Length(tokens as usize),
+            (None, None) => Input::Default,
+        }
+    }
+}
+
+/// Where and in which shape results go.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Output {
+    /// Write the report folder here; `-` for none
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<String>,
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+impl Output {
+    /// The folder of the report, if one is wanted.
+    pub fn folder(&self, default: Option<&str>) -> Option<PathBuf> {
+        self.out.as_deref().or(default).filter(|path| *path != "-").map(PathBuf::from)
+    }
+}
+
+/// The command line as it can be typed again, without `-o`: where a report goes must not change what it says.
+pub fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c));
+    let mut words = vec!["preon".to_string()];
+    let mut arguments = arguments.skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "-o" || argument == "--out" {
+            arguments.next();
+        } else if argument.starts_with("--out=") || (argument.starts_with("-o") && !argument.starts_with("--")) {
+        } else if plain(&argument) && !argument.is_empty() {
+            words.push(argument);
+        } else {
+            words.push(format!("'{}'", argument.replace('\'', "'\\''")));
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_typed_again() {
+        let words =
+            ["/usr/bin/preon", "run", "m", "-o", "here", "--input", "the fox's den", "-p", "fp32,int8", "--out=x"];
+        let text = command_line(words.iter().map(ToString::to_string));
+        assert_eq!(text, "preon run m --input 'the fox'\\''s den' -p fp32,int8");
+    }
+
+    #[test]
+    fn settings_need_a_key() {
+        assert_eq!(key_value("dram.bytes = 4"), Ok(("dram.bytes".into(), "4".into())));
+        assert!(key_value("=4").is_err() && key_value("x").is_err());
+    }
+
+    #[test]
+    fn a_dash_means_no_report() {
+        let output = |out: Option<&str>| Output { out: out.map(String::from), format: Format::Table };
+        assert_eq!(output(Some("-")).folder(Some("d")), None);
+        assert_eq!(output(None).folder(Some("d")), Some("d".into()));
+        assert_eq!(output(None).folder(None), None);
+    }
+}

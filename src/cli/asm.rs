@@ -1,0 +1,160 @@
+//! `preon asm` and `preon disasm`: text to program and back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::out;
+use crate::diag::{Error, Result};
+use crate::isa::asm::{self, Options, Sources};
+use crate::isa::{Object, disasm};
+
+/// Arguments of `asm`.
+#[derive(Debug, clap::Args)]
+pub struct AsmArgs {
+    /// Assembly text; files beside it may be included
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    bind: Bindings,
+    /// Write the program here; without it the listing goes to standard output
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Arguments of `disasm`.
+#[derive(Debug, clap::Args)]
+pub struct DisasmArgs {
+    /// A program, or assembly text
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Addresses, words and source lines beside the text
+    #[arg(long)]
+    listing: bool,
+    #[command(flatten)]
+    bind: Bindings,
+}
+
+/// What `.format` parameters and constants stand for.
+#[derive(Debug, Default, clap::Args)]
+pub struct Bindings {
+    /// A `.format` parameter, for example fw=ternary
+    #[arg(long = "format", value_name = "NAME=FORMAT", value_parser = pair)]
+    formats: Vec<(String, String)>,
+    /// A constant, as by .equ
+    #[arg(short = 'D', long = "define", value_name = "NAME=INTEGER", value_parser = constant)]
+    constants: Vec<(String, i64)>,
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+fn constant(text: &str) -> std::result::Result<(String, i64), String> {
+    let (name, value) = pair(text)?;
+    let parsed = match value.strip_prefix("0x") {
+        Some(hex) => i64::from_str_radix(hex, 16),
+        None => value.parse(),
+    };
+    Ok((name, parsed.map_err(|e| format!("{value}: {e}"))?))
+}
+
+/// Longest program or text that is read.
+const LIMIT: u64 = 256 << 20;
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let wrong = |text: String| Error::bad_input(text).in_file(name.clone());
+    let meta = std::fs::metadata(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    if meta.is_dir() {
+        return Err(wrong("is a folder, not a program".into()));
+    }
+    if meta.len() > LIMIT {
+        return Err(wrong(format!("is larger than {LIMIT} bytes")));
+    }
+    std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))
+}
+
+/// The program in a file: a container, or assembly text with the texts beside it for `.include`.
+pub fn load(path: &Path, bind: &Bindings) -> Result<Object> {
+    let bytes = read(path)?;
+    let name = path.display().to_string();
+    if bytes.starts_with(b"PREON") {
+        return Object::from_bytes(&bytes).map_err(|e| e.in_file(name));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::bad_input("is neither a program nor UTF-8 text").in_file(name.clone()))?;
+    let mut sources = Sources::new(name.clone());
+    sources.add(name, text);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default();
+    beside.sort();
+    for other in
+        beside.iter().filter(|other| *other != path && other.extension().is_some_and(|e| e == "vasm" || e == "inc"))
+    {
+        if let Ok(text) = std::fs::read_to_string(other) {
+            let name = other.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            sources.add(name, text);
+        }
+    }
+    let options = Options {
+        formats: bind.formats.iter().cloned().collect::<BTreeMap<_, _>>(),
+        equs: bind.constants.iter().cloned().collect::<BTreeMap<_, _>>(),
+    };
+    asm::assemble(&sources, &options).map_err(first)
+}
+
+/// The last error is returned to the caller, who prints it; the others are printed here, in order.
+fn first(mut errors: Vec<Error>) -> Error {
+    let last = errors.pop().unwrap_or_else(|| Error::internal("the assembler failed without saying why"));
+    errors.iter().for_each(out::error);
+    last
+}
+
+/// `preon asm`.
+pub fn assemble(args: &AsmArgs) -> Result<()> {
+    let object = load(&args.file, &args.bind)?;
+    match &args.out {
+        None => out::data(&disasm::listing(&object)?),
+        Some(path) => {
+            let name = path.display().to_string();
+            let scratch = path.with_extension(format!("partial-{}", std::process::id()));
+            std::fs::write(&scratch, object.to_bytes())
+                .and_then(|()| std::fs::rename(&scratch, path))
+                .map_err(|e| Error::usage(format!("cannot be written: {e}")).in_file(name))
+        }
+    }
+}
+
+/// `preon disasm`.
+pub fn disassemble(args: &DisasmArgs) -> Result<()> {
+    let object = load(&args.file, &args.bind)?;
+    out::data(&if args.listing { disasm::listing(&object)? } else { disasm::disassemble(&object)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_decimal_or_hexadecimal() {
+        assert_eq!(constant("n=0x10"), Ok(("n".into(), 16)));
+        assert_eq!(constant("n=-3"), Ok(("n".into(), -3)));
+        assert!(constant("n=ten").is_err() && constant("=1").is_err());
+    }
+
+    #[test]
+    fn a_written_program_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (text, program) = (folder.path().join("a.vasm"), folder.path().join("a.vpx"));
+        std::fs::write(&text, "again: li x5, 7\n j again\n").unwrap();
+        let bind = Bindings::default;
+        assemble(&AsmArgs { file: text.clone(), bind: bind(), out: Some(program.clone()) }).unwrap();
+        assert_eq!(load(&program, &bind()).unwrap().words, load(&text, &bind()).unwrap().words);
+        assert_eq!(load(folder.path(), &bind()).unwrap_err().kind(), crate::diag::Kind::BadInput);
+    }
+}

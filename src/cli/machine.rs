@@ -1,0 +1,121 @@
+//! `preon machine`: machine descriptions.
+
+use super::out;
+use crate::diag::Result;
+use crate::machine::{self, Machine};
+use crate::report::{table, units};
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// The built-in machines
+    List,
+    /// One machine: its main figures, or every one of them
+    Show {
+        /// Name or TOML file
+        machine: String,
+        /// The whole description as one TOML file
+        #[arg(long)]
+        resolved: bool,
+        /// Every figure with the file and line, or the rule, that it comes from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Check a machine file
+    Check {
+        /// Names or TOML files
+        #[arg(required = true)]
+        machine: Vec<String>,
+    },
+    /// Figures that differ between two machines
+    Diff {
+        /// Name or TOML file
+        a: String,
+        /// Name or TOML file
+        b: String,
+    },
+}
+
+/// Does it.
+pub fn run(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::List => out::data(&list()?),
+        Verb::Show { machine, resolved, origin } => out::data(&show(&machine::load(machine)?, *resolved, *origin)),
+        Verb::Check { machine } => machine.iter().try_for_each(|name| {
+            machine::check(name)?;
+            out::data(&format!("{name}: ok\n"))
+        }),
+        Verb::Diff { a, b } => {
+            let value = |value: Option<String>| cut(&value.unwrap_or_else(|| "–".into()), 48);
+            let differences = machine::diff(&machine::load(a)?, &machine::load(b)?);
+            let rows: Vec<Vec<String>> = differences.into_iter().map(|d| vec![d.key, value(d.a), value(d.b)]).collect();
+            out::data(&table::render(&["figure", a, b], &rows, &[]))
+        }
+    }
+}
+
+/// At most `limit` characters of a text.
+fn cut(text: &str, limit: usize) -> String {
+    let mut out: String = text.chars().take(limit).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+fn list() -> Result<String> {
+    let mut rows = Vec::new();
+    for name in machine::builtin() {
+        let m = machine::load(name)?;
+        rows.push(vec![name.to_string(), clock(&m), array(&m), sram(&m), dram(&m), m.doc]);
+    }
+    Ok(table::render(&["machine", "clock", "array", "SRAM", "DRAM", ""], &rows, &[1]))
+}
+
+fn clock(m: &Machine) -> String {
+    format!("{} GHz", units::digits(m.clock_hz / 1e9))
+}
+
+fn array(m: &Machine) -> String {
+    m.array.as_ref().map_or_else(|| "–".into(), |array| format!("{}×{}", array.rows, array.cols))
+}
+
+fn sram(m: &Machine) -> String {
+    m.sram.iter().map(|level| format!("{} KiB", level.bytes / 1024)).collect::<Vec<_>>().join(" + ")
+}
+
+fn dram(m: &Machine) -> String {
+    format!("{} {} GB/s", m.dram.standard, units::digits(m.dram.bytes_per_second as f64 / 1e9))
+}
+
+fn show(m: &Machine, resolved: bool, origin: bool) -> String {
+    if origin {
+        let rows: Vec<Vec<String>> =
+            m.origins().into_iter().map(|leaf| vec![leaf.key, leaf.value, leaf.from]).collect();
+        return table::render(&["figure", "value", "from"], &rows, &[]);
+    }
+    if resolved {
+        return m.resolved_toml();
+    }
+    let pairs = |list: &[(String, String, u32)]| {
+        let pairs: Vec<String> = list.iter().map(|(w, x, n)| format!("{w}×{x} {n}")).collect();
+        pairs.chunks(4).map(|line| line.join(", ")).collect::<Vec<_>>().join(",\n               ")
+    };
+    let mut rows = vec![
+        ("machine", m.name.clone()),
+        ("", m.doc.clone()),
+        ("clock", format!("{}, {} nm", clock(m), m.node_nm)),
+        ("vectors", format!("{} bits, {} words issued a cycle", m.vlen_bits, m.issue_per_cycle)),
+        ("terms a cycle", pairs(&m.rates)),
+        ("array", array(m)),
+    ];
+    if let Some(array) = &m.array {
+        rows.push(("cycles a row", pairs(&array.pairs)));
+    }
+    rows.push(("SRAM", sram(m)));
+    rows.push(("DRAM", format!("{}, {} cycles latency", dram(m), m.dram.latency_cycles)));
+    rows.push(("leakage", format!("{:.1} mW", m.leakage.iter().fold(0.0, |sum, part| sum + part.milliwatt))));
+    rows.retain(|(_, text)| !text.is_empty());
+    let text: String = rows.iter().map(|(name, text)| format!("{name:<14} {text}\n")).collect();
+    text + "\n--resolved prints every figure, --origin where each comes from\n"
+}
