@@ -210,7 +210,7 @@ impl Row {
 }
 
 /// The instruction under the mnemonic `name`; `named` may give an operand a better text than its number.
-fn text(inst: &Inst, name: String, named: impl Fn(&Operand) -> Option<String>) -> String {
+pub(super) fn text(inst: &Inst, name: String, named: impl Fn(&Operand) -> Option<String>) -> String {
     let mut out = name;
     let mut gap = " ".repeat(8usize.saturating_sub(out.len()).max(1));
     for operand in inst.op.row().operands {

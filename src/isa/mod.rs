@@ -13,6 +13,7 @@ pub mod table;
 mod tests;
 
 pub use encode::{DecodeError, Mem, Step, decode};
+pub use manual::{list, manual, reference};
 pub use object::{Linked, Object, link};
 pub use table::{Op, Unit};
 

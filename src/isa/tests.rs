@@ -162,3 +162,25 @@ fn linking_moves_formats_lines_and_calls() {
     assert_eq!(object.line(9), Some(("t.vasm", 3)));
     assert!(super::link(&driver, &[("scale", &scale)]).is_err(), "`other` is missing");
 }
+
+#[test]
+fn the_example_programs_show_what_they_are_named_for() {
+    for (text, word) in [
+        (include_str!("../../programs/examples/dot-ternary.vasm"), "mac.tern"),
+        (include_str!("../../programs/examples/triplet.vasm"), "mac.triplet"),
+        (include_str!("../../programs/examples/xnor.vasm"), "xnor.popc"),
+        (include_str!("../../programs/examples/skip.vasm"), "next.mask"),
+    ] {
+        let object = assembled(text);
+        let shown = disassemble(&object).expect("valid");
+        assert!(shown.contains(word) && text.contains("# expect: mem 0x3000"), "{word}");
+        assert_eq!(assembled(&shown).words, object.words);
+        let address =
+            text.split("# expect: mem 0x3").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
+        let at = usize::from_str_radix(address, 16).expect("a hexadecimal address");
+        assert!(
+            at < object.control.len() && object.control[at..].iter().all(|byte| *byte == 0),
+            "{word}: y stands last"
+        );
+    }
+}

@@ -26,6 +26,9 @@ use std::collections::BTreeMap;
 /// Most errors that one run reports.
 const MAX_ERRORS: usize = 100;
 
+/// The pseudo-instructions: macros that every program has.
+pub const PRELUDE: &str = include_str!("prelude.vasm");
+
 /// What the caller of the assembler binds.
 #[derive(Debug, Clone, Default)]
 pub struct Options {

@@ -95,7 +95,7 @@ impl<'o> Assembler<'o> {
     pub(super) fn new(sources: &Sources, options: &'o Options) -> Self {
         let mut sources = sources.clone();
         let prelude = sources.count() as u16;
-        sources.add("<pseudo-instructions>", include_str!("prelude.vasm"));
+        sources.add("<pseudo-instructions>", super::PRELUDE);
         let symbols = options.equs.iter().map(|(name, value)| (name.clone(), (*value, BOUND))).collect();
         Assembler {
             sources,
