@@ -97,7 +97,17 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether every compared node is equal, and at least one was compared.
     pub fn is_bit_exact(&self) -> bool {
-        self.nodes > 0 && self.bit_exact == self.nodes
+        self.nodes > 0 && self.bit_exact == self.nodes && self.mismatches.is_empty()
+    }
+
+    /// Adds what another run of the same graph (a fused one, of fewer materialised nodes) got wrong.
+    pub fn add_run(&mut self, other: CheckReport) {
+        for mismatch in other.mismatches {
+            if !self.mismatches.iter().any(|known| known.node == mismatch.node) {
+                self.bit_exact = self.bit_exact.saturating_sub(1);
+            }
+            self.mismatches.push(mismatch);
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::policy::Policy;
 use crate::report::{self, Artifact, Report, RunSummary};
+
 use crate::vpu::summary::{fill_saved, to_json};
-use crate::vpu::{RunOptions, RunResult, Vpu};
+use crate::vpu::{NamedOutput, RunOptions, RunResult, Vpu};
 
 /// What to run, and how.
 pub struct Batch<'a> {
@@ -115,7 +116,7 @@ impl Batch<'_> {
             let name = format!("{}_{}", summary.machine, summary.policy);
             let path = named("program.s", "programs", &name, done.results.len() == 1);
             files.push(Artifact::text(path, result.program.clone()));
-            for (name, shape, values) in &result.outputs {
+            for NamedOutput { name, shape, values } in &result.outputs {
                 // Values do not depend on the machine, so one file a policy is enough.
                 let path = format!("outputs/{}/{}.npy", file_name(&summary.policy), file_name(name));
                 if written.insert(path.clone()) {

@@ -17,7 +17,11 @@ pub fn dma_dim(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
     let count = vm.known(inst.rs1, "a DMA shape")?;
     let src = vm.known(inst.rs2, "a DMA shape")? as i64;
     let dst = vm.known(inst.imm as u8, "a DMA shape")? as i64;
-    vm.shapes[usize::from(inst.rd)][usize::from(inst.sub - 1)] = Level { count, src, dst };
+    let level = usize::from(inst.sub - 1);
+    let shape = &mut vm.shapes[usize::from(inst.rd)];
+    shape[level] = Level { count, src, dst };
+    // A kernel that sets level 1 must not inherit the outer levels of the kernel before it.
+    shape[level + 1..].fill(Level { count: 1, src: 0, dst: 0 });
     Ok(())
 }
 

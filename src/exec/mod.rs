@@ -27,7 +27,7 @@ mod tile;
 mod trap;
 mod vector;
 
-pub use event::{Access, EwKind, Event, RegSet, Space, Work};
+pub use event::{Access, Event, EwKind, RegSet, Space, Work};
 pub use trap::{Result, Trap, TrapKind};
 
 use crate::diag::{self, Error};
@@ -94,7 +94,8 @@ impl Config {
         if !vlen.is_power_of_two() || !(32..=1 << 14).contains(&vlen) {
             return Err(Error::usage(format!("VLEN is {vlen} bits; it must be a power of two from 32 to 16384")));
         }
-        let held = [("SRAM", self.sram_bytes), ("shared SRAM", self.shared_bytes), ("control memory", self.control_bytes)];
+        let held =
+            [("SRAM", self.sram_bytes), ("shared SRAM", self.shared_bytes), ("control memory", self.control_bytes)];
         for (what, bytes) in held {
             if bytes > 1 << 34 {
                 return Err(Error::usage(format!("{what} of {bytes} bytes is more than the 16 GiB that exec holds")));
@@ -102,7 +103,9 @@ impl Config {
         }
         if object.control.len() as u64 > self.control_bytes {
             let (need, have) = (object.control.len(), self.control_bytes);
-            return Err(Error::unsupported(format!("the program needs {need} bytes of control memory, the machine has {have}")));
+            return Err(Error::unsupported(format!(
+                "the program needs {need} bytes of control memory, the machine has {have}"
+            )));
         }
         Ok(())
     }
@@ -350,7 +353,10 @@ impl Vm {
     pub fn read(&mut self, addr: u64, len: u64) -> Result<&[u8]> {
         let span = self.memory.span(addr, len)?;
         if !self.memory.real(span.space) {
-            return Err(Trap::new(TrapKind::Data, format!("{} has no contents in timing-only mode", span.space.name())));
+            return Err(Trap::new(
+                TrapKind::Data,
+                format!("{} has no contents in timing-only mode", span.space.name()),
+            ));
         }
         Ok(self.memory.get(span))
     }

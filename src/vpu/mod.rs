@@ -1,28 +1,51 @@
-//! The facade: one virtual processor, a machine and a policy, that runs, checks and prices prepared models.
+//! The facade: a machine, a policy, and what one does with them. The command line is a thin client of this module.
+//!
+//! ```
+//! use preon::{Vpu, machine, model, policy};
+//!
+//! # fn main() -> preon::Result<()> {
+//! let mut vpu = Vpu::new(machine::load("edge")?);
+//! vpu.set_precision(policy::load("int8")?);
+//! let input = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+//! let run = vpu.run(&input)?;
+//! assert!(run.summary.cycles > 0);
+//! assert!(run.summary.quality.value > 0.99);
+//! # Ok(())
+//! # }
+//! ```
 
+mod execute;
+mod summarise;
 pub mod summary;
 
-use crate::check::CheckReport;
+use crate::check::{self, CheckReport};
+use crate::compile::{self, Compiled};
 use crate::diag::{Error, Result};
+use crate::graph::{Graph, InputData};
 use crate::machine::Machine;
 use crate::model::Prepared;
-use crate::policy::Policy;
-use summary::RunSummary;
+use crate::native;
+use crate::num::Accumulator;
+use crate::policy::{self, Policy};
+use crate::tensor::{Tensor, TensorType};
+use execute::{What, execute};
+use std::sync::Arc;
+use summary::{EnergyParts, Layer, RunSummary};
 
-/// What a run should do beyond the defaults.
-#[derive(Debug, Clone, PartialEq)]
+/// What a run does beside computing.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Fuse element-wise epilogues into the kernel that produces their input.
+    /// Fuse element-wise epilogues into products.
     pub fuse: bool,
-    /// Only count cycles and joules; values are not computed.
+    /// Cycles and joules without values: no outputs, no quality, no check.
     pub timing_only: bool,
     /// Compare every node with the native backend.
     pub check: bool,
-    /// Explain this layer: loop nest, tiles, counts.
+    /// Describe the loop nest of the layers whose name contains this.
     pub explain: Option<String>,
-    /// Nodes whose outputs are kept beside the model's own.
+    /// Names of further nodes whose outputs are returned.
     pub dump: Vec<String>,
-    /// Seed of everything random.
+    /// Seed of inputs and weights that are made up ([`Vpu::gemm`]).
     pub seed: u64,
 }
 
@@ -32,65 +55,308 @@ impl Default for RunOptions {
     }
 }
 
-/// What a run gives.
+/// A named result as f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedOutput {
+    /// Output or node name.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Dequantised values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// Everything one run gives.
 #[derive(Debug, Clone)]
 pub struct RunResult {
     /// Figures.
     pub summary: RunSummary,
-    /// Outputs: name, shape, values.
-    pub outputs: Vec<(String, Vec<usize>, Vec<f32>)>,
-    /// The explanation that was asked for.
+    /// The model's outputs, then the dumped nodes; empty for a timing-only run.
+    pub outputs: Vec<NamedOutput>,
+    /// Loop nests asked for by [`RunOptions::explain`].
     pub explain: Option<String>,
-    /// The program as text.
+    /// The program, disassembled.
     pub program: String,
-    /// The cross-check, if it was asked for.
+    /// Cross-check, if it was asked for.
     pub check: Option<CheckReport>,
 }
 
+/// FP32 results of the model that was run last, kept because every policy is measured against them.
+#[derive(Debug)]
+struct Baseline {
+    graph: String,
+    inputs: Vec<InputData>,
+    values: Vec<f32>,
+}
+
 /// The virtual processing unit.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Vpu {
-    /// What a run should do beyond the defaults.
-    pub options: RunOptions,
     machine: Machine,
-    policy: Option<Policy>,
+    policy: Policy,
+    /// What runs do beside computing.
+    pub options: RunOptions,
+    baseline: Option<Baseline>,
 }
 
 impl Vpu {
-    /// A processor of this description, without a policy: everything in FP32.
+    /// A unit on `machine`, in fp32 until [`Vpu::set_precision`] says otherwise.
     pub fn new(machine: Machine) -> Self {
-        Vpu { options: RunOptions::default(), machine, policy: None }
+        let fp32 = policy::built_ins().swap_remove(0);
+        Vpu { machine, policy: fp32, options: RunOptions::default(), baseline: None }
     }
+
     /// The machine.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
-    /// Which formats weights and activations take from now on.
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Sets the precision policy of the runs that follow.
     pub fn set_precision(&mut self, policy: Policy) {
-        self.policy = Some(policy);
+        self.policy = policy;
     }
-    /// Compiles and executes the model.
+
+    /// What `values` become in a format: quantised and decoded again. `kind` is written as in policies: `fp8e4m3`,
+    /// `int8/row`, `fp4e2m1/block32`.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine};
+    /// let vpu = Vpu::new(machine::load("edge").unwrap());
+    /// assert_eq!(vpu.emulate(&[0.3, 1.0, -1.0], "ternary/tensor").unwrap(), [0.0, 0.76666665, -0.76666665]);
+    /// ```
     ///
     /// # Errors
-    /// Unsupported if the machine or the policy cannot serve an op; Fault if the program traps.
+    /// Unsupported for an unknown format, BadInput for NaN or infinite values.
+    pub fn emulate(&self, values: &[f32], kind: &str) -> Result<Vec<f32>> {
+        let ty = TensorType::parse(kind)?;
+        Ok(Tensor::quantise(vec![values.len()], values, ty)?.to_f32())
+    }
+
+    /// The model's graph under the policy: quantised weights, quantisers in front of products.
+    ///
+    /// # Errors
+    /// A rule that matches nothing, or a format pair that is not served.
+    pub fn quantize_model(&self, prepared: &Prepared) -> Result<Graph> {
+        policy::apply(&prepared.graph, &self.policy)
+    }
+
+    /// A copy of the model in which the weights of tensor `name` are zero where `keep` is false (row-major).
+    /// The zeros are stored and computed like other weights.
+    ///
+    /// # Errors
+    /// Usage if there is no such weight or the mask has another size.
+    pub fn apply_mask(&self, prepared: &Prepared, name: &str, keep: &[bool]) -> Result<Prepared> {
+        let mut masked = prepared.clone();
+        let value = masked
+            .graph
+            .values
+            .iter_mut()
+            .find(|value| value.name == name && matches!(value.def, crate::graph::Def::Const(_)))
+            .ok_or_else(|| Error::usage(format!("the model has no weight `{name}`")))?;
+        let crate::graph::Def::Const(tensor) = &value.def else {
+            return Err(Error::internal("a constant without a tensor"));
+        };
+        let mut values = tensor.to_f32();
+        if values.len() != keep.len() {
+            return Err(Error::usage(format!("the mask has {} entries, `{name}` has {}", keep.len(), values.len())));
+        }
+        for (value, keep) in values.iter_mut().zip(keep) {
+            *value = if *keep { *value } else { 0.0 };
+        }
+        let zeroed = Tensor::from_f32(tensor.shape.clone(), &values)?;
+        value.def = crate::graph::Def::Const(Arc::new(zeroed));
+        self.forget(&mut masked, name);
+        Ok(masked)
+    }
+
+    /// A masked model is another model: its name says so, and with it its FP32 baseline.
+    fn forget(&self, masked: &mut Prepared, name: &str) {
+        masked.graph.name = format!("{}-masked-{name}", masked.graph.name);
+    }
+
+    /// Compiles and runs a model: outputs, cycles, joules, and whatever [`RunOptions`] ask for.
+    ///
+    /// # Errors
+    /// Unsupported if the policy or the machine cannot serve the model; Fault if the program traps.
     pub fn run(&mut self, prepared: &Prepared) -> Result<RunResult> {
-        let _ = prepared;
-        Err(Error::unsupported("running is not furnished yet"))
+        let assignments = policy::plan(&prepared.graph, &self.policy)?;
+        let graph = &policy::apply(&prepared.graph, &self.policy)?;
+        let compiled = self.compile(graph, self.options.fuse)?;
+        let what = if self.options.timing_only { What::Time } else { What::Both };
+        let execution = execute(&compiled, graph, &prepared.inputs, &self.machine, what)?;
+        let check = match self.options.check && !self.options.timing_only {
+            true => Some(self.check_graph(graph, &prepared.inputs, Some(&execution.captured))?),
+            false => None,
+        };
+        let outputs = self.outputs(graph, &execution.captured)?;
+        let quality = self.quality(prepared, graph, &outputs)?;
+        let explain = self.options.explain.as_ref().map(|name| explain(&compiled, name)).transpose()?;
+        let summary = summarise::summary(&summarise::Parts {
+            prepared,
+            machine: &self.machine,
+            policy: &self.policy,
+            graph,
+            assignments: &assignments,
+            compiled: &compiled,
+            execution: &execution,
+            check: check.as_ref(),
+            quality,
+            seed: self.options.seed,
+        })?;
+        let program = crate::isa::disasm::disassemble(&compiled.object)?;
+        Ok(RunResult { summary, outputs, explain, program, check })
     }
-    /// Runs and compares every node with the native backend.
+
+    /// Compares every node of the virtual run with the native backend, bit by bit: once unfused, so that every node
+    /// leaves a result, and once fused.
     ///
     /// # Errors
-    /// As [`Vpu::run`]. Differences are not errors: they are in the report.
-    pub fn check(&mut self, prepared: &Prepared) -> Result<CheckReport> {
-        let _ = prepared;
-        Err(Error::unsupported("checking is not furnished yet"))
+    /// As [`Vpu::run`]; a difference is not an error but stands in the report.
+    pub fn check(&self, prepared: &Prepared) -> Result<CheckReport> {
+        let graph = policy::apply(&prepared.graph, &self.policy)?;
+        self.check_graph(&graph, &prepared.inputs, None)
     }
-    /// One matrix product of random operands, `[m, k]` by `[n, k]`.
+
+    fn check_graph(
+        &self,
+        graph: &Graph,
+        inputs: &[InputData],
+        fused: Option<&[check::Captured]>,
+    ) -> Result<CheckReport> {
+        let expected = native::run(graph, inputs, &native::Options::from_env()?)?;
+        let values = |fuse: bool| -> Result<_> {
+            let compiled = self.compile(graph, fuse)?;
+            Ok(execute(&compiled, graph, inputs, &self.machine, What::Values)?.captured)
+        };
+        let mut report = check::compare(graph, &values(false)?, &expected);
+        match fused {
+            Some(captured) => report.add_run(check::compare(graph, captured, &expected)),
+            None => report.add_run(check::compare(graph, &values(true)?, &expected)),
+        }
+        Ok(report)
+    }
+
+    /// Energy of a run of the model, without computing its values.
     ///
     /// # Errors
     /// As [`Vpu::run`].
-    pub fn gemm(&mut self, m: usize, n: usize, k: usize) -> Result<RunResult> {
-        let _ = (m, n, k);
-        Err(Error::unsupported("gemm is not furnished yet"))
+    pub fn estimate_energy(&mut self, prepared: &Prepared) -> Result<EnergyParts> {
+        Ok(self.timed(prepared)?.energy_pj)
     }
+
+    /// Cycles and energy of every layer, without computing values.
+    ///
+    /// # Errors
+    /// As [`Vpu::run`].
+    pub fn profile(&mut self, prepared: &Prepared) -> Result<Vec<Layer>> {
+        Ok(self.timed(prepared)?.layers)
+    }
+
+    fn timed(&mut self, prepared: &Prepared) -> Result<RunSummary> {
+        let kept = self.options.clone();
+        self.options = RunOptions { timing_only: true, check: false, ..kept.clone() };
+        let result = self.run(prepared);
+        self.options = kept;
+        Ok(result?.summary)
+    }
+
+    /// One matrix product `[m,k] x [n,k]` with made-up operands (ChaCha8 of [`RunOptions::seed`], normal).
+    ///
+    /// # Errors
+    /// Usage for an empty or absurd shape, else as [`Vpu::run`].
+    pub fn gemm(&mut self, m: usize, n: usize, k: usize) -> Result<RunResult> {
+        let prepared = crate::model::gemm(m, n, k, self.options.seed, self.options.timing_only)?;
+        self.run(&prepared)
+    }
+
+    fn compile(&self, graph: &Graph, fuse: bool) -> Result<Compiled> {
+        compile::compile(graph, &self.machine, &compile::Options { fuse, ..compile::Options::default() })
+    }
+
+    /// Named outputs and dumped nodes.
+    fn outputs(&self, graph: &Graph, captured: &[check::Captured]) -> Result<Vec<NamedOutput>> {
+        if self.options.timing_only {
+            return Ok(Vec::new());
+        }
+        let mut wanted: Vec<(String, crate::graph::ValueId)> = graph.outputs.clone();
+        for name in &self.options.dump {
+            let node = graph.nodes.iter().find(|node| node.name == *name).ok_or_else(|| {
+                let help = crate::diag::did_you_mean(name, graph.nodes.iter().map(|node| node.name.as_str()));
+                let error = Error::usage(format!("the model has no node `{name}` to dump"));
+                match help {
+                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                    None => error,
+                }
+            })?;
+            wanted.push((name.clone(), node.output));
+        }
+        wanted
+            .into_iter()
+            .map(|(name, value)| {
+                let found = captured.iter().find(|c| graph.node(c.node).output == value).ok_or_else(|| {
+                    Error::usage(format!("node `{name}` leaves no result of its own: it is fused"))
+                        .help("add --no-fuse")
+                })?;
+                Ok(NamedOutput { name, shape: found.tensor.shape.clone(), values: found.tensor.to_f32() })
+            })
+            .collect()
+    }
+
+    /// Cosine of the first output with the FP32 run's.
+    fn quality(&mut self, prepared: &Prepared, graph: &Graph, outputs: &[NamedOutput]) -> Result<Option<f64>> {
+        let Some(output) = outputs.first() else { return Ok(None) };
+        let known =
+            self.baseline.as_ref().is_some_and(|b| b.graph == prepared.graph.name && b.inputs == prepared.inputs);
+        if !known {
+            let values = if is_fp32(graph) {
+                output.values.clone()
+            } else {
+                let run = native::run(&prepared.graph, &prepared.inputs, &native::Options::from_env()?)?;
+                let name = &prepared.graph.outputs[0].0;
+                run.named(&prepared.graph, name).ok_or_else(|| Error::internal("an output without a value"))?.to_f32()
+            };
+            self.baseline =
+                Some(Baseline { graph: prepared.graph.name.clone(), inputs: prepared.inputs.clone(), values });
+        }
+        let reference = self.baseline.as_ref().map_or(&[][..], |baseline| &baseline.values);
+        Ok(Some(cosine(&output.values, reference)))
+    }
+}
+
+/// True if nothing in the graph is held in another format than fp32.
+fn is_fp32(graph: &Graph) -> bool {
+    graph.values.iter().all(|value| value.ty.format.name == "fp32")
+        && graph.nodes.iter().all(|node| node.accumulator == Accumulator::Exact)
+}
+
+/// Cosine similarity in f64, summed in order; 0 if either side is zero or not finite.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0, |sum, (x, y)| f64::from(*x).mul_add(f64::from(*y), sum));
+    let value = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+    if value.is_finite() { value } else { 0.0 }
+}
+
+/// Loop nests of the steps whose name contains `name`.
+fn explain(compiled: &Compiled, name: &str) -> Result<String> {
+    let mut text = String::new();
+    for step in compiled.steps.iter().filter(|step| step.name.contains(name)) {
+        text.push_str(&format!("{}  ({}, {} MACs)\n", step.name, step.kernel, step.macs_dense));
+        for line in &step.loops {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    if text.is_empty() {
+        let names = compiled.steps.iter().map(|step| step.name.as_str());
+        let error = Error::usage(format!("no layer's name contains `{name}`"));
+        return Err(match crate::diag::did_you_mean(name, names) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("layers.csv of a run lists the names"),
+        });
+    }
+    Ok(text)
 }

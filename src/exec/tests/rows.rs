@@ -1,8 +1,8 @@
 //! One case for every row of the instruction table.
 
 use super::*;
-use crate::num::DotClass;
 use crate::isa::table::{Act, Branch, Class, Csr, Ew, Fill, ROWS, Red, Relation, Rule, Sfu};
+use crate::num::DotClass;
 use crate::num::func;
 
 const CASES: &[(Op, fn())] = &[
@@ -579,7 +579,7 @@ fn quantisers() {
 
 fn cvt() {
     let mut p = Program::new();
-    p.vector(1, &[1.00390625, -2.0, 1e39, f32::NAN]);
+    p.vector(1, &[1.00390625, -2.0, f32::INFINITY, f32::NAN]);
     p.op(Op::Cvt, |i| (i.rd, i.rs1, i.fd, i.fa) = (2, 1, 2, 1));
     p.op(Op::Cvt, |i| (i.rd, i.rs1, i.fd, i.fa) = (3, 2, 1, 2));
     let vm = p.run();

@@ -57,7 +57,10 @@ impl Product {
         vm.write(SRAM + 0x4000, &pack(self.fx, &self.x, self.shape[2])).unwrap();
         vm.run().unwrap();
         let [m, n, _] = self.shape;
-        (0..m).flat_map(|row| (0..n).map(move |col| (row, col))).map(|(r, c)| vm.c(0, r, c).unwrap().to_bits()).collect()
+        (0..m)
+            .flat_map(|row| (0..n).map(move |col| (row, col)))
+            .map(|(r, c)| vm.c(0, r, c).unwrap().to_bits())
+            .collect()
     }
 
     /// On the array, k in pieces of `piece`.

@@ -21,7 +21,8 @@ fn traps_name_the_operands_and_the_line() {
 
 #[test]
 fn addresses_outside_their_space_trap() {
-    for (addr, width) in [(0, 0), (4 << 60, 0), (15 << 60, 0), (SHARED, 2), (CONTROL + 4096, 0), (SRAM + (1 << 18), 0)] {
+    for (addr, width) in [(0, 0), (4 << 60, 0), (15 << 60, 0), (SHARED, 2), (CONTROL + 4096, 0), (SRAM + (1 << 18), 0)]
+    {
         let mut p = Program::new();
         p.li(1, addr).op(Op::Lw, |i| (i.rd, i.rs1, i.sub) = (2, 1, width));
         assert_eq!(p.trap().kind(), TrapKind::Addr, "{addr:#x}");

@@ -1,0 +1,136 @@
+//! One execution of a compiled program: memory is filled, the virtual processor steps, the simulator prices every
+//! event, and the result of each step is read out the moment the step ends.
+
+use crate::check::Captured;
+use crate::compile::{Compiled, Placement, root, scales_in_memory};
+use crate::diag::{Error, Result};
+use crate::exec::{Config, Event, Mode, Status, Vm};
+use crate::graph::{Def, Graph, InputData, NodeId, Op};
+use crate::isa;
+use crate::machine::Machine;
+use crate::sim::{Outcome, Sim};
+use crate::tensor::{Tensor, rows_cols};
+
+/// What an execution left behind.
+pub struct Execution {
+    /// Results of all materialised nodes, in program order; empty in timing-only mode.
+    pub captured: Vec<Captured>,
+    /// Cycles and counts, if they were asked for.
+    pub outcome: Option<Outcome>,
+}
+
+/// Which halves of the machine run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Values only.
+    Values,
+    /// Cycles and joules only.
+    Time,
+    /// Both.
+    Both,
+}
+
+/// Executes `compiled`, the program of `graph`.
+///
+/// # Errors
+/// Fault if the program traps; Internal if inputs do not fit the graph.
+pub fn execute(
+    compiled: &Compiled,
+    graph: &Graph,
+    inputs: &[InputData],
+    machine: &Machine,
+    what: What,
+) -> Result<Execution> {
+    let mode = if what == What::Time { Mode::TimingOnly } else { Mode::Functional };
+    let config = Config { dram_bytes: compiled.dram_bytes, ..Config::of(machine) };
+    let mut vm = Vm::new(compiled.object.clone(), config, mode)?;
+    fill(&mut vm, compiled, graph, inputs, mode)?;
+    let mut sim = (what != What::Values).then(|| Sim::new(machine, compiled.steps.len()));
+    let mut captured = Vec::new();
+    let mut event = Event::new();
+    // The driver marks the steps in order, so their number is counted here.
+    let mut marked = 0;
+    loop {
+        let status = vm.step(&mut event)?;
+        if let Some(sim) = &mut sim {
+            sim.account(&event);
+        }
+        let halted = status == Status::Halted;
+        if mode == Mode::Functional && (halted || event.op == isa::Op::Node) {
+            if marked > 0 {
+                capture(&mut vm, compiled, graph, marked - 1, &mut captured)?;
+            }
+            marked += 1;
+        }
+        if halted {
+            break;
+        }
+    }
+    Ok(Execution { captured, outcome: sim.map(Sim::finish).transpose()? })
+}
+
+fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], mode: Mode) -> Result<()> {
+    if mode == Mode::Functional {
+        for place in &compiled.constants {
+            let Def::Const(tensor) = &graph.value(place.value).def else {
+                return Err(Error::internal("a constant without a tensor"));
+            };
+            store(vm, place, tensor)?;
+        }
+    }
+    for (value, data) in graph.inputs.iter().zip(inputs) {
+        let place = compiled
+            .inputs
+            .iter()
+            .find(|place| place.value == *value)
+            .ok_or_else(|| Error::internal(format!("input `{}` has no place", graph.value(*value).name)))?;
+        match data {
+            InputData::Ids(ids) => {
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                vm.write(place.addr, &bytes)?;
+            }
+            InputData::Dense(tensor) if mode == Mode::Functional => store(vm, place, tensor)?,
+            InputData::Dense(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor) -> Result<()> {
+    vm.write(place.addr, &tensor.payload)?;
+    if !tensor.scales.is_empty() {
+        let scales: Vec<u8> = scales_in_memory(tensor).iter().flat_map(|scale| scale.to_le_bytes()).collect();
+        vm.write(place.scale_addr, &scales)?;
+    }
+    Ok(())
+}
+
+/// Reads the result of `step`, and of the reshapes that share its bytes.
+fn capture(vm: &mut Vm, compiled: &Compiled, graph: &Graph, step: usize, captured: &mut Vec<Captured>) -> Result<()> {
+    let step = &compiled.steps[step];
+    let place = &step.output;
+    let (rows, cols) = rows_cols(&place.shape);
+    let payload = vm.read(place.addr, (rows * place.ty.row_bytes(cols)) as u64)?.to_vec();
+    let count = place.ty.scale_count(rows, cols);
+    let scales = match count {
+        0 => Vec::new(),
+        _ => vm
+            .read(place.scale_addr, 4 * count as u64)?
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect(),
+    };
+    let last = *step.nodes.last().ok_or_else(|| Error::internal("a step without nodes"))?;
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let alias = matches!(node.op, Op::Reshape { .. }) && root(graph, node.output) == place.value;
+        let id = NodeId(u32::try_from(index).expect("fewer than 2^32 nodes"));
+        if id == last || alias {
+            let value = graph.value(node.output);
+            let tensor = Tensor::new(value.shape.clone(), value.ty, payload.clone(), scales.clone())?;
+            captured.push(Captured { node: id, tensor, kernel: step.kernel.clone() });
+        }
+    }
+    Ok(())
+}
