@@ -18,7 +18,8 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
 /// `x`, or the canonical NaN if it is any NaN.
 #[inline]
 pub fn canonical(x: f32) -> f32 {
-    if x.is_nan() { NAN } else { x }
+    // On bits: optimisers hold all NaN patterns for equal and drop a float comparison after sqrt.
+    if x.to_bits() & 0x7fff_ffff > 0x7f80_0000 { NAN } else { x }
 }
 
 /// Correctly rounded square root; NaN below zero.

