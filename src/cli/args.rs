@@ -61,7 +61,8 @@ impl Machines {
     }
 }
 
-fn key_value(text: &str) -> std::result::Result<(String, String), String> {
+/// `KEY=VALUE`, both trimmed.
+pub fn key_value(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.trim().into())),
         _ => Err("write KEY=VALUE".into()),

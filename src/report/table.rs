@@ -96,11 +96,16 @@ pub fn run(run: &RunSummary) -> String {
             story::shown(&run.bound_by.what)
         ),
     );
+    let range = run.energy_range_pj;
+    let spread = match range.high > 0.0 {
+        true => format!(" ({} to {} by the sources' spread)", units::energy(range.low), units::energy(range.high)),
+        false => String::new(),
+    };
     let e = &run.energy_pj;
     line(
         "energy",
         format!(
-            "{}   arithmetic {}, movement {}, leakage {}   {:.3} W",
+            "{}{spread}   arithmetic {}, movement {}, leakage {}   {:.3} W",
             units::energy(e.total),
             units::energy(e.arithmetic),
             units::energy(e.movement),

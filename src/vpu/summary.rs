@@ -46,6 +46,8 @@ pub struct RunSummary {
     pub time_ns: f64,
     /// Energy, in parts.
     pub energy_pj: EnergyParts,
+    /// The same total with every price at the low and at the high end of its source's spread.
+    pub energy_range_pj: EnergyRange,
     /// Energy by unit and memory level; sums to `energy_pj.total`.
     pub energy_by_component: Vec<ComponentEnergy>,
     /// Traffic and sizes.
@@ -101,6 +103,18 @@ impl EnergyParts {
     pub fn new(arithmetic: f64, movement: f64, leakage: f64) -> Self {
         EnergyParts { total: arithmetic + movement + leakage, arithmetic, movement, leakage }
     }
+}
+
+/// Ends of the spread of an energy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnergyRange {
+    /// Low end.
+    #[serde(serialize_with = "finite")]
+    pub low: f64,
+    /// High end.
+    #[serde(serialize_with = "finite")]
+    pub high: f64,
 }
 
 /// Which of the three parts an amount of energy belongs to.
@@ -403,6 +417,7 @@ impl RunSummary {
             cycles: 0,
             time_ns: 0.0,
             energy_pj: EnergyParts::default(),
+            energy_range_pj: EnergyRange::default(),
             energy_by_component: Vec::new(),
             bytes: Bytes::default(),
             quality: Quality { metric: "none".into(), value: 0.0 },

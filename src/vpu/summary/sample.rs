@@ -126,6 +126,8 @@ fn total(run: &mut RunSummary, name: &str, peak: f64, pj: f64, bytes_per_cycle: 
     run.cycles = cycles;
     run.time_ns = cycles as f64;
     run.energy_pj = energy(short(macs as f64 * pj), dram as f64 * 32.0, cycles as f64 * 5.0);
+    let total = run.energy_pj.total;
+    run.energy_range_pj = EnergyRange { low: short(total * 0.7), high: short(total * 1.4) };
     let row = |component: &str, part, pj| ComponentEnergy { component: component.into(), part, pj };
     run.energy_by_component = vec![
         row("array", EnergyPart::Arithmetic, short(macs as f64 * pj)),
