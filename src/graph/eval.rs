@@ -300,6 +300,9 @@ pub(crate) fn decode_rows(tensor: &Tensor, rows: impl Iterator<Item = usize>) ->
 
 /// Code number `col` of a packed row: little-endian bits.
 fn code_at(row: &[u8], bits: usize, col: usize) -> u32 {
+    if bits == 32 {
+        return u32::from_le_bytes([row[4 * col], row[4 * col + 1], row[4 * col + 2], row[4 * col + 3]]);
+    }
     let (first, shift) = (col * bits / 8, col * bits % 8);
     let last = (col * bits + bits - 1) / 8;
     let word = row[first..=last].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
@@ -349,4 +352,54 @@ fn decode_float(code: u32, (exp, man, bias): (u32, u32, i32), specials: Specials
 /// 2^e for |e| <= 1022.
 pub(crate) fn exp2(e: i32) -> f64 {
     f64::from_bits(((1023 + i64::from(e)) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num;
+
+    #[test]
+    fn two_independent_decoders_agree_on_every_code() {
+        for format in num::formats() {
+            let codes = 1u64 << format.bits.min(16);
+            // Of fp32, every 65537th code.
+            let step = if format.bits > 16 { 65_537 } else { 1 };
+            for code in (0..codes).map(|code| (code * step) as u32) {
+                let (mine, theirs) = (decode(format, code), f64::from(f32::from_bits(num::decode(format, code))));
+                assert!(mine == theirs || mine.is_nan() && theirs.is_nan(), "{} {code:#x}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_distance_is_measured_in_bounds() {
+        assert_eq!(ratio(1.5, 1.0, 0.25), 2.0);
+        assert_eq!(ratio(f64::NAN, f64::NAN, 0.0), 0.0);
+        assert_eq!(ratio(-0.0, 0.0, 0.0), 0.0);
+        assert_eq!(ratio(f64::INFINITY, 3.5e38, 1e31), 0.0);
+        for (got, want) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, 1.0), (1.0, f64::INFINITY), (1.0, 2.0)] {
+            assert_eq!(ratio(got, want, 0.0), f64::INFINITY, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn a_small_error_in_one_element_is_noticed() {
+        let text = "schema = \"preon.graph/1\"\ninput x int8/row[1,40]\ninput w int8/row[3,40]\nnode y = linear(x, w)\noutput y = y\n";
+        let graph = super::super::text::parse("g", text, &|_| None).unwrap();
+        let ty = graph.values[0].ty;
+        let tensor = |rows: usize| {
+            let payload = (0..rows * 40).map(|i| (i * 37 % 251) as u8).collect();
+            Tensor::new(vec![rows, 40], ty, payload, vec![0.01; rows]).unwrap()
+        };
+        let (x, w) = (tensor(1), tensor(3));
+        let reference = reference(&graph, NodeId(0), &[Operand::Packed(&x), Operand::Packed(&w)]).unwrap();
+        let mut y: Vec<f32> = reference.result.values.iter().map(|y| *y as f32).collect();
+        let verdict = |y: &[f32]| reference.compare(&Tensor::from_f32(vec![1, 3], y).unwrap()).unwrap();
+        assert!(verdict(&y).passes());
+        y[1] = f32::from_bits(y[1].to_bits() + 8);
+        let wrong = verdict(&y);
+        assert!(!wrong.passes() && wrong.index == 1, "{wrong:?}");
+        assert_eq!(reference.compare(&x).unwrap_err().kind(), crate::diag::Kind::CheckFailed);
+    }
 }

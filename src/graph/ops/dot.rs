@@ -172,18 +172,54 @@ impl<'a> Dot<'a> {
     }
 }
 
+/// Independent partial sums, so that the additions of one need not wait for those of another.
+const LANES: usize = 8;
+
 /// Sum of products and of their magnitudes. Products of two codes are exact in f64; the rounding errors of the sum are
 /// themselves summed (Knuth's two-sum), so that cancellation costs nothing.
 fn exact_sum(a: &[f64], b: &[f64], flush: bool) -> (f64, f64) {
     let read = |x: f64| if flush && x.abs() < f64::from(f32::MIN_POSITIVE) { 0.0 } else { x };
+    let (mut sums, mut errors, mut magnitudes) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        let mut products = [0.0; LANES];
+        for (product, (a, b)) in products.iter_mut().zip(a.iter().zip(b)) {
+            *product = read(*a) * read(*b);
+        }
+        for lane in 0..LANES {
+            let error;
+            (sums[lane], error) = two_sum(sums[lane], products[lane]);
+            errors[lane] += error;
+            magnitudes[lane] += products[lane].abs();
+        }
+    }
     let (mut sum, mut error, mut magnitude) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let product = read(*a) * read(*b);
-        let next = sum + product;
-        let kept = next - sum;
-        error += (sum - (next - kept)) + (product - kept);
-        sum = next;
-        magnitude += product.abs();
+    for lane in 0..LANES {
+        let lost;
+        (sum, lost) = two_sum(sum, sums[lane]);
+        error += lost + errors[lane];
+        magnitude += magnitudes[lane];
     }
     (if sum.is_finite() { sum + error } else { sum }, magnitude)
+}
+
+/// The rounded sum and its rounding error.
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let kept = sum - a;
+    (sum, (a - (sum - kept)) + (b - kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancellation_costs_nothing() {
+        let a = [1e30, 1.0, -1e30, 3.0, 0.0, 0.0, 0.0, 0.0, 2f64.powi(-80), -1e30, 1e30];
+        let b = [1.0; 11];
+        assert_eq!(exact_sum(&a, &b, false), (4.0 + 2f64.powi(-80), a.iter().fold(0.0, |m, x| m + x.abs())));
+        assert_eq!(exact_sum(&[1e-40, 2.0], &[1.0, 1.0], true).0, 2.0);
+        assert!(exact_sum(&[f64::INFINITY, 1.0], &[1.0, 1.0], false).0.is_infinite());
+        assert!(exact_sum(&[f64::INFINITY, 1.0], &[0.0, 1.0], false).0.is_nan());
+    }
 }
