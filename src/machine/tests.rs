@@ -13,3 +13,220 @@ fn built_in_machines_load_and_survive_being_written_out() {
         assert!(diff(&machine, &again).is_empty());
     }
 }
+
+/// Loads `text` laid over edge, as a file `m.toml`.
+fn over_edge(text: &str) -> Result<Machine> {
+    parse("m.toml", &format!("extends = \"edge\"\n{text}"))
+}
+
+fn set(key: &str, value: &str) -> Result<Machine> {
+    load_with("edge", &[(key.to_owned(), value.to_owned())])
+}
+
+#[test]
+fn a_machine_lays_itself_over_its_base() {
+    let machine = over_edge("name = \"mine\"\n[sram.own]\nbytes = 262144\n[rate.S]\n\"int8*int8\" = 300\n").unwrap();
+    let edge = load("edge").unwrap();
+    assert_eq!((machine.name.as_str(), machine.own().bytes), ("mine", 262_144));
+    assert_eq!(machine.own().banks, edge.own().banks, "the rest of the table stays");
+    let changed: Vec<String> = diff(&edge, &machine).into_iter().map(|d| d.key).collect();
+    assert_eq!(changed, ["name", "rate.S.\"int8*int8\"", "sram.own.bytes"]);
+    let without = over_edge("name = \"no array\"\narray = \"none\"").unwrap();
+    assert!(without.array.is_none());
+}
+
+#[test]
+fn every_leaf_knows_who_gave_it() {
+    let path = "machines/edge.toml";
+    let machine = set("dram.latency_ns", "80").unwrap();
+    assert_eq!(machine.dram.latency_cycles, 80);
+    let from = |key: &str| machine.origins().into_iter().find(|l| l.key == key).unwrap();
+    let latency = from("dram.latency_ns");
+    assert_eq!((latency.value.as_str(), latency.from.as_str()), ("[80, \"--set\"]", "--set dram.latency_ns"));
+    assert!(from("core.vlen_bits").from.starts_with(path));
+    let priced = set("energy.mac.ternary*int8.pj", "0.5").unwrap();
+    assert_eq!(priced.price("mac.ternary*int8").unwrap().attojoule, [500_000; 3]);
+    let leaf = priced.origins().into_iter().find(|l| l.key == "energy.mac.\"ternary*int8\"").unwrap();
+    assert_eq!(leaf.from, "--set energy.mac.ternary*int8.pj");
+    let defaulted = over_edge("name = \"d\"\n[dma]\nqueue = \"none\"").unwrap();
+    let leaf = defaulted.origins().into_iter().find(|l| l.key == "dma.queue").unwrap();
+    assert_eq!((leaf.value.as_str(), leaf.from.as_str()), ("8", "default"));
+    let word = set("dram.model", "bandwidth").unwrap();
+    assert_eq!(word.dram.model, DramModel::Bandwidth);
+}
+
+#[test]
+fn every_error_is_one_sentence_with_its_place() {
+    let cases = [
+        ("[core]\nvlen_bist = 64", "m.toml:3:1: unknown key `vlen_bist` in [core] (did you mean `vlen_bits`?)"),
+        ("[core]\nvlen_bits = 100", "m.toml:3:13: `core.vlen_bits` must be a power of two, not 100"),
+        ("[core]\nvlen_bits = 16", "m.toml:3:13: `core.vlen_bits` must lie in 32..=16384, not 16"),
+        ("[core]\nvlen_bits = -1", "m.toml:3:13: `core.vlen_bits` must lie in 32..=16384, not -1"),
+        ("[core]\nvlen_bits = \"64\"", "m.toml:3:13: `core.vlen_bits` must be an integer, not a string"),
+        ("core = 3", "m.toml:2:8: `core` is a table of keys, not an integer"),
+        (
+            "[dram]\nlatency_ns = 50",
+            "m.toml:3:14: `dram.latency_ns` has no source (write a figure with its source: [value, \"source\"])",
+        ),
+        (
+            "[dram]\nlatency_ns = [50, \"cacti23\"]",
+            "m.toml:3:14: there is no source `cacti23` (did you mean `cacti22`?)",
+        ),
+        ("[dram]\nlatency_ns = [-1, \"choice\"]", "m.toml:3:14: `dram.latency_ns` must be zero or more, not -1"),
+        (
+            "[dram]\npeak_bytes_per_s = [0.0, \"choice\"]",
+            "m.toml:3:20: `dram.peak_bytes_per_s` must be more than zero, not 0",
+        ),
+        ("[dram]\nefficiency = [1.5, \"choice\"]", "m.toml:3:14: `dram.efficiency` must be at most 1, not 1.5"),
+        ("[dram]\nmodel = \"cycle\"", "m.toml:3:9: `dram.model` cannot be `cycle` (it is one of: bandwidth)"),
+        (
+            "[energy.dram]\nscope = \"system\"",
+            "m.toml:3:9: the scope of `energy.dram.activate` is `system`, but this machine counts `device+phy` \
+             (figures of different scope do not add: find one of the right scope)",
+        ),
+        (
+            "[energy.dram]\nread = { pj = [3, 2, 1] }",
+            "m.toml:3:15: `energy.dram.read.pj` must rise from low to typical to high",
+        ),
+        ("[energy.dram]\nread = { pj = -1 }", "m.toml:3:15: `energy.dram.read.pj` must not be negative"),
+        (
+            "[energy.dram]\nread = { pj = 1, per = \"word\" }",
+            "m.toml:3:24: `energy.dram.read` cannot be per `word` (it is per bit or byte)",
+        ),
+        (
+            "[energy.own]\nread = { pj = 1, per = \"access of 8 B\" }",
+            "m.toml:3:24: `energy.own.read` cannot be per `access of 8 B` (it is per access of 32 B (the width of this level))",
+        ),
+        (
+            "[energy.dram]\nread = { pj = 1, nj = 2 }",
+            "m.toml:3:18: unknown key `nj` in energy.dram.read (a price has pj, per, scope and source)",
+        ),
+        ("[rate.S]\n\"int8*int9\" = 4", "m.toml:3:1: unknown format `int9` (did you mean `int8`?"),
+        (
+            "[rate.S]\n\"int8-int8\" = 4",
+            "m.toml:3:1: `int8-int8` is not a pair of formats (write \"weights*inputs\", for example \"ternary*int8\")",
+        ),
+        (
+            "[rate.S]\n\"int2*fp16\" = 4",
+            "m.toml:3:1: the pair `int2*fp16` has a rate but no price (add \"int2*fp16\" to [energy.mac])",
+        ),
+        (
+            "[energy.elementwise]\nexp = { pj = 1 , source = \"choice\" }",
+            "m.toml:3:1: there is no element-wise kind `exp` (the kinds are: add, mul, fma, div, special, convert, copy)",
+        ),
+        ("[core", "m.toml:2:6: this is not TOML"),
+        ("[sram.shared]\nbytes = 65536", "m.toml:2:1: this machine has no `sram.shared.banks`"),
+    ];
+    for (text, expected) in cases {
+        let error = over_edge(text).map(|m| m.name).unwrap_err();
+        assert_eq!(error.kind(), crate::diag::Kind::BadInput, "{text}");
+        assert!(error.to_string().starts_with(expected), "{text}\n got {error}\nwant {expected}");
+    }
+}
+
+#[test]
+fn errors_without_a_line_name_their_file_or_flag() {
+    let message = |r: Result<Machine>| r.map(|m| m.name).unwrap_err().to_string();
+    assert_eq!(message(load("edgy")), "there is no machine `edgy` (did you mean `edge`?)");
+    assert_eq!(message(load("tpu")), "there is no machine `tpu` (built in: edge, hbm; or give a path)");
+    assert_eq!(message(load("no/such.toml")), "no/such.toml: there is no such file");
+    assert_eq!(message(parse("m.toml", "")), "m.toml: this machine file is empty");
+    let alone = message(parse("m.toml", "name = \"x\""));
+    assert_eq!(alone, "m.toml: this machine has no `schema` (Name and version of this file format.)");
+    let old = message(parse("m.toml", "schema = \"preon.machine/0\""));
+    assert_eq!(old, "m.toml:1:10: `schema` cannot be `preon.machine/0` (did you mean `preon.machine/1`?)");
+    let unknown = message(set("core.vlen", "64"));
+    assert!(unknown.starts_with("--set core.vlen:1:6: unknown key `vlen` in [core]"), "{unknown}");
+    assert_eq!(set("core..vlen", "64").unwrap_err().kind(), crate::diag::Kind::Usage);
+    assert_eq!(set("core.vlen_bits", "64\nname = 3").unwrap_err().kind(), crate::diag::Kind::Usage);
+}
+
+#[test]
+fn files_extend_files_and_never_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    write("base.toml", "extends = \"hbm\"\nname = \"base\"\n[dma]\nengines = 3\n");
+    let top = write("top.toml", "extends = \"base.toml\"\nname = \"top\"\n[dma]\nqueue = 5\n");
+    let machine = load(&top).unwrap();
+    assert_eq!((machine.name.as_str(), machine.dma.engines, machine.dma.queue), ("top", 3, 5));
+    let a = write("a.toml", "extends = \"b.toml\"\n");
+    write("b.toml", "extends = \"a.toml\"\n");
+    let error = load(&a).map(|m| m.name).unwrap_err().to_string();
+    assert!(error.contains("b.toml:1:11: machine `a.toml` extends itself"), "{error}");
+    let folder = dir.path().display().to_string();
+    let error = load(&folder).map(|m| m.name).unwrap_err().to_string();
+    assert!(error.ends_with("this is not a file; a machine is one TOML file"), "{error}");
+    let missing = write("c.toml", "extends = \"d.toml\"\n");
+    let error = load(&missing).map(|m| m.name).unwrap_err().to_string();
+    assert!(error.contains("there is no such file"), "{error}");
+}
+
+#[test]
+fn costs_have_closed_forms() {
+    let edge = load("edge").unwrap();
+    let format = |name: &str| crate::num::format::find(name).unwrap();
+    assert_eq!(edge.mac_cycles(2049, format("ternary"), format("int8")), 3);
+    assert!(
+        edge.vector_serves(format("ternary"), format("int8")) && !edge.array_serves(format("ternary"), format("int8"))
+    );
+    assert_eq!(edge.peak_macs_per_cycle("int8", "int8"), 1024.0);
+    assert_eq!(edge.peak_macs_per_cycle("bf16", "bf16"), 512.0);
+    // 33 x 33 takes four 32 x 32 blocks; loading them takes 128 cycles, ten rows through each 40.
+    assert_eq!(edge.array_tile_cycles(10, 33, 33, format("int8"), format("int8")), 128);
+    assert_eq!(edge.array_tile_cycles(10, 32, 32, format("fp32"), format("fp32")), 80);
+    assert_eq!(edge.own().accesses(100, 1), 4);
+    assert_eq!(edge.own().accesses(100, 10), 10);
+    assert_eq!(edge.move_cycles(2048, 256), 16, "256 pieces of 8 bytes over 16 banks");
+    assert_eq!(edge.dram.bus_bytes(300, 3), 3 * 128);
+    assert_eq!(edge.dram.activations(3 * 8193, 3), 6);
+    assert_eq!(edge.dram_cycles(1824, 1), 106, "1920 bytes on the bus at 18.24 GB/s and 1 GHz");
+}
+
+#[test]
+fn both_machines_serve_the_same_pairs_on_the_vector_unit() {
+    let names = |m: &Machine| m.rates.iter().map(|(w, x, _)| format!("{w}*{x}")).collect::<Vec<_>>();
+    assert_eq!(names(&load("edge").unwrap()), names(&load("hbm").unwrap()));
+}
+
+#[test]
+fn derived_prices_follow_their_stated_law() {
+    // docs/machines.md: anchors at 45 and 7 nm, log-linear in the node.
+    for name in builtin() {
+        let machine = load(name).unwrap();
+        let t = (45.0 / machine.node_nm).ln() / (45.0f64 / 7.0).ln();
+        let between = |e45: f64, e7: f64| e45.powf(1.0 - t) * e7.powf(t);
+        let close = |key: &str, e45: f64, e7: f64| {
+            let (have, want) = (machine.price(key).unwrap().pj[1], between(e45, e7));
+            assert!((have / want - 1.0).abs() < 0.01, "{name}: {key} is {have} pJ, the law gives {want}");
+        };
+        let integer = |bw: f64, bx: f64| 0.0031 * (bw * bx + bw + bx + 16.0);
+        close("mac.int8*int8", integer(8.0, 8.0), integer(8.0, 8.0) / 3.09);
+        close("mac.int4*int8", integer(4.0, 8.0), integer(4.0, 8.0) / 3.09);
+        close("mac.int4*int4", integer(4.0, 4.0), integer(4.0, 4.0) / 3.09);
+        close("mac.ternary*int8", 0.0824, 0.0824 / 3.09);
+        close("mac.binary*int8", 0.0824, 0.0824 / 3.09);
+        close("mac.binary*binary", 0.007, 0.007 / 3.09);
+        let float = |m: f64| (0.409 + 0.00571 * m * m + 0.9, 0.082 + 0.00213 * m * m + 0.38);
+        for (format, m) in
+            [("fp32", 24.0), ("fp16", 11.0), ("bf16", 8.0), ("fp8e4m3", 4.0), ("fp8e5m2", 3.0), ("fp4e2m1", 2.0)]
+        {
+            let (e45, e7) = float(m);
+            close(&format!("mac.{format}*{format}"), e45, e7);
+        }
+        close("elementwise.add", 0.9, 0.38);
+        close("elementwise.mul", 3.7, 1.31);
+        close("elementwise.fma", interp_sum(t)[0] + interp_sum(t)[1], interp_sum(t)[0] + interp_sum(t)[1]);
+        close("core.issue", 10.0, 7.5);
+        close("core.control", 20.0, 8.5);
+        close("core.register", 0.072, 0.072 / 2.6);
+    }
+}
+
+/// fp32 add and multiply at a place between the anchors.
+fn interp_sum(t: f64) -> [f64; 2] {
+    [(0.9f64, 0.38f64), (3.7, 1.31)].map(|(a, b)| a.powf(1.0 - t) * b.powf(t))
+}

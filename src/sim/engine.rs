@@ -219,7 +219,7 @@ impl Engine {
         }
         let row = (node as usize).min(self.nodes.len() - 1);
         let row = &mut self.nodes[row];
-        for (until, what) in [(issued, Spent::Issue), (start, Spent::Stall), (end, spent)] {
+        for (until, what) in [((issued + 1).min(end), Spent::Issue), (start, Spent::Stall), (end, spent)] {
             if until > self.owned {
                 row[what as usize] += until - self.owned;
                 self.owned = until;
