@@ -184,3 +184,33 @@ pub fn children(path: &[&str]) -> Vec<&'static str> {
     }
     names
 }
+
+impl Kind {
+    /// What may stand there, in words.
+    pub fn describe(self) -> String {
+        match self {
+            Kind::Text => "text".to_owned(),
+            Kind::Word(words) => words.join(", "),
+            Kind::Count(low, high) if low == high => format!("{low}"),
+            Kind::Count(low, high) => format!("{low} to {high}"),
+            Kind::Figure => "figure above zero".to_owned(),
+            Kind::FigureOrZero => "figure".to_owned(),
+            Kind::Price => "price".to_owned(),
+        }
+    }
+}
+
+/// The key table of docs/machines.md.
+pub fn key_table() -> String {
+    let mut text = String::from("| key | value | unit | default | what |\n|---|---|---|---|---|\n");
+    for key in KEYS {
+        let need = match key.need {
+            Need::Required => "required".to_owned(),
+            Need::Optional => "none".to_owned(),
+            Need::Default(value) => format!("`{value}`"),
+        };
+        let row = format!("| `{}` | {} | {} | {need} | {} |\n", key.path, key.kind.describe(), key.unit, key.doc);
+        text.push_str(&row);
+    }
+    text
+}

@@ -230,3 +230,19 @@ fn derived_prices_follow_their_stated_law() {
 fn interp_sum(t: f64) -> [f64; 2] {
     [(0.9f64, 0.38f64), (3.7, 1.31)].map(|(a, b)| a.powf(1.0 - t) * b.powf(t))
 }
+
+/// `PREON_BLESS=1 cargo test` writes the table into the page.
+#[test]
+fn the_page_about_machines_lists_every_key() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/machines.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (begin, end) = ("<!-- keys: generated -->\n", "<!-- end of keys -->");
+    let (head, rest) = page.split_once(begin).unwrap();
+    let (table, tail) = rest.split_once(end).unwrap();
+    let wanted = schema::key_table();
+    if std::env::var_os("PREON_BLESS").is_some() {
+        std::fs::write(path, format!("{head}{begin}{wanted}{end}{tail}")).unwrap();
+        return;
+    }
+    assert_eq!(table, wanted, "docs/machines.md is out of date: run PREON_BLESS=1 cargo test the_page_about_machines");
+}
