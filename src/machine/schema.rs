@@ -189,13 +189,13 @@ impl Kind {
     /// What may stand there, in words.
     pub fn describe(self) -> String {
         match self {
-            Kind::Text => "text".to_owned(),
-            Kind::Word(words) => words.join(", "),
-            Kind::Count(low, high) if low == high => format!("{low}"),
-            Kind::Count(low, high) => format!("{low} to {high}"),
-            Kind::Figure => "figure above zero".to_owned(),
-            Kind::FigureOrZero => "figure".to_owned(),
-            Kind::Price => "price".to_owned(),
+            Text => "text".to_owned(),
+            Word(words) => words.join(", "),
+            Count(low, high) if low == high => format!("{low}"),
+            Count(low, high) => format!("{low} to {high}"),
+            Figure => "figure above zero".to_owned(),
+            FigureOrZero => "figure".to_owned(),
+            Price => "price".to_owned(),
         }
     }
 }
@@ -205,9 +205,9 @@ pub fn key_table() -> String {
     let mut text = String::from("| key | value | unit | default | what |\n|---|---|---|---|---|\n");
     for key in KEYS {
         let need = match key.need {
-            Need::Required => "required".to_owned(),
-            Need::Optional => "none".to_owned(),
-            Need::Default(value) => format!("`{value}`"),
+            Required => "required".to_owned(),
+            Optional => "none".to_owned(),
+            Default(value) => format!("`{value}`"),
         };
         let row = format!("| `{}` | {} | {} | {need} | {} |\n", key.path, key.kind.describe(), key.unit, key.doc);
         text.push_str(&row);
