@@ -189,7 +189,11 @@ impl Engine {
             issue.wait(state.starts[state.slot], Cause::Queue);
         }
         if !accesses.is_empty() {
-            issue.wait(self.order.room(accesses.len(), issue.at), Cause::Order);
+            // `room` answers `issue.at` where the table has room: only a later time is a wait.
+            let room = self.order.room(accesses.len(), issue.at);
+            if room > issue.at {
+                issue.wait(room, Cause::Order);
+            }
         }
         if issue.at > self.issue_at {
             self.issue_at = issue.at;
