@@ -5,7 +5,7 @@
 //! `FILE` `CTRL` `PARM` `XTRN` `ENTR`, each once and in this order.
 
 use super::encode::decode;
-use super::table::Op;
+use super::table::{Op, Operand};
 use crate::diag::{Error, Result};
 use crate::num;
 
@@ -203,7 +203,7 @@ pub struct Linked {
 ///
 /// # Errors
 /// [`crate::diag::Kind::BadInput`] for a kernel with initial control memory, an external reference that no kernel
-/// answers or more than one, a word that is no instruction, or a program that grows too large.
+/// answers or more than one, a word that has no label, or a program that grows too large.
 pub fn link(driver: &Object, kernels: &[(&str, &Object)]) -> Result<Linked> {
     let mut object = driver.clone();
     object.externs.clear();
@@ -229,9 +229,12 @@ pub fn link(driver: &Object, kernels: &[(&str, &Object)]) -> Result<Linked> {
             }
             _ => return Err(Error::bad_input(format!("two kernels are called `{name}`, which word {word} calls"))),
         };
-        let wrong = || Error::bad_input(format!("word {word}, which refers to `{name}`, is not an instruction"));
+        let wrong = || Error::bad_input(format!("word {word}, which refers to `{name}`, has no label"));
         let place = object.words.get_mut(word as usize).ok_or_else(wrong)?;
         let mut inst = decode(*place).map_err(|_| wrong())?;
+        if !inst.op.row().operands.contains(&Operand::Label) {
+            return Err(wrong());
+        }
         inst.imm = (i64::from(target) - i64::from(word)) as i32;
         *place = inst.encode();
     }

@@ -93,6 +93,27 @@ proptest! {
     }
 
     #[test]
+    fn damage_under_a_right_checksum_is_refused_or_harmless(
+        seed: u64,
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut object = program(seed);
+        object.symbols = vec![("a.b".into(), 0)];
+        object.externs = vec![(0, "k".into())];
+        let mut bytes = object.to_bytes();
+        let body = bytes.len() - 4;
+        for (at, value) in edits {
+            bytes[at.index(body)] = value;
+        }
+        let sum = super::object::crc32(&bytes[..body]);
+        bytes[body..].copy_from_slice(&sum.to_le_bytes());
+        if let Ok(object) = Object::from_bytes(&bytes) {
+            let text = disassemble(&object).expect("what is read can be shown");
+            prop_assert_eq!(&assembled(&text).words, &object.words, "{}", text);
+        }
+    }
+
+    #[test]
     fn mutated_text_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..6, ".{0,3}"), 1..12)) {
         let mut chars: Vec<char> = SEED_TEXT.chars().collect();
         for (at, kind, new) in edits {
