@@ -103,7 +103,7 @@ def named_nodes(output):
 
 def judge(bench, area):
     """What catches the mutant in the bench: {caught, by, nodes, detail}."""
-    code, output = bench.build()
+    code, output = bench.build() if CHECKS else (0, "")
     if code != 0:
         return {"caught": True, "by": "compiler", "nodes": [], "detail": output[-400:]}
     for what, arguments, environment in CHECKS:
@@ -120,16 +120,16 @@ def judge(bench, area):
     return {"caught": False, "by": "", "nodes": [], "detail": ""}
 
 
-def baseline(bench):
+def baseline(bench, areas):
     """Without a fault everything must pass, else a catch means nothing."""
-    code, output = bench.build()
+    code, output = bench.build() if CHECKS else (0, "")
     if code != 0:
         return f"the unmodified tree does not build:\n{output[-2000:]}"
     for what, arguments, environment in CHECKS:
         code, output = bench.check(arguments, environment)
         if code != 0:
             return f"{what} fails without any fault (exit code {code}):\n{output[-2000:]}"
-    for arguments in sorted({tuple(test) for tests in TESTS.values() for test in tests}):
+    for arguments in sorted({tuple(test) for area in areas for test in TESTS[area]}):
         code, output = bench.test(list(arguments))
         if code != 0:
             return f"cargo test {' '.join(arguments)} fails without any fault:\n{output[-2000:]}"
@@ -177,7 +177,7 @@ def main():
     bench = Bench(options.target and options.target.resolve())
     results = []
     try:
-        problem = baseline(bench)
+        problem = baseline(bench, {mutant["area"] for mutant in mutants})
         if problem:
             print(problem)
             return 2
