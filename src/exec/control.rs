@@ -89,7 +89,7 @@ pub fn lih(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
 fn scalar_span(vm: &mut Vm, inst: &Inst, event: &mut Event, write: bool) -> Result<super::spaces::Span> {
     let width = 1u64 << (inst.sub & 3);
     let addr = vm.known(inst.rs1, "an address")?.wrapping_add_signed(inst.imm.into());
-    if addr % width != 0 {
+    if !addr.is_multiple_of(width) {
         let message = format!("address {addr:#x} is not a multiple of the {width} bytes accessed");
         return Err(Trap::new(TrapKind::Align, message));
     }
@@ -299,7 +299,7 @@ pub fn setmac(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
         // VLEN and container widths are powers of two, and so is the largest pitch.
         let most = (vlen / w.bits / nl.max(1)).min(vlen / x.bits);
         let pitch = if most == 0 { 0 } else { 1 << most.ilog2() };
-        if pitch != 0 && pitch * w.bits % 8 == 0 && pitch * x.bits % 8 == 0 {
+        if pitch != 0 && (pitch * w.bits).is_multiple_of(8) && (pitch * x.bits).is_multiple_of(8) {
             break pitch;
         }
         if nl <= 1 {

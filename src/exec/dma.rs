@@ -91,6 +91,7 @@ fn copy(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     event.work = Work::Dma { bytes: total, runs: source.runs.max(target.runs), tag: inst.aux };
     event.touch(source.access(false, total));
     event.touch(target.access(true, total));
+    vm.afford(total.max(64 * (total / bytes)))?;
     if vm.values {
         for_each_block(&shape, |src, dst| {
             let (to_at, from_at) = (target.at.wrapping_add_signed(dst), source.at.wrapping_add_signed(src));

@@ -101,6 +101,10 @@ impl Config {
                 return Err(Error::usage(format!("{what} of {bytes} bytes is more than the 16 GiB that exec holds")));
             }
         }
+        let counts = [("rows", self.acc_rows), ("columns", self.acc_cols), ("scale entries", self.scale_entries)];
+        if let Some((what, count)) = counts.iter().find(|(_, count)| !(1..=1 << 14).contains(count)) {
+            return Err(Error::usage(format!("{count} {what}; exec holds tiles and scales of 1 to 16384")));
+        }
         if object.control.len() as u64 > self.control_bytes {
             let (need, have) = (object.control.len(), self.control_bytes);
             return Err(Error::unsupported(format!(
@@ -286,9 +290,22 @@ impl Vm {
         let bytes = event.touched().iter().fold(0u64, |sum, access| sum.saturating_add(access.bytes));
         self.spent = self.spent.saturating_add(1 + bytes / 64 + terms / 64);
         if self.spent > fuel {
-            return Err(Trap::new(TrapKind::Fuel, format!("the program used up its fuel of {fuel}")));
+            return Err(Self::out_of_fuel(fuel));
         }
         Ok(())
+    }
+
+    /// Refuses work worth `bytes` moved before it is done, where the fuel does not reach for it.
+    fn afford(&self, bytes: u64) -> Result<()> {
+        match self.config.fuel {
+            Some(fuel) if self.spent.saturating_add(bytes / 64) > fuel => Err(Self::out_of_fuel(fuel)),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn out_of_fuel(fuel: u64) -> Trap {
+        Trap::new(TrapKind::Fuel, format!("the program used up its fuel of {fuel}"))
     }
 
     /// Word address of the next instruction.

@@ -29,7 +29,8 @@ pub struct Span {
 
 impl Span {
     fn range(self) -> Range<usize> {
-        self.lo as usize..self.hi as usize
+        // A range without bytes may lie anywhere.
+        if self.lo < self.hi { self.lo as usize..self.hi as usize } else { 0..0 }
     }
 }
 

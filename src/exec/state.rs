@@ -70,7 +70,7 @@ impl Mask {
     pub fn count(&self, n: u32) -> u32 {
         let n = n.min(self.len);
         let whole: u32 = self.bits[..(n / 64) as usize].iter().map(|word| word.count_ones()).sum();
-        let rest = if n % 64 == 0 { 0 } else { self.bits[(n / 64) as usize] & ((1 << (n % 64)) - 1) };
+        let rest = if n.is_multiple_of(64) { 0 } else { self.bits[(n / 64) as usize] & ((1 << (n % 64)) - 1) };
         whole + rest.count_ones()
     }
 }

@@ -54,9 +54,9 @@ pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if vm.values {
         let scales = |q: u8| &vm.q[usize::from(q) * entries as usize..][..entries as usize];
         let (of_weights, of_inputs) = (scales(inst.rs2), scales(inst.rs3));
-        for m in 0..tm as usize {
-            for n in 0..tn as usize {
-                let scale = of_inputs[m] * of_weights[n];
+        for (m, of_input) in of_inputs[..tm as usize].iter().enumerate() {
+            for (n, of_weight) in of_weights[..tn as usize].iter().enumerate() {
+                let scale = of_input * of_weight;
                 let old = if new { 0.0 } else { to.value(m, n) };
                 to.put(m, n, canonical(fma(from.value(m, n), scale, old)));
             }

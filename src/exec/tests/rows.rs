@@ -610,7 +610,7 @@ fn quantisers() {
 #[test]
 fn cvt() {
     let mut p = Program::new();
-    p.vector(1, &[1.00390625, -2.0, f32::MAX, f32::NAN]);
+    p.vector(1, &[1.0 + 1.0 / 256.0, -2.0, f32::MAX, f32::NAN]);
     p.op(Op::Cvt, |i| (i.rd, i.rs1, i.fd, i.fa) = (2, 1, 2, 1));
     p.op(Op::Cvt, |i| (i.rd, i.rs1, i.fd, i.fa) = (3, 2, 1, 2));
     let vm = p.run();

@@ -83,7 +83,7 @@ impl Product {
         let (bw, bx) = (u64::from(bits(self.fw)), u64::from(bits(self.fx)));
         let most = (u64::from(vlen) / bw / n).min(u64::from(vlen) / bx);
         let pitch = 1u64 << most.checked_ilog2()?;
-        if pitch * bw % 8 != 0 || pitch * bx % 8 != 0 {
+        if !(pitch * bw).is_multiple_of(8) || !(pitch * bx).is_multiple_of(8) {
             return None;
         }
         let mut p = Program::new();

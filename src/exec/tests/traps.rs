@@ -100,6 +100,21 @@ fn fuel_ends_an_endless_program() {
     p.op(Op::Jal, |i| i.imm = 0);
     let mut vm = Vm::new(p.object(), Config { fuel: Some(1000), ..config(512) }, Mode::Functional).unwrap();
     assert_eq!(vm.run().unwrap_err().kind(), TrapKind::Fuel);
+    // A copy of 2^40 single bytes is refused before it starts.
+    let mut p = Program::new();
+    p.li(1, 1 << 40).op(Op::DmaDim, |i| (i.rd, i.sub, i.rs1) = (1, 1, 1)).li(2, SRAM).li(3, 1);
+    p.op(Op::DmaLd, |i| (i.rd, i.rs1, i.rs2, i.mode) = (2, 0, 3, 1));
+    assert_eq!(p.trap().kind(), TrapKind::Fuel);
+}
+
+#[test]
+fn rows_without_bytes_may_lie_anywhere() {
+    let mut p = Program::new();
+    p.li(1, SRAM).li(2, 1 << 50).li(3, 2).op(Op::Setmac, |i| (i.rd, i.rs1, i.rs2, i.fa, i.fb) = (10, 3, 0, 4, 4));
+    p.op(Op::LdBp, |i| (i.rd, i.rs1, i.rs3, i.fd, i.mode) = (1, 1, 2, 4, 4)).tile([2, 2, 0]);
+    p.op(Op::MmW, |i| (i.rs1, i.rs3, i.fa, i.mode) = (1, 2, 4, 4));
+    p.op(Op::MmX, |i| (i.rd, i.rs1, i.rs3, i.fb, i.mode) = (0, 1, 2, 4, 4));
+    assert_eq!(p.run().c(0, 1, 1), Some(0.0));
 }
 
 #[test]
