@@ -9,7 +9,9 @@ use crate::graph::{Def, Graph, NodeId};
 use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::policy::{self, Assignment, Policy};
-use crate::sim::{CAUSES, Energy, Ledger, NOT_MODELLED, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule};
+use crate::sim::{
+    CAUSES, Energy, Estimate, Ledger, NOT_MODELLED, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule,
+};
 use crate::tensor::{Scaling, rows_cols};
 use std::collections::BTreeMap;
 
@@ -53,6 +55,10 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
         cycles: timing.cycles,
         time_ns: timing.cycles as f64 / machine.clock_hz * 1e9,
         energy_pj: energy_parts(energy.groups()),
+        energy_range_pj: EnergyRange {
+            low: picojoule(energy.total(Estimate::Low)),
+            high: picojoule(energy.total(Estimate::High)),
+        },
         energy_by_component: components(&energy, machine),
         bytes: bytes(ledger, compiled),
         quality: match parts.quality {
