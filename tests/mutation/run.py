@@ -76,7 +76,7 @@ class Bench:
 
     def run(self, command, seconds, environment=None):
         """(exit code, output); a run that does not end has exit code -1."""
-        env = {**os.environ, "CARGO_TARGET_DIR": str(self.target), "NO_COLOR": "1", **(environment or {})}
+        env = {**os.environ, "CARGO_TARGET_DIR": str(self.target), "NO_COLOR": "1", "CARGO_PROFILE_DEV_DEBUG": "0", **(environment or {})}
         try:
             done = subprocess.run(
                 command, cwd=self.source, env=env, timeout=seconds, text=True, errors="replace",
@@ -101,39 +101,73 @@ def named_nodes(output):
     return re.findall(r"node `([^`]+)`", output)
 
 
-def judge(bench, area):
-    """What catches the mutant in the bench: {caught, by, nodes, detail}."""
-    code, output = bench.build() if CHECKS else (0, "")
+def by_checks(bench):
+    """What the cross-check says of the tree in the bench: (what failed, nodes named, detail), or None."""
+    code, output = bench.build()
     if code != 0:
-        return {"caught": True, "by": "compiler", "nodes": [], "detail": output[-400:]}
+        return "compiler", [], output[-400:]
     for what, arguments, environment in CHECKS:
         code, output = bench.check(arguments, environment)
         if code != 0:
             lines = [line.strip() for line in output.splitlines() if "node `" in line] or output.splitlines()[-3:]
-            return {"caught": True, "by": what, "nodes": named_nodes(output)[:3], "detail": "\n".join(lines[:2])}
+            return what, named_nodes(output)[:3], "\n".join(lines[:2])
+    return None
+
+
+def by_tests(bench, area):
+    """The same for the tests of an area."""
     for arguments in TESTS[area]:
         code, output = bench.test(arguments)
         if code != 0:
-            failed = re.findall(r"^test (\S+) .*FAILED|^---- (\S+) stdout", output, re.MULTILINE)
-            names = sorted({a or b for a, b in failed})
-            return {"caught": True, "by": "cargo test " + " ".join(arguments), "nodes": [], "detail": ", ".join(names[:4])}
-    return {"caught": False, "by": "", "nodes": [], "detail": ""}
-
-
-def baseline(bench, areas):
-    """Without a fault everything must pass, else a catch means nothing."""
-    code, output = bench.build() if CHECKS else (0, "")
-    if code != 0:
-        return f"the unmodified tree does not build:\n{output[-2000:]}"
-    for what, arguments, environment in CHECKS:
-        code, output = bench.check(arguments, environment)
-        if code != 0:
-            return f"{what} fails without any fault (exit code {code}):\n{output[-2000:]}"
-    for arguments in sorted({tuple(test) for area in areas for test in TESTS[area]}):
-        code, output = bench.test(list(arguments))
-        if code != 0:
-            return f"cargo test {' '.join(arguments)} fails without any fault:\n{output[-2000:]}"
+            failed = re.findall(r"^test (\S+) .*FAILED|^---- (\S+) stdout|^(error.*)", output, re.MULTILINE)
+            names = sorted({a or b or c for a, b, c in failed})
+            return "cargo test " + " ".join(arguments), [], ", ".join(names[:4])
     return None
+
+
+class Baseline(Exception):
+    """The tree without any fault does not pass: a catch would mean nothing."""
+
+
+def unmodified(found):
+    if found is not None:
+        raise Baseline(f"{found[0]} fails without any fault:\n{found[2]}")
+
+
+def hunt(bench, mutants, judge):
+    """Applies each mutant in turn, reports what `judge` finds, returns results by name."""
+    results = {}
+    for mutant in mutants:
+        path = bench.source / mutant["file"]
+        original = path.read_text()
+        path.write_text(original.replace(mutant["from"], mutant["to"]))
+        start = time.monotonic()
+        try:
+            found = judge(mutant)
+        finally:
+            path.write_text(original)
+        by, nodes, detail = found or ("", [], "")
+        results[mutant["name"]] = {"area": mutant["area"], "caught": bool(found), "by": by, "nodes": nodes, "detail": detail}
+        word = "caught  " if found else "survived"
+        node = f", node {nodes[0]}" if nodes else ""
+        print(f"{word} {mutant['name']:34} {by}{node} ({time.monotonic() - start:.0f} s)", flush=True)
+        if detail:
+            print("         " + detail.replace("\n", "\n         "), flush=True)
+    return results
+
+
+def examine(bench, mutants, tests_only):
+    """Everything through the cross-check; what survives, through the tests of its area."""
+    results = {}
+    if not tests_only:
+        unmodified(by_checks(bench))
+        results = hunt(bench, mutants, lambda mutant: by_checks(bench))
+    survivors = [mutant for mutant in mutants if not results.get(mutant["name"], {}).get("caught")]
+    for area in sorted({mutant["area"] for mutant in survivors}):
+        unmodified(by_tests(bench, area))
+        rest = [mutant for mutant in survivors if mutant["area"] == area]
+        results.update(hunt(bench, rest, lambda mutant: by_tests(bench, area)))
+    return results
 
 
 def arguments():
@@ -172,34 +206,16 @@ def main():
     if options.validate:
         print(f"{len(mutants)} mutants, every `from` is unique")
         return 0
-    if options.tests_only:
-        CHECKS.clear()
     bench = Bench(options.target and options.target.resolve())
-    results = []
     try:
-        problem = baseline(bench, {mutant["area"] for mutant in mutants})
-        if problem:
-            print(problem)
-            return 2
-        for mutant in mutants:
-            path = bench.source / mutant["file"]
-            original = path.read_text()
-            path.write_text(original.replace(mutant["from"], mutant["to"]))
-            start = time.monotonic()
-            try:
-                result = judge(bench, mutant["area"])
-            finally:
-                path.write_text(original)
-            results.append({"name": mutant["name"], "area": mutant["area"], **result})
-            word = "caught  " if result["caught"] else "SURVIVED"
-            node = f" node {result['nodes'][0]}" if result["nodes"] else ""
-            print(f"{word} {mutant['name']:34} {result['by']}{node} ({time.monotonic() - start:.0f} s)", flush=True)
-            if result["detail"]:
-                print("         " + result["detail"].replace("\n", "\n         "), flush=True)
+        results = examine(bench, mutants, options.tests_only)
+    except Baseline as problem:
+        print(problem)
+        return 2
     finally:
         bench.close()
-    caught = sum(result["caught"] for result in results)
-    named = sum(bool(result["nodes"]) for result in results)
+    caught = sum(result["caught"] for result in results.values())
+    named = sum(bool(result["nodes"]) for result in results.values())
     print(f"{caught} of {len(results)} caught, {named} with the node named")
     if options.out:
         options.out.write_text(json.dumps({"schema": "preon.mutation/1", "results": results}, indent=1) + "\n")
