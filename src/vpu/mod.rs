@@ -27,6 +27,7 @@ use crate::model::Prepared;
 use crate::native;
 use crate::num::Accumulator;
 use crate::policy::{self, Policy};
+use crate::sim::{Outcome, Place, SPENT, What as Count};
 use crate::tensor::{Tensor, TensorType};
 use execute::{What, execute};
 use std::sync::Arc;
@@ -195,7 +196,12 @@ impl Vpu {
         };
         let outputs = self.outputs(graph, &execution.captured)?;
         let quality = self.quality(prepared, graph, &outputs)?;
-        let explain = self.options.explain.as_ref().map(|name| explain(&compiled, name)).transpose()?;
+        let explain = self
+            .options
+            .explain
+            .as_ref()
+            .map(|name| explain(&compiled, execution.outcome.as_ref(), name))
+            .transpose()?;
         let summary = summarise::summary(&summarise::Parts {
             prepared,
             machine: &self.machine,
@@ -328,6 +334,32 @@ impl Vpu {
     }
 }
 
+/// What a step moved at each memory level and did in each unit, as an aligned list.
+fn levels(outcome: &Outcome, node: u32) -> String {
+    let count = |place: Place, what: Count| {
+        outcome.ledger.count(|key| key.node == node && key.place == place && key.what == what)
+    };
+    let mut text = format!("  {:<14} {:>14} {:>14}\n", "level", "bytes read", "bytes written");
+    for (name, place) in [("DRAM", Place::Dram), ("shared SRAM", Place::Shared), ("SRAM", Place::Own)] {
+        let (read, written) = (count(place, Count::ReadBytes), count(place, Count::WriteBytes));
+        if read + written > 0 {
+            text.push_str(&format!("  {name:<14} {read:>14} {written:>14}\n"));
+        }
+    }
+    let macs = outcome.ledger.count(|key| key.node == node && key.what == Count::Mac);
+    let entries = outcome.ledger.count(|key| key.node == node && key.what == Count::AccumulatorEntries);
+    let spent = outcome.timing.nodes.get(node as usize).copied().unwrap_or_default();
+    let spent: Vec<String> = SPENT
+        .iter()
+        .zip(spent)
+        .filter(|(_, cycles)| *cycles > 0)
+        .map(|(name, cycles)| format!("{name} {cycles}"))
+        .collect();
+    text.push_str(&format!("  {macs} MACs executed, {entries} accumulator entries touched\n"));
+    text.push_str(&format!("  {} cycles: {}\n", outcome.timing.node_cycles(node), spent.join(", ")));
+    text
+}
+
 /// True if nothing in the graph is held in another format than fp32.
 fn is_fp32(graph: &Graph) -> bool {
     graph.values.iter().all(|value| value.ty.format.name == "fp32")
@@ -341,13 +373,16 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
-/// Loop nests of the steps whose name contains `name`.
-fn explain(compiled: &Compiled, name: &str) -> Result<String> {
+/// Loop nests of the steps whose name contains `name`, each with what it moved and computed at every level.
+fn explain(compiled: &Compiled, outcome: Option<&Outcome>, name: &str) -> Result<String> {
     let mut text = String::new();
-    for step in compiled.steps.iter().filter(|step| step.name.contains(name)) {
+    for (index, step) in compiled.steps.iter().enumerate().filter(|(_, step)| step.name.contains(name)) {
         text.push_str(&format!("{}  ({}, {} MACs)\n", step.name, step.kernel, step.macs_dense));
         for line in &step.loops {
             text.push_str(&format!("  {line}\n"));
+        }
+        if let (Some(outcome), Ok(node)) = (outcome, u32::try_from(index)) {
+            text.push_str(&levels(outcome, node));
         }
     }
     if text.is_empty() {
