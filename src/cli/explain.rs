@@ -1,6 +1,7 @@
 //! `preon explain`: what an exit code, or the code of an error, means.
 
 use super::out;
+use crate::compile;
 use crate::diag::{Error, Result};
 use crate::isa::asm;
 
@@ -34,18 +35,24 @@ const CODES: [(u8, &str, &str); 7] = [
     (70, "a bug in preon", "please report it with the command line and the input"),
 ];
 
+/// Codes of errors, by room.
+fn error_codes() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    asm::CODES.iter().chain(compile::CODES)
+}
+
 /// Prints one code, or all.
 pub fn run(args: &Args) -> Result<()> {
     let Some(code) = &args.code else {
-        let lines: String = CODES.iter().map(|(code, text, _)| format!("{code:>3}  {text}\n")).collect();
-        return out::data(&lines);
+        let exits = CODES.iter().map(|(code, text, _)| format!("{code:>5}  {text}\n"));
+        let errors = error_codes().map(|(code, text)| format!("{code:>5}  {text}\n"));
+        return out::data(&exits.chain(errors).collect::<String>());
     };
     match CODES.iter().find(|(known, ..)| known.to_string() == *code) {
         Some((code, text, help)) => out::data(&format!("exit code {code}: {text}\n{help}\n")),
-        None => match asm::CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)) {
+        None => match error_codes().find(|(known, _)| known.eq_ignore_ascii_case(code)) {
             Some((code, text)) => out::data(&format!("{code}: {text}\n")),
             None => Err(Error::usage(format!("`{code}` is no exit code and no code of an error"))
-                .help("`preon explain` lists the exit codes")),
+                .help("`preon explain` lists all codes")),
         },
     }
 }

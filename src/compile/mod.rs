@@ -20,6 +20,15 @@ use kernels::Kernels;
 use lower::{Context, Lowered};
 use place::{ALIGN, Arena, SPACE_SHIFT};
 
+/// Every error code of the compiler with what it means, for `preon explain`.
+pub const CODES: &[(&str, &str)] = &[
+    ("E0401", "Something does not fit a memory of the machine; the message says what needs how many bytes."),
+    ("E0402", "A reduction runs over more elements than one L16 sum serves (4096)."),
+    ("E0403", "No kernel serves this op with these formats, scales or axes."),
+    ("E0404", "The machine has no rate for a pair of formats, on the array or on the vector unit."),
+    ("E0405", "A kernel and the compiler disagree on the kernel's parameters, or the kernel is missing."),
+];
+
 /// What compiling may do.
 #[derive(Debug, Clone)]
 pub struct Options {
