@@ -67,7 +67,7 @@ impl Tensor {
                 .help("export the model's weights again"));
         }
         let groups = match ty.scaling {
-            Scaling::None | Scaling::Tensor => vec![0..values.len()],
+            Scaling::None | Scaling::Tensor => std::iter::once(0..values.len()).collect(),
             Scaling::Row => (0..rows).map(|r| r * cols..(r + 1) * cols).collect(),
             Scaling::Block(n) => blocks(rows, cols, n as usize),
         };
@@ -139,4 +139,111 @@ fn mean_magnitude(values: &[f32]) -> f32 {
         }
     }
     if values.is_empty() { 0.0 } else { func::round_f64(lanes[0] / values.len() as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn quantise(shape: &[usize], values: &[f32], ty: &str) -> Tensor {
+        let ty = TensorType::parse(ty).unwrap_or_else(|e| panic!("{e}"));
+        Tensor::quantise(shape.to_vec(), values, ty).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn codes(tensor: &Tensor) -> Vec<u32> {
+        let (rows, cols) = tensor.rows_cols();
+        (0..rows).flat_map(|r| super::super::pack::unpack_row(tensor.ty.format, tensor.row(r), cols)).collect()
+    }
+
+    #[test]
+    fn int8_rows_follow_the_stated_operations() {
+        let t = quantise(&[2, 3], &[1.0, -0.5, 0.25, 0.0, 0.0, 0.0], "int8/row");
+        assert_eq!(codes(&t), [127, 0xc0, 32, 0, 0, 0]); // -63.5 ties to -64, 31.75 to 32
+        assert_eq!(t.scales, [1.0 / 127.0, 1e-5 / 127.0]);
+        // x * fl(127/a), not x / fl(a/127): these differ on some values, and this is one.
+        let (x, a) = (0.019_684_99f32, 0.999_999f32);
+        let t = quantise(&[2], &[x, a], "int8/tensor");
+        assert_eq!(codes(&t)[0], func::rne(x * (127.0 / a)) as u32);
+        assert_eq!(quantise(&[1, 2], &[1.0, -1.0], "int4/block2").payload, [0x97]);
+        assert_eq!(quantise(&[2], &[2.0, -0.9], "int2/row").payload, [0b0001]);
+    }
+
+    #[test]
+    fn floats_divide_by_the_scale_and_zero_groups_have_scale_one() {
+        let t = quantise(&[1, 4], &[0.0, 0.0, 3.0, -12.0], "fp4e2m1/block2");
+        assert_eq!((codes(&t), t.scales.clone()), (vec![0, 0, 3, 15], vec![1.0, 2.0]));
+        assert_eq!(t.to_f32(), [0.0, 0.0, 3.0, -12.0]);
+        let t = quantise(&[1, 2], &[896.0, -1.0], "fp8e4m3/row");
+        assert_eq!((codes(&t), t.scales), (vec![0x7e, 0xb0], vec![2.0]));
+        // A scale that would underflow to zero is the least subnormal.
+        let t = quantise(&[1, 1], &[f32::from_bits(3)], "fp8e4m3/row");
+        assert_eq!((t.scales[0].to_bits(), codes(&t)), (1, vec![0x44]));
+    }
+
+    #[test]
+    fn ternary_and_binary_scale_by_the_mean_magnitude() {
+        let t = quantise(&[2, 2], &[1.0, -0.5, 0.25, -0.25], "ternary/tensor");
+        assert_eq!((codes(&t), t.scales.clone()), (vec![1, 2, 0, 0], vec![0.5])); // 0.25/0.5 ties to 0
+        assert_eq!(t.payload, [0b1001, 0]);
+        let zeros = quantise(&[1, 2], &[0.0, -0.0], "ternary/tensor");
+        assert_eq!((codes(&zeros), zeros.scales.clone()), (vec![0, 0], vec![1e-5]));
+        let b = quantise(&[2, 2], &[3.0, -1.0, -0.0, 0.0], "binary/row");
+        assert_eq!((codes(&b), b.scales.clone(), b.payload.clone()), (vec![0, 1, 0, 0], vec![2.0, 0.0], vec![2, 0]));
+        assert_eq!(b.to_f32(), [2.0, -2.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn casts_have_no_scale_and_nan_is_refused() {
+        let t = quantise(&[3], &[1.0, 1e9, -1e-9], "fp16");
+        assert_eq!((codes(&t), t.scales.len(), t.bytes()), (vec![0x3c00, 0x7c00, 0x8000], 0, 6));
+        let plain = Tensor::from_f32(vec![2], &[f32::from_bits(0xffc0_1234), -0.0]).unwrap();
+        assert_eq!(codes(&plain), [0x7fc0_0000, 0x8000_0000]);
+        let ty = TensorType::parse("int8/row").unwrap();
+        for bad in [f32::NAN, f32::INFINITY] {
+            let error = Tensor::quantise(vec![2], &[0.0, bad], ty).unwrap_err();
+            assert!(error.message().starts_with("element 1 is "), "{error}");
+        }
+        assert!(Tensor::quantise(vec![3], &[0.0], ty).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn quantised_values_stay_within_half_a_step(
+            rows in 1usize..4, cols in 0usize..40, seed in any::<u32>(), block in 1u32..20
+        ) {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 1.0
+            };
+            let values: Vec<f32> = (0..rows * cols).map(|_| next()).collect();
+            for (name, half_step) in [("int8", 0.5 / 127.0), ("int4", 0.5 / 7.0), ("fp4e2m1", 1.0 / 6.0), ("fp8e4m3", 16.0 / 448.0)] {
+                let ty = format!("{name}/block{block}");
+                let t = quantise(&[rows, cols], &values, &ty);
+                prop_assert_eq!(t.scales.len(), t.ty.scale_count(rows, cols));
+                prop_assert_eq!(t.payload.len(), rows * t.ty.row_bytes(cols));
+                for (at, (x, y)) in values.iter().zip(t.to_f32()).enumerate() {
+                    let start = at / cols * cols + at % cols / block as usize * block as usize;
+                    let end = (start + block as usize).min(at / cols * cols + cols);
+                    let largest = values[start..end].iter().fold(0f32, |a, v| if v.abs() > a { v.abs() } else { a });
+                    prop_assert!((x - y).abs() <= largest * half_step * 1.000_01 + 1e-7, "{} {} {}", ty, x, y);
+                }
+                // A second quantisation of what was read back changes no code.
+                let again = quantise(&[rows, cols], &t.to_f32(), &ty);
+                prop_assert_eq!(again.payload, t.payload);
+            }
+        }
+    }
+
+    #[test]
+    fn the_mean_is_summed_in_lanes() {
+        // Lane by lane the small values survive where one running sum would lose them.
+        let mut values = vec![0f32; 32];
+        values[0] = 1e30;
+        values[1] = 3.0;
+        assert_eq!(mean_magnitude(&values), func::round_f64((1e30f32 as f64 + 3.0) / 32.0));
+        assert_eq!(mean_magnitude(&[]), 0.0);
+        assert_eq!(mean_magnitude(&[-1.0, 2.0, -6.0]), 3.0);
+    }
 }
