@@ -103,11 +103,7 @@ fn tiles(run: &RunSummary) -> Vec<BTreeMap<&'static str, String>> {
     vec![
         tile("time", units::time(run.time_ns), format!("{} cycles", units::count(run.cycles))),
         tile("energy", units::energy(run.energy_pj.total), against(saved.map(|s| s.energy), "less")),
-        tile(
-            &run.quality.metric,
-            units::quality(run.quality.value),
-            format!("{} tokens (+{} padding)", run.tokens, run.padding),
-        ),
+        tile(&run.quality.metric, story::quality(run), format!("{} tokens (+{} padding)", run.tokens, run.padding)),
         tile("weights", units::bytes(run.bytes.weights), against(saved.map(|s| s.weight_bytes), "smaller")),
     ]
 }
@@ -119,7 +115,7 @@ fn run_row(run: &RunSummary, focus: bool) -> RunRow {
         policy: run.policy.clone(),
         focus,
         cells: vec![
-            cell(units::quality(run.quality.value), run.quality.value),
+            cell(story::quality(run), run.quality.value),
             cell(units::count(run.cycles), run.cycles as f64),
             cell(units::time(run.time_ns), run.time_ns),
             cell(units::energy(run.energy_pj.total), run.energy_pj.total),
@@ -129,7 +125,7 @@ fn run_row(run: &RunSummary, focus: bool) -> RunRow {
             cell(units::percent(run.utilisation()), run.utilisation()),
         ],
         bound: story::shown(&run.bound_by.what),
-        check: story::check(run),
+        check: story::check_short(run),
         exact: run.check.as_ref().is_some_and(|check| check.bit_exact),
     }
 }

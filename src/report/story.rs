@@ -82,6 +82,20 @@ pub fn check(run: &RunSummary) -> String {
     }
 }
 
+/// The same, for a column of a table.
+pub fn check_short(run: &RunSummary) -> String {
+    match &run.check {
+        None => "–".into(),
+        Some(check) if check.bit_exact => format!("{0}/{0} exact", check.nodes),
+        Some(check) => format!("{} of {} DIFFER", check.mismatches, check.nodes),
+    }
+}
+
+/// The quality figure in words; a dash if none was measured.
+pub fn quality(run: &RunSummary) -> String {
+    if run.quality.metric == "none" { "–".into() } else { units::quality(run.quality.value) }
+}
+
 /// A machine-readable name as people write it: memories in capitals.
 pub fn shown(name: &str) -> String {
     match name {

@@ -33,15 +33,10 @@ pub fn runs(runs: &[RunSummary]) -> String {
 }
 
 fn run_line(run: &RunSummary) -> Vec<String> {
-    let check = match &run.check {
-        None => "–".into(),
-        Some(check) if check.bit_exact => format!("{0}/{0} exact", check.nodes),
-        Some(check) => format!("{} of {} DIFFER", check.mismatches, check.nodes),
-    };
     vec![
         run.machine.clone(),
         run.policy.clone(),
-        units::quality(run.quality.value),
+        story::quality(run),
         units::count(run.cycles),
         units::time(run.time_ns),
         units::energy(run.energy_pj.total),
@@ -49,7 +44,7 @@ fn run_line(run: &RunSummary) -> Vec<String> {
         units::bytes(run.bytes.weights),
         units::bytes(run.dram_bytes()),
         story::shown(&run.bound_by.what),
-        check,
+        story::check_short(run),
     ]
 }
 
@@ -122,7 +117,9 @@ pub fn run(run: &RunSummary) -> String {
             units::bytes(run.bytes.peak_sram)
         ),
     );
-    line("quality", format!("{} {}", run.quality.metric, units::quality(run.quality.value)));
+    if run.quality.metric != "none" {
+        line("quality", format!("{} {}", run.quality.metric, units::quality(run.quality.value)));
+    }
     line("check", format!("{}", story::check(run)));
     if let Some(saved) = run.saved_vs_fp32.filter(|_| run.policy != "fp32") {
         line(
@@ -155,7 +152,7 @@ fn bars(run: &RunSummary) -> String {
     let mut out = format!("\n {:<45} {}\n", "where the time goes", "where the energy goes");
     for index in 0..layers.len().max(parts.len()).min(6) {
         let left = cell(layers.get(index), run.cycles as f64, 26);
-        let right = cell(parts.get(index), run.energy_pj.total, 10);
+        let right = cell(parts.get(index), run.energy_pj.total, 18);
         out += format!(" {left:<45} {right}").trim_end();
         out.push('\n');
     }

@@ -325,7 +325,7 @@ pub struct WeightTensor {
     pub columns: u64,
     /// Bits of a code.
     pub bits: u64,
-    /// `none`, `tensor`, `row` or `block N`.
+    /// `none`, `tensor`, `row` or `blockN`.
     pub scaling: String,
     /// f32 scales stored.
     pub scales: u64,

@@ -27,16 +27,15 @@ BITS = {
 
 def scales(tensor):
     """Number of f32 scales that the scaling of a tensor asks for."""
-    rows, columns, words = tensor["rows"], tensor["columns"], tensor["scaling"].split()
-    match words[0]:
+    match tensor["scaling"]:
         case "none":
             return 0
         case "tensor":
             return 1
         case "row":
-            return rows
-        case "block":
-            return rows * math.ceil(columns / int(words[1]))
+            return tensor["rows"]
+        case block if block.startswith("block"):
+            return tensor["rows"] * math.ceil(tensor["columns"] / int(block.removeprefix("block")))
     raise ValueError(f"unknown scaling {tensor['scaling']}")
 
 

@@ -1,7 +1,7 @@
 //! Where the energy goes: components stacked, one bar a policy, one panel a machine.
 
 use super::kit::{self, Anchor, FAINT, GRID, INK};
-use super::{Chart, WIDTH, axis, axis::Axis, colour_of, frame, shorten};
+use super::{Chart, FAMILIES, WIDTH, axis, axis::Axis, by_family, energy_family, frame, legend_of, shorten, stack};
 use crate::report::{story, units};
 use crate::vpu::summary::RunSummary;
 
@@ -12,20 +12,14 @@ const ROW: f64 = 22.0;
 pub fn chart(runs: &[RunSummary]) -> Option<Chart> {
     let focus = story::focus(runs)?;
     let machines = story::machines(runs);
-    let mut components: Vec<&str> = Vec::new();
-    for row in runs.iter().flat_map(|run| &run.energy_by_component) {
-        if row.pj > 0.0 && !components.contains(&row.component.as_str()) {
-            components.push(&row.component);
-        }
-    }
     let title = title(focus)?;
     let rows_of = |machine: &str| runs.iter().filter(|run| run.machine == machine).count();
     let panel = |machine: &str| rows_of(machine) as f64 * ROW + 62.0;
     let height = 92.0 + machines.iter().map(|m| panel(m)).sum::<f64>() + 20.0;
     let mut drawing =
         frame(height, &title, "energy of one run by component; arithmetic, movement and leakage together", runs);
-    let legend: Vec<_> = components.iter().map(|name| (name.to_string(), colour_of(name))).collect();
-    drawing.legend(20.0, 70.0, &legend);
+    let all: Vec<_> = runs.iter().map(|run| families(run, 1.0)).collect();
+    drawing.legend(20.0, 70.0, &legend_of(&all));
     let mut top = 98.0;
     let mut csv = String::from("machine,policy,component,part,energy_pj\n");
     for machine in &machines {
@@ -43,20 +37,22 @@ pub fn chart(runs: &[RunSummary]) -> Option<Chart> {
         for (index, run) in here.iter().enumerate() {
             let y = top + 14.0 + ROW * index as f64;
             drawing.text((LEFT - 10.0, y + ROW / 2.0 - 2.0), kit::LABEL, shorten(&run.policy, 14), Anchor::End, INK);
-            let mut done = 0.0;
+            let end = stack(&mut drawing, &axis, y, ROW - 5.0, &families(run, scale));
             for row in &run.energy_by_component {
-                let (from, to) = (axis.at(done / scale), axis.at((done + row.pj) / scale));
-                drawing.rect(from, y, to - from, ROW - 5.0, colour_of(&row.component));
-                done += row.pj;
-                csv +=
-                    &format!("{machine},{},{},{:?},{}\n", run.policy, row.component, row.part, row.pj).to_lowercase();
+                let part = format!("{:?}", row.part).to_lowercase();
+                csv += &format!("{machine},{},{},{part},{}\n", run.policy, row.component, row.pj);
             }
-            let end = (axis.at(done / scale) + 6.0, y + ROW / 2.0 - 2.0);
+            let end = (end + 6.0, y + ROW / 2.0 - 2.0);
             drawing.text(end, kit::SMALL, units::energy(run.energy_pj.total), Anchor::Start, FAINT);
         }
         top = bottom + 48.0;
     }
     Some(Chart { name: "energy".into(), title, drawing, csv })
+}
+
+/// Energy of a run by family, in units of `scale` picojoules.
+fn families(run: &RunSummary, scale: f64) -> [f64; FAMILIES.len()] {
+    by_family(run.energy_by_component.iter().map(|row| (energy_family(row), row.pj / scale)))
 }
 
 /// Picojoules of the unit that suits `pj`, and its name.
@@ -71,11 +67,12 @@ fn unit_of(pj: f64) -> (f64, &'static str) {
 }
 
 fn title(focus: &RunSummary) -> Option<String> {
-    let largest = focus.energy_by_component.iter().max_by(|a, b| a.pj.total_cmp(&b.pj))?;
-    let share = if focus.energy_pj.total > 0.0 { largest.pj / focus.energy_pj.total } else { 0.0 };
+    let sums = families(focus, 1.0);
+    let (largest, pj) = FAMILIES.iter().zip(sums).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let share = if focus.energy_pj.total > 0.0 { pj / focus.energy_pj.total } else { 0.0 };
     Some(format!(
         "{} takes {} of the energy of {} on {}",
-        story::shown(&largest.component),
+        largest.0,
         units::percent(share),
         focus.policy,
         focus.machine

@@ -1,81 +1,101 @@
 //! Where the cycles go: the longest steps of the run in focus, each split by what its cycles were spent on.
 
 use super::kit::{self, Anchor, FAINT, GRID, INK};
-use super::{Chart, WIDTH, axis, axis::Axis, colour_of, frame, shorten};
+use super::{Chart, FAMILIES, WIDTH, axis, axis::Axis, by_family, cycle_family, frame, legend_of, shorten, stack};
 use crate::report::{story, units};
-use crate::vpu::summary::{Layer, RunSummary};
+use crate::vpu::summary::RunSummary;
 
 const LEFT: f64 = 290.0;
 const ROW: f64 = 19.0;
-/// Steps shown; the others are added up in one last row.
+/// Bars shown; the others are added up in one last row.
 const SHOWN: usize = 24;
 
 /// The chart; `None` if the run has no steps.
 pub fn chart(runs: &[RunSummary]) -> Option<Chart> {
     let run = story::focus(runs)?;
-    let longest = run.layers.iter().max_by_key(|layer| layer.cycles)?;
     let rows = rows(run);
+    let longest = rows.iter().filter(|row| row.steps > 0).max_by_key(|row| row.cycles)?;
     let share = longest.cycles as f64 / run.cycles.max(1) as f64;
-    let name = shorten(&longest.name, 34);
+    let first = longest.name.split(' ').next().unwrap_or_default();
+    let name = shorten(first, 40);
     let title = format!("{name} takes {} of the cycles of {} on {}", units::percent(share), run.policy, run.machine);
-    let mut causes: Vec<&str> = Vec::new();
-    for cause in run.layers.iter().flat_map(|layer| layer.cycles_by.keys()) {
-        if !causes.contains(&cause.as_str()) {
-            causes.push(cause);
-        }
-    }
     let top = 92.0;
     let bottom = top + ROW * rows.len() as f64;
     let subtitle = format!("cycles by step of {} · {}, in program order", run.policy, run.machine);
     let mut drawing = frame(bottom + 62.0, &title, &subtitle, std::slice::from_ref(run));
-    let legend: Vec<_> = causes.iter().map(|cause| (cause.to_string(), colour_of(cause))).collect();
-    drawing.legend(20.0, 70.0, &legend);
-    let high = rows.iter().map(|row| row.1).max().unwrap_or(1);
+    let all: Vec<_> = rows.iter().map(|row| row.parts).collect();
+    drawing.legend(20.0, 70.0, &legend_of(&all));
+    let high = rows.iter().map(|row| row.cycles).max().unwrap_or(1);
     let axis = Axis::linear(0.0, high as f64, LEFT, WIDTH - 110.0);
     for tick in axis.ticks() {
         drawing.line((axis.at(tick), top - 4.0), (axis.at(tick), bottom), GRID);
         drawing.text((axis.at(tick), bottom + 11.0), kit::SMALL, axis::label(tick), Anchor::Middle, FAINT);
     }
     drawing.text((WIDTH - 78.0, bottom + 11.0), kit::SMALL, "cycles", Anchor::Start, FAINT);
-    for (index, (name, cycles, parts)) in rows.iter().enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         let y = top + ROW * index as f64;
-        drawing.text((LEFT - 10.0, y + ROW / 2.0 - 2.0), kit::SMALL, shorten(name, 40), Anchor::End, INK);
-        let mut done = 0;
-        for (cause, part) in parts {
-            let (from, to) = (axis.at(done as f64), axis.at((done + part) as f64));
-            drawing.rect(from, y, to - from, ROW - 4.0, colour_of(cause));
-            done += part;
-        }
-        let end = (axis.at(*cycles as f64) + 6.0, y + ROW / 2.0 - 2.0);
-        drawing.text(end, kit::SMALL, units::count(*cycles), Anchor::Start, FAINT);
+        let label = (LEFT - 10.0, y + ROW / 2.0 - 2.0);
+        drawing.text(label, kit::SMALL, shorten(&row.name, 42), Anchor::End, INK);
+        let end = stack(&mut drawing, &axis, y, ROW - 4.0, &row.parts);
+        drawing.text((end + 6.0, label.1), kit::SMALL, units::count(row.cycles), Anchor::Start, FAINT);
     }
     Some(Chart { name: "layers".into(), title, drawing, csv: csv(run) })
 }
 
-/// Name, cycles, cycles by cause.
-type Row = (String, u64, Vec<(String, u64)>);
+/// One bar: a step, several steps of the same name but for a number, or the rest (which has no steps).
+struct Row {
+    name: String,
+    steps: usize,
+    cycles: u64,
+    parts: [f64; FAMILIES.len()],
+}
 
-fn rows(run: &RunSummary) -> Vec<Row> {
-    let mut order: Vec<usize> = (0..run.layers.len()).collect();
-    order.sort_by_key(|index| (std::cmp::Reverse(run.layers[*index].cycles), *index));
-    let mut shown: Vec<usize> = order.iter().copied().take(SHOWN).collect();
-    shown.sort_unstable();
-    let parts = |layer: &Layer| layer.cycles_by.iter().map(|(cause, part)| (cause.clone(), *part)).collect();
-    let mut rows: Vec<Row> = Vec::new();
-    for index in &shown {
-        let layer = &run.layers[*index];
-        rows.push((layer.name.clone(), layer.cycles, parts(layer)));
+impl Row {
+    fn add(&mut self, other: &Row) {
+        self.cycles += other.cycles;
+        self.parts.iter_mut().zip(other.parts).for_each(|(sum, part)| *sum += part);
     }
-    if order.len() > SHOWN {
-        let rest = &order[SHOWN..];
-        let mut sum = std::collections::BTreeMap::<String, u64>::new();
-        for (cause, part) in rest.iter().flat_map(|index| &run.layers[*index].cycles_by) {
-            *sum.entry(cause.clone()).or_default() += part;
+}
+
+/// The bars in program order: single steps if they are few, else steps of equal name in all blocks together.
+fn rows(run: &RunSummary) -> Vec<Row> {
+    let alone = run.layers.len() <= SHOWN;
+    let mut rows: Vec<Row> = Vec::new();
+    for layer in &run.layers {
+        let name = if alone { layer.name.clone() } else { without_numbers(&layer.name) };
+        let parts = by_family(layer.cycles_by.iter().map(|(cause, cycles)| (cycle_family(cause), *cycles as f64)));
+        let row = Row { name, steps: 1, cycles: layer.cycles, parts };
+        match rows.iter_mut().find(|known| known.name == row.name).filter(|_| !alone) {
+            Some(known) => {
+                known.add(&row);
+                known.steps += 1;
+            }
+            None => rows.push(row),
         }
-        let cycles = rest.iter().map(|index| run.layers[*index].cycles).sum();
-        rows.push((format!("{} shorter steps", rest.len()), cycles, sum.into_iter().collect()));
+    }
+    for row in rows.iter_mut().filter(|row| row.steps > 1) {
+        row.name = format!("{} ({}×)", row.name, row.steps);
+    }
+    if rows.len() > SHOWN {
+        let mut cycles: Vec<u64> = rows.iter().map(|row| row.cycles).collect();
+        cycles.sort_unstable_by(|a, b| b.cmp(a));
+        let least = cycles[SHOWN - 1];
+        let (kept, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.cycles >= least);
+        let mut rest = Row { name: "the others".into(), steps: 0, cycles: 0, parts: [0.0; FAMILIES.len()] };
+        others.iter().for_each(|row| rest.add(row));
+        rows = kept;
+        rows.push(rest);
     }
     rows
+}
+
+/// A name with its numbers left out: `blocks.3.up` -> `blocks.*.up`.
+fn without_numbers(name: &str) -> String {
+    let words = name.split(' ').map(|word| {
+        let parts = word.split('.').map(|part| if part.parse::<u32>().is_ok() { "*" } else { part });
+        parts.collect::<Vec<_>>().join(".")
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn csv(run: &RunSummary) -> String {
@@ -86,4 +106,28 @@ fn csv(run: &RunSummary) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vpu::summary::sample;
+
+    #[test]
+    fn blocks_are_added_up_and_nothing_is_lost() {
+        let mut run = sample::runs().remove(0);
+        let layers = run.layers.clone();
+        run.layers = (0..6)
+            .flat_map(|block| {
+                layers.iter().cloned().map(move |mut layer| {
+                    layer.name = layer.name.replace("block0", &format!("block.{block}"));
+                    layer
+                })
+            })
+            .collect();
+        let rows = rows(&run);
+        assert_eq!(rows.len(), layers.len());
+        assert!(rows.iter().any(|row| row.name == "block.*.ffn.up + block.*.relu2 (6×)"), "{}", rows[2].name);
+        assert_eq!(rows.iter().map(|row| row.cycles).sum::<u64>(), run.layers.iter().map(|l| l.cycles).sum::<u64>());
+    }
 }

@@ -9,7 +9,7 @@ pub mod policies;
 pub mod roofline;
 pub mod tradeoff;
 
-use crate::vpu::summary::RunSummary;
+use crate::vpu::summary::{ComponentEnergy, EnergyPart, RunSummary};
 use kit::{Anchor, Colour, Drawing, FAINT, INK};
 
 /// A finished chart.
@@ -56,28 +56,79 @@ fn frame(height: f64, title: &str, subtitle: &str, runs: &[RunSummary]) -> Drawi
     drawing
 }
 
-/// The colour of an energy component or a cause of cycles: the same in every chart.
-fn colour_of(name: &str) -> Colour {
-    let known = [
-        (["array", "compute", "mac"], 0),
-        (["dram", "dma", "memory"], 1),
-        (["sram", "load", "l"], 2),
-        (["shared", "register", "registers"], 3),
-        (["vector", "elementwise", "e"], 4),
-        (["issue", "control", "scalar"], 5),
-        (["leakage", "idle", "background"], 6),
-    ];
-    let name = name.to_lowercase();
-    let exact = known.iter().find(|(names, _)| names.contains(&name.as_str()));
-    let near = || known.iter().find(|(names, _)| names.iter().any(|n| n.len() > 1 && name.contains(n)));
-    match exact.or_else(near) {
-        Some((_, index)) => kit::BRIGHT[*index],
-        None => {
-            let sum = name.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-            let tint = |shift: u32| 0x60 + ((sum >> shift) & 0x7f) as u8;
-            (tint(0), tint(7), tint(14))
+/// Families of components and causes, in the order of legends and bars, each with its colour: the same in every chart.
+const FAMILIES: [(&str, Colour); 10] = [
+    ("multiply-accumulate", kit::BRIGHT[0]),
+    ("element-wise", kit::BRIGHT[4]),
+    ("core", kit::BRIGHT[5]),
+    ("issue", kit::BRIGHT[5]),
+    ("load-store", kit::BRIGHT[2]),
+    ("SRAM", kit::BRIGHT[2]),
+    ("on-chip copies", kit::BRIGHT[3]),
+    ("DRAM", kit::BRIGHT[1]),
+    ("static DRAM power", (0xf6, 0xb3, 0xbb)),
+    ("leakage", kit::BRIGHT[6]),
+];
+
+/// The family of an energy component: an index into [`FAMILIES`].
+fn energy_family(row: &ComponentEnergy) -> usize {
+    let name = row.component.as_str();
+    let family = match row.part {
+        EnergyPart::Leakage if name.starts_with("dram") => "static DRAM power",
+        EnergyPart::Leakage => "leakage",
+        _ => match name {
+            "array" | "vector-mac" => "multiply-accumulate",
+            "elementwise" => "element-wise",
+            "dram" => "DRAM",
+            "dma" => "on-chip copies",
+            name if name.contains("sram") => "SRAM",
+            _ => "core",
+        },
+    };
+    family_index(family)
+}
+
+/// The family of what cycles were spent on: an index into [`FAMILIES`].
+fn cycle_family(cause: &str) -> usize {
+    family_index(match cause {
+        "array" | "vector-mac" | "compute" => "multiply-accumulate",
+        "elementwise" => "element-wise",
+        "load-store" => "load-store",
+        "dram" => "DRAM",
+        "on-chip" | "dma" => "on-chip copies",
+        "issue" | "control" => "issue",
+        _ => "core",
+    })
+}
+
+fn family_index(name: &str) -> usize {
+    FAMILIES.iter().position(|(known, _)| *known == name).unwrap_or(2)
+}
+
+/// Sums of amounts by family, in the order of [`FAMILIES`].
+fn by_family(amounts: impl Iterator<Item = (usize, f64)>) -> [f64; FAMILIES.len()] {
+    let mut sums = [0.0; FAMILIES.len()];
+    amounts.for_each(|(family, amount)| sums[family] += amount);
+    sums
+}
+
+/// Legend entries of the families that are above zero somewhere.
+fn legend_of(rows: &[[f64; FAMILIES.len()]]) -> Vec<(String, Colour)> {
+    let used = |at: &usize| rows.iter().any(|row| row[*at] > 0.0);
+    (0..FAMILIES.len()).filter(used).map(|at| (FAMILIES[at].0.to_string(), FAMILIES[at].1)).collect()
+}
+
+/// Draws the families of one bar from the axis' zero; returns where it ends.
+fn stack(drawing: &mut Drawing, axis: &axis::Axis, y: f64, height: f64, parts: &[f64; FAMILIES.len()]) -> f64 {
+    let mut done = 0.0;
+    for (part, (_, colour)) in parts.iter().zip(FAMILIES) {
+        let (from, to) = (axis.at(done), axis.at(done + part));
+        if *part > 0.0 {
+            drawing.rect(from, y, to - from, height, colour);
         }
+        done += part;
     }
+    axis.at(done)
 }
 
 /// Text of at most `limit` characters, with an ellipsis in the middle if it was longer.

@@ -115,7 +115,12 @@ fn ceilings(runs: &[&RunSummary]) -> Vec<(f64, String)> {
         }
     }
     out.sort_by(|a, b| b.0.total_cmp(&a.0));
-    out.into_iter().map(|(peak, names)| (peak, names.join(" "))).collect()
+    let told = |names: Vec<String>| match names.as_slice() {
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        [] => String::new(),
+    };
+    out.into_iter().map(|(peak, names)| (peak, told(names))).collect()
 }
 
 fn roofs(drawing: &mut Drawing, x: &Axis, y: &Axis, bandwidth: f64, ceilings: &[(f64, String)]) {
@@ -129,7 +134,7 @@ fn roofs(drawing: &mut Drawing, x: &Axis, y: &Axis, bandwidth: f64, ceilings: &[
         let level = vec![(x.at(peak / bandwidth), y.at(*peak)), (x.at(high), y.at(*peak))];
         drawing.shapes.push(Shape::Line(level, FAINT, 1));
         let py = y.at(*peak).max(last + 13.0);
-        drawing.text((PLOT.1 + 6.0, py), kit::SMALL, shorten(names, 20), Anchor::Start, FAINT);
+        drawing.text((PLOT.1 + 6.0, py), kit::SMALL, shorten(names, 22), Anchor::Start, FAINT);
         last = py;
     }
 }

@@ -15,10 +15,8 @@ pub fn chart(runs: &[RunSummary]) -> Option<Chart> {
     let title = title(runs, &front);
     let (left, right, top, bottom) = (84.0, WIDTH - 60.0, 92.0, 440.0);
     let metric = &runs[0].quality.metric;
-    let subtitle = format!(
-        "{metric} against energy of one run; up and left is better; line: not beaten in both on {}",
-        machines[0]
-    );
+    let subtitle =
+        format!("{metric} against energy of one run; up and left is better; names and line for {}", machines[0]);
     let mut drawing = frame(bottom + 70.0, &title, &subtitle, runs);
     let energies = runs.iter().map(|run| run.energy_pj.total / 1e6);
     let (low, high) = energies.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
@@ -33,15 +31,12 @@ pub fn chart(runs: &[RunSummary]) -> Option<Chart> {
     drawing.legend(left, 70.0, &legend);
     let mut labels: Vec<(f64, f64, f64)> =
         runs.iter().map(|run| (at(run).0 - 6.0, at(run).0 + 6.0, at(run).1)).collect();
-    let mut labelled: Vec<(&str, f64)> = Vec::new();
     for run in runs {
         let slot = machines.iter().position(|name| *name == run.machine).unwrap_or(0);
         let (px, py) = at(run);
         drawing.shapes.push(Shape::Dot(px, py, 5.0, kit::BRIGHT[slot % 7]));
-        let told = labelled.iter().any(|(name, x)| *name == run.policy && f64::abs(x - px) < 40.0);
-        if !told {
+        if slot == 0 {
             place_label(&mut drawing, &mut labels, (px, py), &shorten(&run.policy, 16));
-            labelled.push((&run.policy, px));
         }
     }
     Some(Chart { name: "tradeoff".into(), title, drawing, csv: csv(runs) })
