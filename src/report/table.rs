@@ -120,7 +120,7 @@ pub fn run(run: &RunSummary) -> String {
     if run.quality.metric != "none" {
         line("quality", format!("{} {}", run.quality.metric, units::quality(run.quality.value)));
     }
-    line("check", format!("{}", story::check(run)));
+    line("check", story::check(run));
     if let Some(saved) = run.saved_vs_fp32.filter(|_| run.policy != "fp32") {
         line(
             "vs fp32",
