@@ -275,6 +275,18 @@ fn known_norms() {
 }
 
 #[test]
+fn layer_norm_adds_beta_without_rounding_first() {
+    let (x, gamma) = ([0.5f32, -0.5, 1.5, -1.5], [0.3f32, 1.7, 0.9, 1.1]);
+    let beta = [0, 1, 2, 3].map(|i: usize| -(x[i] * (1.0 / 1.25f32.sqrt()) * gamma[i]));
+    let y = one_op(Op::LayerNorm { eps: 0.0 }, &[(&[1, 4], &x), (&[4], &gamma), (&[4], &beta)]);
+    let scaled = x.map(|v| v * (1.0 / 1.25f32.sqrt()));
+    let fused: Vec<f32> = (0..4).map(|i| scaled[i].mul_add(gamma[i], beta[i])).collect();
+    let rounded_twice: Vec<f32> = (0..4).map(|i| scaled[i] * gamma[i] + beta[i]).collect();
+    assert_eq!(y, fused);
+    assert_ne!(y, rounded_twice, "what is left is the rounding error of the product");
+}
+
+#[test]
 fn known_moves() {
     let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
     let y = one_op(Op::Transpose { perm: vec![1, 0, 2] }, &[(&[2, 3, 4], &x)]);
