@@ -191,16 +191,22 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
         }
         for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
             for nt in sizes(product.n, 256).filter(|nt| *nt >= nl) {
-                let groups = product.m.div_ceil(mt) * product.n.div_ceil(nl);
+                // Within a tile, groups of four registers of outputs share the rows of x; the rest go one by one.
+                let of = |outputs: u64| (outputs / (4 * nl), (outputs % (4 * nl)).div_ceil(nl));
+                let (full, tail) = (of(nt), of(product.n % nt));
+                let tiles = product.m.div_ceil(mt);
+                let quads = tiles * (product.n / nt * full.0 + tail.0);
+                let singles = tiles * (product.n / nt * full.1 + tail.1);
                 let steps =
                     (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
                 let depth = pitch.min(product.kb);
                 let macs = machine.mac_cycles(nl * depth, product.w, product.x);
-                let folds = groups * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
-                let loads =
-                    machine.load_cycles(depth * x_bits / 8) * mt + machine.move_cycles(nl * depth * w_bits / 8, nl);
-                let compute = groups * steps * (mt * macs).max(loads) + folds;
-                let issue = groups * (steps * (3 * mt + 20) + 30);
+                let folds = product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
+                let x_loads = mt * machine.load_cycles(depth * x_bits / 8);
+                let w_loads = machine.move_cycles(nl * depth * w_bits / 8, nl);
+                let cost = |n: u64| steps * (n * mt * macs).max(x_loads + n * w_loads) + n * folds;
+                let compute = quads * cost(4) + singles * cost(1);
+                let issue = quads * (steps * (6 * mt + 36) + 60) + singles * (steps * (3 * mt + 24) + 36);
                 let cycles = estimate(machine, product, mt, compute, issue);
                 let bytes = product.bytes(Path::Vector, mt, nt, product.k);
                 consider(Tiling { path: Path::Vector, mt, nt, kt: product.k, nl, bytes, cycles });
