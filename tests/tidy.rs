@@ -365,10 +365,10 @@ fn only_the_command_line_prints_or_exits() {
         if source.path.starts_with("src/cli/") || source.path == "src/main.rs" {
             continue;
         }
-        for pair in source.tokens.windows(2) {
+        for pair in source.tokens.windows(3) {
             let macro_call = matches!(pair[0].text.as_str(), "println" | "eprintln" | "print" | "eprint" | "dbg");
             let prints = macro_call && pair[1].text == "!";
-            let exits = pair[0].text == "process" && pair[1].text == "::";
+            let exits = pair[0].text == "process" && matches!(pair[2].text.as_str(), "exit" | "abort");
             if prints || exits {
                 faults.push(format!("{}:{}: {}{}", source.path, pair[0].line, pair[0].text, pair[1].text));
             }

@@ -68,11 +68,11 @@ impl Workspace {
     ///
     /// # Errors
     /// Unsupported, saying what is needed and what there is.
-    pub fn take(&mut self, bytes: u64, what: &str) -> crate::Result<u64> {
+    pub fn take(&mut self, bytes: u64, what: &str) -> crate::diag::Result<u64> {
         let at = self.used;
         let end = at.saturating_add(bytes.max(1).next_multiple_of(ALIGN));
         if end > self.limit {
-            return Err(crate::Error::unsupported(format!(
+            return Err(crate::diag::Error::unsupported(format!(
                 "does not fit: {what} needs {bytes} bytes, {} of {} bytes of SRAM workspace are left",
                 self.limit - at,
                 self.limit
