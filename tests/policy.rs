@@ -6,7 +6,9 @@ use preon::{model, policy};
 #[test]
 fn built_in_policies_serve_built_in_models() {
     for (name, _) in model::builtins() {
-        let prepared = model::load(name).and_then(|m| m.prepare(&model::Input::Default)).expect("a built-in model");
+        let prepared = model::load(&format!("builtin:{name}"))
+            .and_then(|m| m.prepare(&model::Input::Default))
+            .expect("a built-in model");
         for p in policy::built_ins() {
             let graph = policy::apply(&prepared.graph, &p).unwrap_or_else(|e| panic!("{name} {}: {e}", p.name));
             let faults = verify::faults(&graph);
