@@ -3,7 +3,10 @@
 use preon::compile::kernels::Kernels;
 use preon::isa::asm::{Options, Sources, assemble};
 
-fn bindings(kernel: &str) -> Vec<(Vec<(&'static str, &'static str)>, Vec<(&'static str, i64)>)> {
+/// Formats and constants that a kernel is bound to.
+type Binding = (Vec<(&'static str, &'static str)>, Vec<(&'static str, i64)>);
+
+fn bindings(kernel: &str) -> Vec<Binding> {
     match kernel {
         "linear-array" | "linear-vector" => {
             [("fp32", "fp32", 32, 32, 1), ("ternary", "int8", 2, 8, 0), ("bf16", "bf16", 16, 16, 2)]

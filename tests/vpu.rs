@@ -21,12 +21,7 @@ fn run(spec: &str, machine_name: &str, policy_name: &str) {
     let summary = result.summary;
     assert_eq!(summary.layers.iter().map(|layer| layer.cycles).sum::<u64>(), summary.cycles);
     assert_eq!(summary.weights.iter().map(|w| w.bytes).sum::<u64>(), summary.bytes.weights);
-    println!(
-        "{spec} {machine_name} {policy_name} {} cycles {:.3} uJ q {:.5}",
-        summary.cycles,
-        summary.energy_pj.total * 1e-6,
-        summary.quality.value
-    );
+    assert!(summary.cycles > 0 && summary.energy_pj.total > 0.0);
 }
 
 #[test]

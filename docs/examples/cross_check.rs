@@ -3,6 +3,8 @@
 //!
 //! Run with `cargo run --release --example cross_check`.
 
+#![expect(clippy::print_stdout, reason = "an example shows its result")]
+
 use preon::{Vpu, machine, model, policy};
 
 fn main() -> preon::Result<()> {
@@ -12,7 +14,7 @@ fn main() -> preon::Result<()> {
 
     let report = vpu.check(&input)?;
     println!("{} nodes, {} mismatches", report.nodes, report.mismatches.len());
-    assert!(report.bit_exact, "the two backends must agree");
+    assert!(report.is_bit_exact(), "the two backends must agree");
 
     let mut layers = vpu.profile(&input)?;
     layers.sort_by(|a, b| b.energy_pj.total.total_cmp(&a.energy_pj.total));

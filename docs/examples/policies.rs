@@ -2,6 +2,8 @@
 //!
 //! Run with `cargo run --release --example policies`.
 
+#![expect(clippy::print_stdout, reason = "an example shows its result")]
+
 use preon::{Vpu, machine, model, policy};
 
 fn main() -> preon::Result<()> {

@@ -29,7 +29,7 @@ use crate::num::Accumulator;
 use crate::policy::{self, Policy};
 use crate::sim::{Outcome, Place, SPENT, What as Count};
 use crate::tensor::{Tensor, TensorType};
-use execute::{What, execute};
+pub use execute::{Execution, What, execute};
 use std::sync::Arc;
 use summary::{EnergyParts, Layer, RunSummary};
 

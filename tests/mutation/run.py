@@ -35,9 +35,9 @@ CHECKS = [
     ("check bitnet-tiny scalar", ["builtin:bitnet-tiny", "-m", "edge", "-p", POLICIES], {"PREON_ISA": "scalar"}),
 ]
 TESTS = {
-    "exec": [["--lib", "exec::"], ["--test", "kernels"]],
-    "native": [["--lib", "native::"], ["--test", "native"]],
-    "compile": [["--lib", "compile::"], ["--test", "kernels"]],
+    "exec": [["--lib", "exec::"], ["--test", "conformance"]],
+    "native": [["--lib", "native::"], ["--test", "native"], ["--test", "conformance"]],
+    "compile": [["--lib", "compile::"], ["--test", "conformance"]],
 }
 BUILD_SECONDS, RUN_SECONDS = 1800, 600
 
