@@ -6,6 +6,7 @@ use preon::compile::{self, Options};
 use preon::graph::random;
 use preon::machine::{self, Machine};
 use preon::native;
+use preon::num::formats;
 use preon::vpu::{What, execute};
 
 /// `PREON_CASES` graphs (default 200).
@@ -19,12 +20,25 @@ fn machines() -> Vec<Machine> {
     };
     let short =
         [("core.vlen_bits", "512"), ("core.acc.rows", "8"), ("core.acc.cols", "16"), ("sram.own.bytes", "65536")];
-    vec![
+    let machines = [
         machine::load("edge").expect("built in"),
         machine::load("hbm").expect("built in"),
         machine::load_with("edge", &set(&[("array", "none")])).expect("an edge machine without an array"),
         machine::load_with("edge", &set(&short)).expect("a small edge machine"),
-    ]
+    ];
+    machines.into_iter().map(serve_every_pair).collect()
+}
+
+/// The same machine with a rate for every pair of formats; only values are compared here, so no pair needs a price.
+fn serve_every_pair(mut machine: Machine) -> Machine {
+    for weights in formats() {
+        for inputs in formats() {
+            if !machine.vector_serves(weights, inputs) {
+                machine.rates.push((weights.name.clone(), inputs.name.clone(), 64));
+            }
+        }
+    }
+    machine
 }
 
 #[test]
@@ -39,7 +53,7 @@ fn random_graphs_agree_on_four_machines() {
                 let compiled = match compile::compile(&graph, machine, &Options { fuse, ..Options::default() }) {
                     Ok(compiled) => compiled,
                     Err(error) => {
-                        // A pair, permutation or tile that this machine does not serve is refused by name.
+                        // A kernel that does not exist yet, or a tile that does not fit, is refused by name.
                         assert_eq!(error.kind(), preon::diag::Kind::Unsupported, "seed {seed}: {error}");
                         assert!(!error.message().is_empty());
                         refused += 1;
@@ -56,5 +70,5 @@ fn random_graphs_agree_on_four_machines() {
         }
     }
     assert!(compared as u64 > 8 * cases(), "{compared} nodes compared");
-    assert!(refused < 2 * cases(), "{refused} of {} programs refused", 8 * cases());
+    assert!(refused < cases(), "{refused} of {} programs refused", 8 * cases());
 }

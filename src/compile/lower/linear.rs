@@ -115,8 +115,9 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
         .help("scales of activations are per row"));
     }
     let (kb, blocked) = match operands.w.ty.scaling {
-        Scaling::Block(b) if !b.is_multiple_of(32) => {
-            return Err(Error::unsupported(format!("weight blocks of {b} have no kernel; blocks are multiples of 32"))
+        // A block starts on a byte whatever the format.
+        Scaling::Block(b) if !b.is_multiple_of(8) => {
+            return Err(Error::unsupported(format!("weight blocks of {b} have no kernel; blocks are multiples of 8"))
                 .code("E0403"));
         }
         Scaling::Block(b) => (u64::from(b), true),
