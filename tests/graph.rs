@@ -57,20 +57,18 @@ proptest! {
     }
 }
 
+/// That every op occurs is a test of tests/ops.rs.
 #[test]
-fn every_op_and_many_formats_occur_in_random_graphs() {
+fn many_formats_occur_in_random_graphs() {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for seed in 0..200 {
         for node in &random::graph(seed).unwrap().0.nodes {
-            let name = match &node.op {
-                Op::Quantise { to } => to.format.name.clone(),
-                op => op.name().into(),
-            };
-            *seen.entry(name).or_default() += 1;
+            if let Op::Quantise { to } = &node.op {
+                *seen.entry(to.format.name.clone()).or_default() += 1;
+            }
         }
     }
-    // 19 ops and 11 targets of quantisation.
-    assert_eq!(seen.len(), 30, "{seen:?}");
+    assert_eq!(seen.len(), 11, "{seen:?}");
 }
 
 #[test]

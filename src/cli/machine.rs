@@ -91,8 +91,9 @@ fn dram(m: &Machine) -> String {
 fn show(m: &Machine, resolved: bool, origin: bool) -> String {
     if origin {
         let rows: Vec<Vec<String>> =
-            m.origins().into_iter().map(|leaf| vec![leaf.key, leaf.value, leaf.from]).collect();
-        return table::render(&["figure", "value", "from"], &rows, &[]);
+            m.origins().into_iter().map(|leaf| vec![leaf.key, leaf.from, leaf.value]).collect();
+        // Values come last: the longest, a source's text, must not widen every line.
+        return table::render(&["figure", "from", "value"], &rows, &[]);
     }
     if resolved {
         return m.resolved_toml();
