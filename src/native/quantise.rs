@@ -40,9 +40,9 @@ fn cast_row(row: &[f32], format: FormatRef) -> Vec<u32> {
     row.iter().map(|v| num::encode(format, v.to_bits(), Rounding::NearestEven, format.bits < 16)).collect()
 }
 
-/// A row whose scale is NaN or infinite: every product with it is NaN.
-fn poisoned(row: &[f32]) -> (Vec<u32>, Option<f32>) {
-    (vec![0; row.len()], Some(NAN))
+/// A row whose scale is NaN or infinite: every product with it is NaN, and its codes are those of 0.
+fn poisoned(row: &[f32], format: FormatRef) -> (Vec<u32>, Option<f32>) {
+    (vec![num::encode(format, 0, Rounding::NearestEven, true); row.len()], Some(NAN))
 }
 
 /// Largest magnitude; NaN if the row has one.
@@ -58,7 +58,7 @@ fn at_least_floor(a: f32) -> f32 {
 fn absmax_row(row: &[f32], format: FormatRef) -> (Vec<u32>, Option<f32>) {
     let peak = absmax(row);
     if !peak.is_finite() {
-        return poisoned(row);
+        return poisoned(row, format);
     }
     let nearest = |v: f32| num::encode(format, v.to_bits(), Rounding::NearestEven, true);
     if format.element == Element::Int {
@@ -78,7 +78,7 @@ fn absmax_row(row: &[f32], format: FormatRef) -> (Vec<u32>, Option<f32>) {
 fn absmean_row(row: &[f32], format: FormatRef) -> (Vec<u32>, Option<f32>) {
     let mean = sums::sum(row.len(), |i| row[i].abs()) / row.len() as f32;
     if !mean.is_finite() {
-        return poisoned(row);
+        return poisoned(row, format);
     }
     let mean = at_least_floor(mean);
     if format.bits == 1 {
