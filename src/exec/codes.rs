@@ -96,16 +96,9 @@ impl Codes {
                 let codes = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
                 out.iter_mut().zip(codes).for_each(|(o, code)| *o = table[usize::from(code)]);
             }
-            bits => {
-                let (per, mask) = ((8 / bits) as usize, (1u8 << bits) - 1);
-                for (group, &byte) in out.chunks_mut(per).zip(bytes) {
-                    let mut rest = byte;
-                    for o in group {
-                        *o = table[usize::from(rest & mask)];
-                        rest = rest.checked_shr(bits).unwrap_or(0);
-                    }
-                }
-            }
+            4 => unpack_small::<4, T>(bytes, table, out),
+            2 => unpack_small::<2, T>(bytes, table, out),
+            _ => unpack_small::<1, T>(bytes, table, out),
         }
     }
 
@@ -159,6 +152,17 @@ impl Codes {
         bytes[whole..].fill(0);
         for i in from..(whole * 8 / self.bits as usize).min(count) {
             self.put(bytes, i, self.zero);
+        }
+    }
+}
+
+/// Decodes codes of `BITS` < 8 bits with `table`, which has one entry a code.
+fn unpack_small<const BITS: usize, T: Copy>(bytes: &[u8], table: &[T], out: &mut [T]) {
+    let table = &table[..1 << BITS];
+    let decode = |byte: u8, i: usize| table[usize::from(byte) >> (i * BITS) & ((1 << BITS) - 1)];
+    for (group, &byte) in out.chunks_mut(8 / BITS).zip(bytes) {
+        for (i, o) in group.iter_mut().enumerate() {
+            *o = decode(byte, i);
         }
     }
 }

@@ -228,6 +228,13 @@ impl Fields {
 fn encode_int(bits: u32, x: u32, mode: Rounding) -> u32 {
     let negative = x & SIGN != 0;
     let magnitude = x & !SIGN;
+    if mode == Rounding::NearestEven && magnitude < 0x4a80_0000 {
+        // |x| < 2^22: f32 counts in ones around 1.5 * 2^23, so adding x to it rounds x to nearest even.
+        const ONES: f32 = 12_582_912.0;
+        let rounded = (f32::from_bits(x) + ONES).to_bits() as i32 - ONES.to_bits() as i32;
+        let largest = i32::MAX >> (32 - bits);
+        return rounded.clamp(!largest, largest) as u32 & (u32::MAX >> (32 - bits));
+    }
     let limit = (1u64 << (bits - 1)) - u64::from(!negative);
     let rounded = if magnitude > INFINITY {
         0

@@ -36,6 +36,10 @@ impl Tensor {
     /// Dequantised values, row-major: the value of the code, times its scale in f32 if it has one. NaN is canonical.
     pub fn to_f32(&self) -> Vec<f32> {
         let (rows, cols) = self.rows_cols();
+        if self.ty.format.name == "fp32" && self.ty.scaling == Scaling::None {
+            let words = self.payload.as_chunks::<4>().0.iter();
+            return words.map(|word| func::canonical(f32::from_le_bytes(*word))).collect();
+        }
         let mut values = Vec::with_capacity(rows * cols);
         for row in 0..rows {
             let packed = self.row(row);
@@ -66,35 +70,37 @@ impl Tensor {
             return Err(Error::bad_input(format!("element {at} is {what}, so the tensor cannot be quantised"))
                 .help("export the model's weights again"));
         }
-        let groups = match ty.scaling {
-            Scaling::None | Scaling::Tensor => std::iter::once(0..values.len()).collect(),
-            Scaling::Row => (0..rows).map(|r| r * cols..(r + 1) * cols).collect(),
-            Scaling::Block(n) => blocks(rows, cols, n as usize),
+        // The tensor falls into bands of rows, a band into groups of columns; a group is measured as one.
+        let (bands, groups, width) = match ty.scaling {
+            Scaling::None | Scaling::Tensor => (1, 1, cols),
+            Scaling::Row => (rows, 1, cols),
+            Scaling::Block(n) => (rows, cols.div_ceil(n as usize), n as usize),
         };
-        let row_bytes = ty.row_bytes(cols);
+        let (height, row_bytes) = (rows / bands.max(1), ty.row_bytes(cols));
         let mut payload = vec![0; rows * row_bytes];
         let mut scales = Vec::with_capacity(ty.scale_count(rows, cols));
-        for group in groups {
-            let (step, scale) = if ty.scaling == Scaling::None {
-                (Step::Plain, 1.0)
-            } else {
-                measure(ty.format, &values[group.clone()])
-            };
-            if ty.scaling != Scaling::None {
-                scales.push(scale);
-            }
-            for at in group {
-                let row = &mut payload[at / cols * row_bytes..][..row_bytes];
-                put(ty.format, row, at % cols, step.code(ty.format, values[at]));
+        for band in 0..bands {
+            let inside = &values[band * height * cols..][..height * cols];
+            for group in 0..groups {
+                let columns = group * width..((group + 1) * width).min(cols);
+                let mut step = Step::Plain;
+                if ty.scaling != Scaling::None {
+                    // A group narrower than a row stands in a band of one row.
+                    let measured = if groups == 1 { inside } else { &inside[columns.clone()] };
+                    let (how, scale) = measure(ty.format, measured);
+                    scales.push(scale);
+                    step = how;
+                }
+                let packed = payload[band * height * row_bytes..].chunks_mut(row_bytes.max(1));
+                for (row, packed) in inside.chunks(cols.max(1)).zip(packed) {
+                    for (at, x) in columns.clone().zip(&row[columns.clone()]) {
+                        put(ty.format, packed, at, step.code(ty.format, *x));
+                    }
+                }
             }
         }
         Tensor::new(shape, ty, payload, scales)
     }
-}
-
-fn blocks(rows: usize, cols: usize, n: usize) -> Vec<std::ops::Range<usize>> {
-    let starts = (0..rows).flat_map(|r| (0..cols).step_by(n).map(move |c| (r, c)));
-    starts.map(|(r, c)| r * cols + c..r * cols + (c + n).min(cols)).collect()
 }
 
 impl Step {
