@@ -193,6 +193,25 @@ fn damaged_weights_are_one_sentence() {
     assert!(absent.contains("does not exist"));
     let odd = refusal(|dir| fs::write(dir.join("tokenizer.json"), "{}").unwrap(), Kind::BadInput, "tokenizer.json");
     assert!(odd.contains("not a tokenizer"));
+    // Damage at which the tokenizers library panics.
+    let broken = common::tokenizer().to_string().replace("WordPiece\",\"prefix", "Word\u{1}Piece\",\"prefix");
+    assert_ne!(broken, common::tokenizer().to_string());
+    let mut charsmap = common::tokenizer();
+    charsmap["normalizer"] = json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" });
+    for text in [broken, charsmap.to_string()] {
+        let odd = refusal(|dir| fs::write(dir.join("tokenizer.json"), text).unwrap(), Kind::BadInput, "tokenizer.json");
+        assert!(odd.contains("not a tokenizer"), "{odd}");
+    }
+}
+
+#[test]
+fn a_tokenizer_whose_parts_contradict_each_other_is_refused_at_the_text() {
+    let dir = folder();
+    let mut tokenizer = common::tokenizer();
+    tokenizer["post_processor"]["special_tokens"] = json!({});
+    fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let answer = load(dir.path()).and_then(|model| model.prepare(&Input::Text(TEXT.into())).map(drop));
+    assert_eq!(answer.unwrap_err().kind(), Kind::BadInput);
 }
 
 #[test]

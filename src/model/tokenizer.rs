@@ -12,6 +12,12 @@ pub(super) enum Tokenizer {
     File(Box<tokenizers::Tokenizer>),
 }
 
+/// Runs the library, which panics where the parts of a file contradict each other.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    let damaged = |_| Err("the parts of tokenizer.json do not fit together".into());
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(damaged)
+}
+
 /// The tokens of one input.
 pub(super) struct Tokens {
     pub(super) ids: Vec<u32>,
@@ -31,8 +37,12 @@ impl Tokenizer {
     /// the longest one foreseen (128 tokens for MiniLM) or cut it silently.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let bytes = read_file(path)?;
-        let refuse = |e| Error::bad_input(format!("is not a tokenizer: {e}")).in_file(path.display().to_string());
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes).map_err(refuse)?;
+        let refuse = |e: tokenizers::Error| {
+            Error::bad_input(format!("is not a tokenizer: {e}")).in_file(path.display().to_string())
+        };
+        // The library takes it for granted that all of the text is JSON.
+        serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|e| refuse(e.into()))?;
+        let mut tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(refuse)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(refuse)?;
         Ok(Tokenizer::File(Box::new(tokenizer)))
@@ -41,7 +51,7 @@ impl Tokenizer {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self {
             Tokenizer::Bytes => Ok(text.bytes().map(u32::from).collect()),
-            Tokenizer::File(tokenizer) => match tokenizer.encode(text, true) {
+            Tokenizer::File(tokenizer) => match guarded(|| tokenizer.encode(text, true)) {
                 Ok(encoding) => Ok(encoding.get_ids().to_vec()),
                 Err(e) => Err(Error::bad_input(format!("the text cannot be tokenised: {e}"))),
             },
