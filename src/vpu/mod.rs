@@ -15,6 +15,7 @@
 //! ```
 
 mod execute;
+mod quality;
 mod summarise;
 pub mod summary;
 
@@ -25,11 +26,11 @@ use crate::graph::{Graph, InputData};
 use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::native;
-use crate::num::Accumulator;
 use crate::policy::{self, Policy};
 use crate::sim::{Outcome, Place, SPENT, What as Count};
 use crate::tensor::{Tensor, TensorType};
 pub use execute::{Execution, What, execute};
+use quality::{Baseline, Distance};
 use std::sync::Arc;
 use summary::{EnergyParts, Layer, RunSummary};
 
@@ -80,14 +81,6 @@ pub struct RunResult {
     pub program: String,
     /// Cross-check, if it was asked for.
     pub check: Option<CheckReport>,
-}
-
-/// FP32 results of the model that was run last, kept because every policy is measured against them.
-#[derive(Debug)]
-struct Baseline {
-    graph: String,
-    inputs: Vec<InputData>,
-    values: Vec<f32>,
 }
 
 /// The virtual processing unit.
@@ -195,7 +188,7 @@ impl Vpu {
             false => None,
         };
         let outputs = self.outputs(graph, &execution.captured)?;
-        let quality = self.quality(prepared, graph, &outputs)?;
+        let distance = self.distance(prepared, graph, &execution.captured, &outputs)?;
         let explain = self
             .options
             .explain
@@ -211,7 +204,7 @@ impl Vpu {
             compiled: &compiled,
             execution: &execution,
             check: check.as_ref(),
-            quality,
+            distance: distance.as_ref(),
             seed: self.options.seed,
         })?;
         let program = crate::isa::disasm::disassemble(&compiled.object)?;
@@ -313,24 +306,20 @@ impl Vpu {
             .collect()
     }
 
-    /// Cosine of the first output with the FP32 run's.
-    fn quality(&mut self, prepared: &Prepared, graph: &Graph, outputs: &[NamedOutput]) -> Result<Option<f64>> {
+    /// Distance of a run from the FP32 run of the same model and input, which is kept for the next policy.
+    fn distance(
+        &mut self,
+        prepared: &Prepared,
+        graph: &Graph,
+        captured: &[check::Captured],
+        outputs: &[NamedOutput],
+    ) -> Result<Option<Distance>> {
         let Some(output) = outputs.first() else { return Ok(None) };
-        let known =
-            self.baseline.as_ref().is_some_and(|b| b.graph == prepared.graph.name && b.inputs == prepared.inputs);
-        if !known {
-            let values = if is_fp32(graph) {
-                output.values.clone()
-            } else {
-                let run = native::run(&prepared.graph, &prepared.inputs, &native::Options::from_env()?)?;
-                let name = &prepared.graph.outputs[0].0;
-                run.named(&prepared.graph, name).ok_or_else(|| Error::internal("an output without a value"))?.to_f32()
-            };
-            self.baseline =
-                Some(Baseline { graph: prepared.graph.name.clone(), inputs: prepared.inputs.clone(), values });
-        }
-        let reference = self.baseline.as_ref().map_or(&[][..], |baseline| &baseline.values);
-        Ok(Some(cosine(&output.values, reference)))
+        let baseline = match self.baseline.take() {
+            Some(known) if known.is_of(prepared) => known,
+            _ => Baseline::of(prepared)?,
+        };
+        Ok(Some(self.baseline.insert(baseline).distance(graph, output, captured)))
     }
 }
 
@@ -358,19 +347,6 @@ fn levels(outcome: &Outcome, node: u32) -> String {
     text.push_str(&format!("  {macs} MACs executed, {entries} accumulator entries touched\n"));
     text.push_str(&format!("  {} cycles: {}\n", outcome.timing.node_cycles(node), spent.join(", ")));
     text
-}
-
-/// True if nothing in the graph is held in another format than fp32.
-fn is_fp32(graph: &Graph) -> bool {
-    graph.values.iter().all(|value| value.ty.format.name == "fp32")
-        && graph.nodes.iter().all(|node| node.accumulator == Accumulator::Exact)
-}
-
-/// Cosine similarity in f64, summed in order; 0 if either side is zero or not finite.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0, |sum, (x, y)| f64::from(*x).mul_add(f64::from(*y), sum));
-    let value = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
-    if value.is_finite() { value } else { 0.0 }
 }
 
 /// Loop nests of the steps whose name contains `name`, each with what it moved and computed at every level.

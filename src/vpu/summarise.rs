@@ -1,6 +1,7 @@
 //! From timing, ledger and cross-check to the [`RunSummary`] that everything prints from.
 
 use super::execute::Execution;
+use super::quality::Distance;
 use super::summary::*;
 use crate::check::CheckReport;
 use crate::compile::Compiled;
@@ -25,7 +26,7 @@ pub struct Parts<'a> {
     pub compiled: &'a Compiled,
     pub execution: &'a Execution,
     pub check: Option<&'a CheckReport>,
-    pub quality: Option<f64>,
+    pub distance: Option<&'a Distance>,
     pub seed: u64,
 }
 
@@ -61,11 +62,11 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
         },
         energy_by_component: components(&energy, machine),
         bytes: bytes(ledger, compiled),
-        quality: match parts.quality {
-            Some(value) => Quality { metric: "cosine to fp32".to_owned(), value },
+        quality: match parts.distance {
+            Some(distance) => Quality { metric: "cosine to fp32".to_owned(), value: distance.cosine },
             None => Quality { metric: "none".to_owned(), value: 0.0 },
         },
-        check: parts.check.map(|report| check_summary(report, graph, parts.execution)),
+        check: parts.check.map(|report| check_summary(report, parts)),
         macs: Macs { dense, executed, skipped },
         saved_vs_fp32: None,
         ops: operations(&energy, machine),
@@ -117,7 +118,8 @@ fn bytes(ledger: &Ledger, compiled: &Compiled) -> Bytes {
     }
 }
 
-fn check_summary(report: &CheckReport, graph: &Graph, execution: &Execution) -> CheckSummary {
+fn check_summary(report: &CheckReport, parts: &Parts<'_>) -> CheckSummary {
+    let Parts { graph, execution, distance, .. } = *parts;
     let mut rows: Vec<CheckRow> = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
         let value = graph.value(node.output);
@@ -130,7 +132,7 @@ fn check_summary(report: &CheckReport, graph: &Graph, execution: &Execution) -> 
             format: value.ty.to_string(),
             elements: value.shape.iter().product::<usize>() as u64,
             different: different.unwrap_or(0),
-            sqnr_db: None,
+            sqnr_db: distance.and_then(|distance| distance.sqnr_db.get(&node.name).copied()),
         });
     }
     CheckSummary {
