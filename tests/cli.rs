@@ -1,9 +1,9 @@
-//! The command line as people see it: tests/cmd/*.trycmd are console sessions with their exit codes, executed and
+//! The command line as people see it: README.md and tests/cmd/*.trycmd are console sessions with their exit codes, executed and
 //! compared. `TRYCMD=overwrite cargo test --test cli` writes what is printed now.
 
 #[test]
 fn sessions_print_what_they_show() {
-    trycmd::TestCases::new().case("tests/cmd/*.trycmd");
+    trycmd::TestCases::new().case("tests/cmd/*.trycmd").case("README.md");
 }
 
 /// A reader that goes away is no error.
