@@ -95,22 +95,53 @@ pub struct Vpu {
 
 impl Vpu {
     /// A unit on `machine`, in fp32 until [`Vpu::set_precision`] says otherwise.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// assert_eq!(vpu.policy().name, "fp32");
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     pub fn new(machine: Machine) -> Self {
         let fp32 = policy::built_ins().swap_remove(0);
         Vpu { machine, policy: fp32, options: RunOptions::default(), baseline: None }
     }
 
     /// The machine.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// assert_eq!(vpu.machine().name, "edge");
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
     /// The policy in force.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// vpu.set_precision(policy::load("w1.58a8")?);
+    /// assert_eq!(vpu.policy().name, "w1.58a8");
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
     /// Sets the precision policy of the runs that follow.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// vpu.set_precision(policy::load("int8")?);
+    /// assert!(vpu.quantize_model(&mlp)?.nodes.len() > mlp.graph.nodes.len(), "quantisers were added");
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     pub fn set_precision(&mut self, policy: Policy) {
         self.policy = policy;
     }
@@ -133,6 +164,17 @@ impl Vpu {
 
     /// The model's graph under the policy: quantised weights, quantisers in front of products.
     ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// vpu.set_precision(policy::load("w1.58a8")?);
+    /// let graph = vpu.quantize_model(&mlp)?;
+    /// let weight = graph.values.iter().find(|value| value.name == "fc1.weight").expect("a weight of the model");
+    /// assert_eq!(weight.ty.to_string(), "ternary/tensor");
+    /// # Ok::<(), preon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A rule that matches nothing, or a format pair that is not served.
     pub fn quantize_model(&self, prepared: &Prepared) -> Result<Graph> {
@@ -141,6 +183,16 @@ impl Vpu {
 
     /// A copy of the model in which the weights of tensor `name` are zero where `keep` is false (row-major).
     /// The zeros are stored and computed like other weights.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// let elements = 256 * 64;
+    /// let masked = vpu.apply_mask(&mlp, "fc1.weight", &vec![false; elements])?;
+    /// assert_ne!(vpu.run(&masked)?.outputs[0].values, vpu.run(&mlp)?.outputs[0].values);
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Usage if there is no such weight or the mask has another size.
@@ -174,6 +226,17 @@ impl Vpu {
     }
 
     /// Compiles and runs a model: outputs, cycles, joules, and whatever [`RunOptions`] ask for.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// vpu.set_precision(policy::load("int8")?);
+    /// let run = vpu.run(&mlp)?;
+    /// assert_eq!(run.outputs[0].name, "logits");
+    /// assert!(run.summary.energy_pj.total > 0.0 && run.summary.cycles > 0);
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Unsupported if the policy or the machine cannot serve the model; Fault if the program traps.
@@ -214,6 +277,15 @@ impl Vpu {
     /// Compares every node of the virtual run with the native backend, bit by bit: once unfused, so that every node
     /// leaves a result, and once fused.
     ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// vpu.set_precision(policy::load("w1a1")?);
+    /// assert!(vpu.check(&mlp)?.is_bit_exact());
+    /// # Ok::<(), preon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Vpu::run`]; a difference is not an error but stands in the report.
     pub fn check(&self, prepared: &Prepared) -> Result<CheckReport> {
@@ -242,6 +314,15 @@ impl Vpu {
 
     /// Energy of a run of the model, without computing its values.
     ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// let energy = vpu.estimate_energy(&mlp)?;
+    /// assert_eq!(energy.total, vpu.run(&mlp)?.summary.energy_pj.total);
+    /// # Ok::<(), preon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Vpu::run`].
     pub fn estimate_energy(&mut self, prepared: &Prepared) -> Result<EnergyParts> {
@@ -249,6 +330,15 @@ impl Vpu {
     }
 
     /// Cycles and energy of every layer, without computing values.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// let layers = vpu.profile(&mlp)?;
+    /// assert!(layers.iter().any(|layer| layer.name.starts_with("fc1") && layer.cycles > 0));
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Vpu::run`].
@@ -265,6 +355,14 @@ impl Vpu {
     }
 
     /// One matrix product `[m,k] x [n,k]` with made-up operands (ChaCha8 of [`RunOptions::seed`], normal).
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// vpu.set_precision(policy::load("int8")?);
+    /// assert_eq!(vpu.gemm(4, 8, 16)?.summary.macs.dense, 4 * 8 * 16);
+    /// # Ok::<(), preon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Usage for an empty or absurd shape, else as [`Vpu::run`].
