@@ -156,7 +156,8 @@ fn op_enum(table: &Table) -> String {
         let _ = writeln!(
             text,
             "    #[doc = {:?}]\n    {},",
-            format!("`{}`: {}", row.name, row.semantics),
+            // Brackets in prose would be links.
+            format!("`{}`: {}", row.name, row.semantics.replace('[', "\\[").replace(']', "\\]")),
             camel(&row.name)
         );
     }

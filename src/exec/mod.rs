@@ -325,7 +325,7 @@ impl Vm {
         let entries = self.config.scale_entries as usize;
         self.values.then(|| &self.q[usize::from(n) * entries..][..entries])
     }
-    /// Rounded value of entry [row][col] of tile `n` (0..8); `None` in timing-only mode.
+    /// Rounded value of entry (`row`, `col`) of tile `n` (0..8); `None` in timing-only mode.
     pub fn c(&self, n: u8, row: usize, col: usize) -> Option<f32> {
         self.values.then(|| self.c[usize::from(n)].value(row, col))
     }

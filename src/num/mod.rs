@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`format`] | the table of formats and its rows |
+//! | [`mod@format`] | the table of formats and its rows |
 //! | `table` | reading and validating such a table |
 //! | [`codec`] | encode and decode of any format |
 //! | [`class`] | which dot product a pair of formats has |
