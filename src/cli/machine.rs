@@ -106,7 +106,7 @@ fn show(m: &Machine, resolved: bool, origin: bool) -> String {
         ("machine", m.name.clone()),
         ("", m.doc.clone()),
         ("clock", format!("{}, {} nm", clock(m), m.node_nm)),
-        ("vectors", format!("{} bits, {} words issued a cycle", m.vlen_bits, m.issue_per_cycle)),
+        ("vectors", format!("{} bits, words issued a cycle: {}", m.vlen_bits, m.issue_per_cycle)),
         ("terms a cycle", pairs(&m.rates)),
         ("array", array(m)),
     ];

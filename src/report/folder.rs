@@ -39,6 +39,27 @@ pub struct Report<'a> {
 /// The file that marks a folder as ours.
 const MARK: &str = "summary.json";
 
+/// Everything that stands at the top of a report; the folder of an older report holds nothing else, or it is left alone.
+const OURS: [&str; 17] = [
+    "charts",
+    "check.csv",
+    "energy.csv",
+    "layers.csv",
+    "machine.toml",
+    "machines",
+    "manifest.json",
+    "memory.csv",
+    "outputs",
+    "policies",
+    "policy.toml",
+    "program.s",
+    "programs",
+    "report.html",
+    "runs.csv",
+    "stalls.csv",
+    "summary.json",
+];
+
 impl Report<'_> {
     /// Writes the folder. An older report at the same place is replaced; anything else there is left alone.
     ///
@@ -94,6 +115,9 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
 }
 
 fn refuse_foreign(folder: &Path) -> Result<()> {
+    if folder.as_os_str().is_empty() {
+        return Err(Error::usage("-o names no folder").help("give the path of a folder, or `-` for no report"));
+    }
     let foreign = if folder.is_dir() {
         let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
         !empty && !folder.join(MARK).is_file()
@@ -104,7 +128,19 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
         let text = "this is no report of Preon, so it is not overwritten";
         return Err(Error::usage(text).in_file(folder.display().to_string()).help("choose another folder with -o"));
     }
-    Ok(())
+    let mut added: Vec<String> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .filter(|name| !OURS.contains(&name.as_str()))
+        .collect();
+    added.sort();
+    match added.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::usage("this file was added to a report of Preon, so the report is not overwritten")
+            .in_file(folder.join(name).display().to_string())
+            .help("move it, or choose another folder with -o")),
+    }
 }
 
 /// A hidden neighbour of `folder`, on the same file system, that no other process uses.
@@ -181,5 +217,19 @@ mod tests {
         let error = report(&runs).write(base.path()).unwrap_err();
         assert_eq!(error.kind(), crate::diag::Kind::Usage);
         assert!(base.path().join("thesis.txt").exists() && !base.path().join("summary.json").exists());
+    }
+
+    #[test]
+    fn a_report_with_something_added_is_left_alone() {
+        let runs = sample::runs();
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("out");
+        report(&runs).write(&folder).unwrap();
+        fs::write(folder.join("notes.txt"), "what I saw").unwrap();
+        let error = report(&runs).write(&folder).unwrap_err();
+        assert_eq!(error.kind(), crate::diag::Kind::Usage);
+        assert!(error.to_string().contains("notes.txt"), "{error}");
+        assert!(folder.join("notes.txt").exists());
+        assert!(report(&runs).write(Path::new("")).unwrap_err().to_string().contains("names no folder"));
     }
 }

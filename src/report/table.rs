@@ -145,7 +145,7 @@ fn bars(run: &RunSummary) -> String {
     parts.sort_by(by_size);
     let cell = |entry: Option<&(&str, f64)>, total: f64, width: usize| {
         entry.filter(|_| total > 0.0).map_or(String::new(), |(name, value)| {
-            let name: String = name.chars().take(width).collect();
+            let name = super::charts::shorten(name, width);
             format!("{name:<width$} {:<10} {:>6}", bar(value / total, 10), units::percent(value / total))
         })
     };

@@ -97,14 +97,17 @@ impl Drawing {
     pub fn text(&mut self, at: (f64, f64), size: f64, text: impl Into<String>, anchor: Anchor, colour: Colour) {
         self.shapes.push(Shape::Text(at.0, at.1, size, text.into(), anchor, colour));
     }
-    /// Adds a legend line of coloured squares from `x` to the right; returns where it ends.
-    pub fn legend(&mut self, mut x: f64, y: f64, entries: &[(String, Colour)]) -> f64 {
+    /// Adds a legend line of coloured squares from `x` to the right, closer and smaller if the sheet is too narrow.
+    pub fn legend(&mut self, mut x: f64, y: f64, entries: &[(String, Colour)]) {
+        let names = |size: f64| entries.iter().map(|(name, _)| 15.0 + text_width(name, size)).sum::<f64>();
+        let room = self.width - x - 10.0;
+        let size = if names(LABEL) + 12.0 * entries.len() as f64 <= room { LABEL } else { SMALL };
+        let gap = ((room - names(size)) / entries.len().max(1) as f64).clamp(4.0, 18.0);
         for (name, colour) in entries {
             self.rect(x, y - 5.0, 10.0, 10.0, *colour);
-            self.text((x + 15.0, y), LABEL, name, Anchor::Start, INK);
-            x += 15.0 + text_width(name, LABEL) + 18.0;
+            self.text((x + 15.0, y), size, name, Anchor::Start, INK);
+            x += 15.0 + text_width(name, size) + gap;
         }
-        x
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the cycles go: the longest steps of the run in focus, each split by what its cycles were spent on.
 
 use super::kit::{self, Anchor, FAINT, GRID, INK};
-use super::{Chart, FAMILIES, WIDTH, axis, axis::Axis, by_family, cycle_family, frame, legend_of, shorten, stack};
+use super::{Chart, FAMILIES, WIDTH, axis, axis::Axis, by_family, cycle_family, fit, frame, legend_of, shorten, stack};
 use crate::report::{story, units};
 use crate::vpu::summary::RunSummary;
 
@@ -35,7 +35,7 @@ pub fn chart(runs: &[RunSummary]) -> Option<Chart> {
     for (index, row) in rows.iter().enumerate() {
         let y = top + ROW * index as f64;
         let label = (LEFT - 10.0, y + ROW / 2.0 - 2.0);
-        drawing.text(label, kit::SMALL, shorten(&row.name, 42), Anchor::End, INK);
+        drawing.text(label, kit::SMALL, fit(&fused(&row.name), LEFT - 20.0, kit::SMALL), Anchor::End, INK);
         let end = stack(&mut drawing, &axis, y, ROW - 4.0, &row.parts);
         drawing.text((end + 6.0, label.1), kit::SMALL, units::count(row.cycles), Anchor::Start, FAINT);
     }
@@ -98,6 +98,15 @@ fn without_numbers(name: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// A fused step with the parents of its later names said once: `a.b.up + a.b.relu` -> `a.b.up + relu`.
+fn fused(name: &str) -> String {
+    let mut names = name.split(" + ");
+    let first = names.next().unwrap_or_default();
+    let (parent, _) = first.rsplit_once('.').unwrap_or_default();
+    let later = names.map(|name| name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name));
+    std::iter::once(first).chain(later).collect::<Vec<_>>().join(" + ")
+}
+
 fn csv(run: &RunSummary) -> String {
     let mut out = String::from("layer,cause,cycles\n");
     for layer in &run.layers {
@@ -112,6 +121,14 @@ fn csv(run: &RunSummary) -> String {
 mod tests {
     use super::*;
     use crate::vpu::summary::sample;
+
+    #[test]
+    fn a_fused_step_says_its_parents_once() {
+        assert_eq!(fused("a.*.output.dense + a.*.output.add (6×)"), "a.*.output.dense + add (6×)");
+        assert_eq!(fused("a.*.down + b.*.add"), "a.*.down + b.*.add");
+        assert_eq!(fused("fc1 + relu1"), "fc1 + relu1");
+        assert_eq!(fused("fc3"), "fc3");
+    }
 
     #[test]
     fn blocks_are_added_up_and_nothing_is_lost() {

@@ -132,7 +132,7 @@ fn stack(drawing: &mut Drawing, axis: &axis::Axis, y: f64, height: f64, parts: &
 }
 
 /// Text of at most `limit` characters, with an ellipsis in the middle if it was longer.
-fn shorten(text: &str, limit: usize) -> String {
+pub(super) fn shorten(text: &str, limit: usize) -> String {
     let chars: Vec<char> = text.chars().collect();
     if chars.len() <= limit {
         return text.to_string();
@@ -141,6 +141,13 @@ fn shorten(text: &str, limit: usize) -> String {
     let head: String = chars[..keep / 3].iter().collect();
     let tail: String = chars[chars.len() - (keep - keep / 3)..].iter().collect();
     format!("{head}…{tail}")
+}
+
+/// [`shorten`] to at most `width` logical pixels.
+fn fit(text: &str, width: f64, size: f64) -> String {
+    let limits = (8..=text.chars().count()).rev();
+    let fitting = limits.map(|limit| shorten(text, limit)).find(|short| kit::text_width(short, size) <= width);
+    fitting.unwrap_or_else(|| shorten(text, 8))
 }
 
 #[cfg(test)]
@@ -176,5 +183,24 @@ mod tests {
     fn long_names_keep_both_ends() {
         assert_eq!(shorten("encoder.layer.0.attention.output.dense", 20), "encode….output.dense");
         assert_eq!(shorten("short", 20), "short");
+        assert_eq!(fit("short", 200.0, kit::SMALL), "short");
+        let wide = fit(&"encoder.layer.*.attention.output.LayerNorm".repeat(2), 280.0, kit::SMALL);
+        assert!(wide.contains('…') && kit::text_width(&wide, kit::SMALL) <= 280.0, "{wide}");
+    }
+
+    #[test]
+    fn a_legend_of_eight_families_stays_on_the_sheet() {
+        let mut drawing = Drawing { width: WIDTH, height: 100.0, shapes: Vec::new() };
+        let entries: Vec<_> = FAMILIES
+            .iter()
+            .filter(|f| !["issue", "load-store"].contains(&f.0))
+            .map(|f| (f.0.to_string(), f.1))
+            .collect();
+        drawing.legend(20.0, 70.0, &entries);
+        for shape in &drawing.shapes {
+            if let kit::Shape::Text(x, _, size, text, _, _) = shape {
+                assert!(x + kit::text_width(text, *size) <= WIDTH - 5.0, "`{text}` leaves the sheet");
+            }
+        }
     }
 }
