@@ -258,7 +258,8 @@ impl<'a> Lexer<'a> {
             format!("`{word}` is not a number of 64 bits"),
             "numbers: 10, 0x1f, 0o7, 0b101, 1.5",
         );
-        None
+        // It stands for a number all the same: that one is missing here would be a second error, and a wrong one.
+        Some(Kind::Int(0))
     }
 
     /// `'a'`: the code of one ASCII character.

@@ -172,3 +172,12 @@ fn lines_name_the_outermost_use() {
     assert_eq!(object.line(1), Some(("b.vasm", 2)));
     assert_eq!(object.line(2), Some(("a.vasm", 3)));
 }
+
+#[test]
+fn a_number_that_is_too_large_is_one_fault() {
+    for text in [".rept 99999999999999999999\n.endr\n", "li x1, 99999999999999999999\n"] {
+        let shown = faults(text);
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].contains("`99999999999999999999` is not a number of 64 bits"), "{shown:?}");
+    }
+}
