@@ -17,6 +17,74 @@ pub enum Rounding {
     Up,
     /// Toward negative infinity.
     Down,
+    /// Up in magnitude with a probability that is the fraction of the way there, decided by one draw.
+    Stochastic(Draw),
+}
+
+/// One draw of stochastic rounding: `bits` random bits, at most 32, as a number `random` below 2^bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Draw {
+    /// Which definition.
+    pub kind: Stochastic,
+    /// How many bits were drawn.
+    pub bits: u32,
+    /// The bits.
+    pub random: u32,
+}
+
+/// Definitions of stochastic rounding with k bits r of a value at `delta` of the way (0 to 1) from one grid point to the
+/// next of larger magnitude, as the gfloat library states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stochastic {
+    /// Away if rne(delta 2^k) + r >= 2^k.
+    Rounded,
+    /// Away if delta + (r + 1/2) 2^-k >= 1.
+    Fast,
+    /// Away if delta + r 2^-k >= 1: biased low by less than 2^-k.
+    Fastest,
+}
+
+impl Draw {
+    /// Whether `rest / 2^shift`, below 1, rounds away from zero.
+    fn away(self, rest: u64, shift: i32) -> bool {
+        // Beyond 90 places a fraction of 24 bits is far below 2^-33 and never moves.
+        if shift > 90 {
+            return false;
+        }
+        let (one, shift) = (1u128 << self.bits, shift as u32);
+        let (delta, random) = (u128::from(rest) << self.bits, u128::from(self.random));
+        match self.kind {
+            Stochastic::Rounded => {
+                let (kept, part) = (delta >> shift, delta & ((1 << shift) - 1));
+                let half = (1u128 << shift) >> 1;
+                let up = shift > 0 && (part > half || (part == half && kept & 1 == 1));
+                kept + u128::from(up) + random >= one
+            }
+            Stochastic::Fast => 2 * delta + ((2 * random + 1) << shift) >= one << (shift + 1),
+            Stochastic::Fastest => delta + (random << shift) >= one << shift,
+        }
+    }
+    /// Whether a value at the fraction `delta` between two levels of a codebook takes the farther one: as
+    /// [`Draw::away`] with `delta` cut to 52 places.
+    fn beyond(self, delta: f64) -> bool {
+        self.away((delta * exp2_f64(52)) as u64, 52)
+    }
+}
+
+fn exp2_f64(e: u64) -> f64 {
+    f64::from_bits((1023 + e) << 52)
+}
+
+impl Rounding {
+    /// Whether a finite value of this sign never rounds past the largest finite one (IEEE 754, 7.4).
+    fn stops_at_largest(self, negative: bool) -> bool {
+        match self {
+            Rounding::TowardZero => true,
+            Rounding::Up => negative,
+            Rounding::Down => !negative,
+            Rounding::NearestEven | Rounding::NearestAway | Rounding::Stochastic(_) => false,
+        }
+    }
 }
 
 const SIGN: u32 = 0x8000_0000;
@@ -32,7 +100,7 @@ pub fn decode(format: &Format, code: u32) -> u32 {
 }
 
 /// Code of the f32 with bits `x` under `mode`. A result beyond the largest finite value becomes that value if
-/// `saturate`, else infinity or, where the format has none, NaN; formats with neither (ints, FP4, codebooks) always
+/// `saturate` or if `mode` directs a finite value towards zero there, else infinity or, where the format has none, NaN; formats with neither (ints, FP4, codebooks) always
 /// saturate. NaN without a NaN code: floats give +max, ints and codebooks the code nearest to zero.
 ///
 /// Codebooks round to the nearest level; a tie goes to the level of even rank, ranks counted from the smallest level
@@ -45,7 +113,7 @@ pub fn encode(format: &Format, x: u32, mode: Rounding, saturate: bool) -> u32 {
             fields.encode(x, mode, saturate) << (format.bits - 1 - exp - man)
         }
         Element::Int => encode_int(format.bits, x, mode),
-        Element::Codebook { .. } | Element::Real { .. } => encode_level(format, x, mode),
+        Element::Codebook { .. } | Element::Real { .. } => encode_level(format, x, mode, saturate),
     }
 }
 
@@ -106,6 +174,8 @@ fn rounds_up(mode: Rounding, negative: bool, odd: bool, rest: u64, half: u64) ->
         Rounding::TowardZero => false,
         Rounding::Up => rest != 0 && !negative,
         Rounding::Down => rest != 0 && negative,
+        // `round_to` has decided these by their draw.
+        Rounding::Stochastic(_) => false,
     }
 }
 
@@ -116,16 +186,25 @@ fn split(x: u32) -> (u64, i32) {
 }
 
 /// `magnitude * 2^exponent` in units of `2^quantum`, rounded.
-fn round_to(magnitude: u64, exponent: i32, quantum: i32, mode: Rounding, negative: bool) -> u64 {
+///
+/// `base` is what is added to the result to make a code: its parity decides ties to even, which matters where a float has
+/// no fraction bits.
+fn round_to(magnitude: u64, exponent: i32, quantum: i32, base: u64, rule: (Rounding, bool)) -> u64 {
+    let (mode, negative) = rule;
     let shift = quantum - exponent;
     if shift <= 0 {
         return magnitude << (-shift).min(39);
+    }
+    if let Rounding::Stochastic(draw) = mode {
+        let kept = if shift < 64 { magnitude >> shift } else { 0 };
+        let rest = if shift < 64 { magnitude & ((1 << shift) - 1) } else { magnitude };
+        return kept + u64::from(draw.away(rest, shift));
     }
     // Beyond 26 places everything of a 24-bit magnitude is below a quarter of a quantum: one sticky bit tells all.
     let (magnitude, shift) = if shift > 26 { (u64::from(magnitude != 0), 26) } else { (magnitude, shift) };
     let kept = magnitude >> shift;
     let rest = magnitude & ((1 << shift) - 1);
-    kept + u64::from(rounds_up(mode, negative, kept & 1 == 1, rest, 1 << (shift - 1)))
+    kept + u64::from(rounds_up(mode, negative, (base + kept) & 1 == 1, rest, 1 << (shift - 1)))
 }
 
 /// The fields of a float code, right-justified.
@@ -201,14 +280,15 @@ impl Fields {
         let least = 1 - self.bias - self.man as i32;
         let top = exponent + 63 - significand.leading_zeros() as i32;
         let quantum = (top - self.man as i32).max(least);
-        let rounded = round_to(significand, exponent, quantum, mode, negative);
+        let base = ((quantum - least) as u64) << self.man;
+        let rounded = round_to(significand, exponent, quantum, base, (mode, negative));
         if rounded == 0 {
             return if negative && self.specials != Specials::Fnuz { self.sign() } else { 0 };
         }
         // A carry out of the significand moves into the exponent field by itself.
-        let code = (((quantum - least) as u64) << self.man) + rounded;
+        let code = base + rounded;
         if code > u64::from(self.largest()) {
-            return self.overflow(negative, saturate);
+            return self.overflow(negative, saturate || mode.stops_at_largest(negative));
         }
         code as u32 | if negative { self.sign() } else { 0 }
     }
@@ -242,15 +322,28 @@ fn encode_int(bits: u32, x: u32, mode: Rounding) -> u32 {
         limit
     } else {
         let (significand, exponent) = split(x);
-        round_to(significand, exponent, 0, mode, negative).min(limit)
+        round_to(significand, exponent, 0, 0, (mode, negative)).min(limit)
     };
     let signed = if negative { -(rounded as i64) } else { rounded as i64 };
     signed as u32 & (u32::MAX >> (32 - bits))
 }
 
-fn encode_level(format: &Format, x: u32, mode: Rounding) -> u32 {
-    let x = if x & !SIGN > INFINITY { 0.0 } else { f64::from(f32::from_bits(x)) };
+/// The nearest level. Of codebooks only those of powers of two (E8M0) have a NaN: it stands for NaN, for negative values
+/// and, without saturation, for values that round beyond the last power.
+fn encode_level(format: &Format, x: u32, mode: Rounding, saturate: bool) -> u32 {
+    let nan = format.values.iter().position(|v| v & !SIGN > INFINITY);
+    let largest = f64::from(format.max);
+    let x = if x & !SIGN > INFINITY { f64::NAN } else { f64::from(f32::from_bits(x)) };
+    if let Some(nan) = nan
+        && (x.is_nan() || x < 0.0 || (!saturate && x > 1.5 * largest))
+    {
+        return nan as u32;
+    }
+    let x = if x.is_nan() { 0.0 } else { x };
     let level = |rank: usize| f64::from(f32::from_bits(format.values[format.sorted[rank] as usize]));
+    if mode == Rounding::NearestEven && !format.thresholds.is_empty() {
+        return format.sorted[format.thresholds.partition_point(|border| f64::from(*border) < x)];
+    }
     let above = format.sorted.partition_point(|code| f64::from(f32::from_bits(format.values[*code as usize])) <= x);
     let last = format.sorted.len() - 1;
     if above == 0 {
@@ -264,6 +357,10 @@ fn encode_level(format: &Format, x: u32, mode: Rounding) -> u32 {
     let up = match mode {
         Rounding::Up => true,
         Rounding::Down => false,
+        Rounding::Stochastic(draw) if level(high) <= 0.0 => {
+            !draw.beyond((level(high) - x) / (level(high) - level(low)))
+        }
+        Rounding::Stochastic(draw) => draw.beyond((x - level(low)) / (level(high) - level(low))),
         Rounding::TowardZero if level(high) <= 0.0 => true,
         Rounding::TowardZero if level(low) >= 0.0 => false,
         _ if twice != middle => twice > middle,

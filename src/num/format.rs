@@ -31,7 +31,7 @@ pub enum Element {
         /// Integer level of every code; codes beyond the end are reserved and read as zero.
         levels: Vec<i32>,
     },
-    /// Explicit f32 values, not integers in a common unit: never part of an exact sum.
+    /// Explicit f32 values, not integers in a common unit: never part of an exact sum. Logarithmic rows become this too.
     Real {
         /// Value of every code; codes beyond the end are reserved and read as zero.
         values: Vec<f32>,
@@ -100,6 +100,9 @@ pub struct Format {
     /// Codes in ascending order of value, one of each value, NaN and infinities left out, of formats of 8 bits or fewer.
     /// With [`Format::rank_zero`] this is the grid that codebooks round to.
     pub sorted: Vec<u32>,
+    /// Borders between neighbours of [`Format::sorted`] where rounding to nearest does not use the middle; a value on a
+    /// border goes to the lower level. Empty for every other format.
+    pub thresholds: Vec<f32>,
     /// Position in [`Format::sorted`] of the smallest value that is not negative (of the largest, if all are negative).
     pub rank_zero: usize,
 }
@@ -153,14 +156,33 @@ pub fn formats() -> Vec<FormatRef> {
     read().clone()
 }
 
+/// Names of the contract that are no element formats, and what they are.
+const COMPOSITES: [(&str, &str); 11] = [
+    ("fp64", "double precision is the reference's own arithmetic and has no codes of 32 bits or fewer"),
+    ("mxfp8e4m3", "a block format"),
+    ("mxfp8e5m2", "a block format"),
+    ("mxfp6e3m2", "a block format"),
+    ("mxfp6e2m3", "a block format"),
+    ("mxfp4", "a block format"),
+    ("mxint8", "a block format"),
+    ("nvfp4", "a block format"),
+    ("colour2", "a sum of 2 scaled sign planes"),
+    ("colour3", "a sum of 3 scaled sign planes"),
+    ("colour4", "a sum of 4 scaled sign planes"),
+];
+
 /// The format called `name`.
 ///
 /// # Errors
-/// BadInput that suggests a near name and lists all.
+/// Unsupported for a composite of the contract, which no row of the table describes; else BadInput that suggests a near
+/// name and lists all.
 pub fn find(name: &str) -> Result<FormatRef> {
     let all = read();
     if let Some(format) = all.iter().find(|f| f.name == name) {
         return Ok(format);
+    }
+    if let Some((_, what)) = COMPOSITES.iter().find(|(known, _)| *known == name) {
+        return Err(Error::unsupported(format!("`{name}` is not a format of single elements: {what}")));
     }
     let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
     let hint =
@@ -248,6 +270,19 @@ mod tests {
         assert_eq!(of("fp16"), (None, 0, 65504.0, 16));
         assert_eq!(of("bf16"), (None, 0, f32::from_bits(0x7f7f_0000), 16));
         assert_eq!(of("fp32"), (None, 0, f32::MAX, 32));
+    }
+
+    #[test]
+    fn every_name_of_the_contract_is_a_row_or_refused_as_what_it_is() {
+        let rows = "fp32 tf32 fp16 bf16 fp8e4m3 fp8e5m2 fp8e4m3fnuz fp8e5m2fnuz fp8e4m3b11fnuz fp8e4m3ieee fp8e3m4 fp6e3m2 \
+            fp6e2m3 fp4e2m1 fp4e1m2 fp3e2m0 fp3e1m1 e8m0 int16 int8 int4 int3 int2 nf4 log4 log8 ternary binary fp2 fp2sparse \
+            fp1mask triplet";
+        for name in rows.split_whitespace() {
+            assert_eq!(find(name).unwrap().name, name);
+        }
+        for (name, _) in COMPOSITES {
+            assert_eq!(find(name).unwrap_err().kind(), crate::diag::Kind::Unsupported, "{name}");
+        }
     }
 
     #[test]

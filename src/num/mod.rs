@@ -5,15 +5,19 @@
 //! | [`mod@format`] | the table of formats and its rows |
 //! | `table` | reading and validating such a table |
 //! | [`codec`] | encode and decode of any format |
+//! | [`bulk`] | the same for streams, by tables |
+//! | [`philox`] | the draws of stochastic rounding |
 //! | [`class`] | which dot product a pair of formats has |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
 
+pub mod bulk;
 pub mod class;
 pub mod codec;
 pub mod format;
 pub mod func;
+pub mod philox;
 mod table;
 
 pub use class::{Accumulator, DotClass, dot_class};
-pub use codec::{Rounding, cast, decode, encode, value};
+pub use codec::{Draw, Rounding, Stochastic, cast, decode, encode, value};
 pub use format::{Element, Format, FormatRef, ScaleRule, Specials, formats};

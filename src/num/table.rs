@@ -40,6 +40,11 @@ struct RawRow {
     unit: Option<Spanned<i32>>,
     levels: Option<Spanned<Vec<i64>>>,
     values: Option<Spanned<Vec<f64>>>,
+    thresholds: Option<Spanned<Vec<f64>>>,
+    steps: Option<Spanned<u32>>,
+    signed: Option<Spanned<bool>>,
+    zero: Option<Spanned<bool>>,
+    nan: Option<Spanned<bool>>,
     rule: Spanned<String>,
     saturate: bool,
     #[serde(default)]
@@ -151,9 +156,11 @@ fn row(at: &Text<'_>, span: Range<usize>, raw: &RawRow, index: usize) -> Result<
         values: Vec::new(),
         integers: Vec::new(),
         sorted: Vec::new(),
+        thresholds: Vec::new(),
         rank_zero: 0,
     };
-    let format = derive(format);
+    let mut format = derive(format);
+    format.thresholds = thresholds(at, raw, &format)?;
     if !format.max.is_finite() || format.max <= 0.0 {
         return Err(at.error(span, format!("`{name}` has no positive finite value")));
     }
@@ -175,13 +182,21 @@ fn container(at: &Text<'_>, raw: &RawRow, bits: u32) -> Result<u32> {
 
 fn element(at: &Text<'_>, span: &Range<usize>, raw: &RawRow, bits: u32) -> Result<Element> {
     let kind = raw.element.get_ref().as_str();
-    let words = [("float", 0), ("int", 1), ("codebook", 2), ("real", 3)];
+    let words = [("float", 0), ("int", 1), ("codebook", 2), ("real", 3), ("log", 4)];
     let which = at.word("element", &raw.element, &words)?;
     if which != 0 {
         at.refuse(kind, "exp", &raw.exp)?;
         at.refuse(kind, "man", &raw.man)?;
-        at.refuse(kind, "bias", &raw.bias)?;
         at.refuse(kind, "specials", &raw.specials)?;
+    }
+    if which != 0 && which != 4 {
+        at.refuse(kind, "bias", &raw.bias)?;
+    }
+    if which != 4 {
+        at.refuse(kind, "steps", &raw.steps)?;
+        at.refuse(kind, "signed", &raw.signed)?;
+        at.refuse(kind, "zero", &raw.zero)?;
+        at.refuse(kind, "nan", &raw.nan)?;
     }
     if which != 2 {
         at.refuse(kind, "levels", &raw.levels)?;
@@ -189,13 +204,15 @@ fn element(at: &Text<'_>, span: &Range<usize>, raw: &RawRow, bits: u32) -> Resul
     }
     if which != 3 {
         at.refuse(kind, "values", &raw.values)?;
+        at.refuse(kind, "thresholds", &raw.thresholds)?;
     }
     match which {
         0 => float(at, span, raw, bits),
         1 if (2..=16).contains(&bits) => Ok(Element::Int),
         1 => Err(at.error(raw.bits.span(), format!("an int has 2 to 16 bits, not {bits}"))),
         2 => codebook(at, at.need(span, "levels", &raw.levels)?, raw, bits),
-        _ => real(at, at.need(span, "values", &raw.values)?, bits),
+        3 => real(at, at.need(span, "values", &raw.values)?, bits),
+        _ => log(at, span, raw, bits),
     }
 }
 
@@ -257,6 +274,56 @@ fn real(at: &Text<'_>, values: &Spanned<Vec<f64>>, bits: u32) -> Result<Element>
         None => Ok(Element::Real { values: rounded }),
         Some(bad) => Err(at.error(values.span(), format!("the value {} is not a finite f32", values.get_ref()[bad]))),
     }
+}
+
+/// The values of a logarithmic format: exact where `steps` divides the exponent, else rounded once more from f64.
+fn log(at: &Text<'_>, span: &Range<usize>, raw: &RawRow, bits: u32) -> Result<Element> {
+    let steps_at = at.need(span, "steps", &raw.steps)?;
+    let bias_at = at.need(span, "bias", &raw.bias)?;
+    let flag = |word: &Option<Spanned<bool>>| word.as_ref().is_some_and(|w| *w.get_ref());
+    let (signed, zero, nan) = (flag(&raw.signed), flag(&raw.zero), flag(&raw.nan));
+    let (steps, bias) = (*steps_at.get_ref(), i64::from(*bias_at.get_ref()));
+    if !(1..=64).contains(&steps) {
+        return Err(at.error(steps_at.span(), format!("an octave has 1 to 64 steps, not {steps}")));
+    }
+    if bits > 8 || bits < 2 + u32::from(signed) {
+        return Err(
+            at.error(raw.bits.span(), format!("a logarithmic format has 2 to 8 bits, 3 with a sign, not {bits}"))
+        );
+    }
+    let codes = 1i64 << (bits - u32::from(signed));
+    let (least, top) = ((-bias).div_euclid(i64::from(steps)), (codes - 1 - bias).div_euclid(i64::from(steps)));
+    if least < -149 || top > 127 + i64::from(nan) {
+        return Err(at.error(bias_at.span(), format!("values from 2^{least} to 2^{top} do not fit an f32")));
+    }
+    let power = |code: i64| ((code - bias) as f64 / f64::from(steps)).exp2() as f32;
+    let magnitude = |code: i64| if zero && code == 0 { 0.0 } else { power(code) };
+    let mut values: Vec<f32> = (0..codes).map(magnitude).collect();
+    if signed {
+        // Adding +0 leaves the reserved code +0.
+        values.extend((0..codes).map(|code| -magnitude(code) + 0.0));
+    }
+    if nan {
+        *values.last_mut().expect("at least two codes") = f32::NAN;
+    }
+    Ok(Element::Real { values })
+}
+
+/// Borders between the levels of a real codebook, ascending, one fewer than levels.
+fn thresholds(at: &Text<'_>, raw: &RawRow, format: &Format) -> Result<Vec<f32>> {
+    let Some(list) = &raw.thresholds else { return Ok(Vec::new()) };
+    let borders: Vec<f32> = list.get_ref().iter().map(|v| *v as f32).collect();
+    let level = |rank: usize| f32::from_bits(format.values[format.sorted[rank] as usize]);
+    let between = |(rank, t): (usize, &f32)| level(rank) <= *t && *t <= level(rank + 1);
+    if borders.len() + 1 != format.sorted.len() || !borders.iter().enumerate().all(between) {
+        return Err(at
+            .error(
+                list.span(),
+                format!("{} levels need {} thresholds between them", format.sorted.len(), format.sorted.len() - 1),
+            )
+            .help("list them in ascending order, each between two neighbouring levels"));
+    }
+    Ok(borders)
 }
 
 fn list_length(at: &Text<'_>, span: Range<usize>, length: usize, bits: u32) -> Result<()> {
