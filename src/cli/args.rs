@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use crate::diag::Result;
+use crate::diag::{Error, Result};
 use crate::machine::{self, Machine};
 use crate::model::Input;
 use crate::policy::{self, Policy};
@@ -59,6 +59,17 @@ impl Machines {
     pub fn load(&self) -> Result<Vec<Machine>> {
         self.machine.iter().map(|name| machine::load_with(name, &self.sets)).collect()
     }
+}
+
+/// Adds tables of formats (`--formats`) to the built-in one.
+pub fn register_formats(files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let path = file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Error::bad_input(format!("cannot read the formats: {error}")).in_file(path.as_str()))?;
+        crate::num::format::register(&path, &text)?;
+    }
+    Ok(())
 }
 
 /// `KEY=VALUE`, both trimmed.

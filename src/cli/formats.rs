@@ -1,8 +1,11 @@
 //! `preon formats`: number formats.
 
+mod stream;
+
 use super::out;
 use crate::diag::Result;
 use crate::num::format::{self, Element, Format, ScaleRule};
+use crate::num::{Rounding, decode, encode, value};
 use crate::report::table;
 
 /// What to do.
@@ -14,6 +17,35 @@ pub enum Verb {
     Show {
         /// Name
         format: String,
+        /// One value instead: its code, the neighbours of that, and the error
+        #[arg(long, value_name = "X", allow_hyphen_values = true)]
+        value: Option<f32>,
+    },
+    /// Round the f32 values on stdin to a format; f32 values on stdout
+    Round {
+        /// Name
+        format: String,
+        #[command(flatten)]
+        rounding: stream::RoundingArgs,
+    },
+    /// Encode the f32 values on stdin; codes on stdout, a byte each up to 8 bits, two up to 16, else four
+    Encode {
+        /// Name
+        format: String,
+        #[command(flatten)]
+        rounding: stream::RoundingArgs,
+        #[command(flatten)]
+        layout: stream::LayoutArgs,
+    },
+    /// Decode the codes on stdin; f32 values on stdout
+    Decode {
+        /// Name
+        format: String,
+        #[command(flatten)]
+        layout: stream::LayoutArgs,
+        /// Elements to decode (packed bytes may hold padding); all without it
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
     },
 }
 
@@ -25,7 +57,11 @@ pub fn run(verb: &Verb) -> Result<()> {
             let rows: Vec<Vec<String>> = format::formats().into_iter().map(row).collect();
             out::data(&table::render(&["format", "bits", "layout", "largest", ""], &rows, &[1, 3]))
         }
-        Verb::Show { format } => out::data(&show(format::find(format)?)),
+        Verb::Show { format, value: None } => out::data(&show(format::find(format)?)),
+        Verb::Show { format, value: Some(x) } => out::data(&show_value(format::find(format)?, *x)),
+        Verb::Round { format, rounding } => stream::round(format::find(format)?, rounding),
+        Verb::Encode { format, rounding, layout } => stream::encode(format::find(format)?, rounding, layout),
+        Verb::Decode { format, layout, count } => stream::decode(format::find(format)?, layout, *count),
     }
 }
 
@@ -68,9 +104,40 @@ fn show(f: &Format) -> String {
     text
 }
 
+/// Code of one value by the format's plain cast, the values beside it, and what is lost.
+fn show_value(f: &Format, x: f32) -> String {
+    let code = |mode| encode(f, x.to_bits(), mode, f.saturate);
+    let nearest = code(Rounding::NearestEven);
+    let y = value(f, nearest);
+    let digits = f.bits as usize;
+    let at = |code: u32| format!("{:<12} {code:0digits$b}", number(f32::from_bits(decode(f, code))));
+    let error = f64::from(y) - f64::from(x);
+    let mut text = format!("{} of {}\n\n", f.name, number(x));
+    text += &format!(
+        "rounded  {}\nbelow    {}\nabove    {}\n",
+        at(nearest),
+        at(code(Rounding::Down)),
+        at(code(Rounding::Up))
+    );
+    text += &format!("error    {error:.6e}");
+    if x != 0.0 && error.is_finite() {
+        text += &format!(", {:.4} %", 100.0 * error / f64::from(x).abs());
+    }
+    text + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_value_is_shown_with_its_neighbours() {
+        let text = show_value(format::find("fp8e4m3").expect("a row"), 3.3);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[2], "rounded  3.25         01000101");
+        assert_eq!(lines[4], "above    3.5          01000110");
+        assert!(lines[5].starts_with("error    -5.0") && lines[5].ends_with(", -1.5152 %"), "{text}");
+    }
 
     #[test]
     fn every_format_can_be_shown() {

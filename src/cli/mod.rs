@@ -34,6 +34,9 @@ struct Cli {
     /// Colours: auto, always or never
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     color: args::Colour,
+    /// A table of your own number formats, known to every verb by their names
+    #[arg(long, global = true, value_name = "FILE")]
+    formats: Vec<std::path::PathBuf>,
 }
 
 /// One line a verb; its file holds its arguments and its work.
@@ -101,7 +104,7 @@ pub fn main() -> ExitCode {
             }
         };
         cli.color.apply();
-        match cli.verb.run() {
+        match args::register_formats(&cli.formats).and_then(|()| cli.verb.run()) {
             Ok(()) => 0,
             Err(error) => {
                 out::error(&error);
