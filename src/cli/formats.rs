@@ -1,9 +1,11 @@
 //! `preon formats`: number formats.
 
+mod block;
 mod stream;
 
 use super::out;
 use crate::diag::Result;
+use crate::num::block::BlockFormat;
 use crate::num::format::{self, Element, Format, ScaleRule};
 use crate::num::{Rounding, decode, encode, value};
 use crate::report::table;
@@ -27,6 +29,8 @@ pub enum Verb {
         format: String,
         #[command(flatten)]
         rounding: stream::RoundingArgs,
+        #[command(flatten)]
+        shape: block::ShapeArgs,
     },
     /// Encode the f32 values on stdin; codes on stdout, a byte each up to 8 bits, two up to 16, else four
     Encode {
@@ -35,14 +39,20 @@ pub enum Verb {
         #[command(flatten)]
         rounding: stream::RoundingArgs,
         #[command(flatten)]
-        layout: stream::LayoutArgs,
+        shape: block::ShapeArgs,
+        /// Leave no gaps between codes, first element in the low bits; with --cols every row starts on a byte
+        #[arg(long)]
+        packed: bool,
     },
     /// Decode the codes on stdin; f32 values on stdout
     Decode {
         /// Name
         format: String,
         #[command(flatten)]
-        layout: stream::LayoutArgs,
+        shape: block::ShapeArgs,
+        /// Leave no gaps between codes, first element in the low bits; with --cols every row starts on a byte
+        #[arg(long)]
+        packed: bool,
         /// Elements to decode (packed bytes may hold padding); all without it
         #[arg(long, value_name = "N")]
         count: Option<u64>,
@@ -59,9 +69,18 @@ pub fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Show { format, value: None } => out::data(&show(format::find(format)?)),
         Verb::Show { format, value: Some(x) } => out::data(&show_value(format::find(format)?, *x)),
-        Verb::Round { format, rounding } => stream::round(format::find(format)?, rounding),
-        Verb::Encode { format, rounding, layout } => stream::encode(format::find(format)?, rounding, layout),
-        Verb::Decode { format, layout, count } => stream::decode(format::find(format)?, layout, *count),
+        Verb::Round { format, rounding, shape } => match BlockFormat::find(format)? {
+            Some(format) => block::round(&format, rounding.of_blocks()?, shape),
+            None => stream::round(format::find(format)?, rounding),
+        },
+        Verb::Encode { format, rounding, shape, packed } => match BlockFormat::find(format)? {
+            Some(format) => block::encode(&format, rounding.of_blocks()?, shape, *packed),
+            None => stream::encode(format::find(format)?, rounding, shape.cols, *packed),
+        },
+        Verb::Decode { format, shape, packed, count } => match BlockFormat::find(format)? {
+            Some(format) => block::decode(&format, shape, *packed, *count),
+            None => stream::decode(format::find(format)?, shape.cols, *packed, *count),
+        },
     }
 }
 

@@ -6,10 +6,12 @@
 //! | `table` | reading and validating such a table |
 //! | [`codec`] | encode and decode of any format |
 //! | [`bulk`] | the same for streams, by tables |
+//! | [`block`] | formats whose elements share coded scales |
 //! | [`philox`] | the draws of stochastic rounding |
 //! | [`class`] | which dot product a pair of formats has |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
 
+pub mod block;
 pub mod bulk;
 pub mod class;
 pub mod codec;

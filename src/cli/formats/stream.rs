@@ -12,7 +12,7 @@ use crate::num::philox::{Draws, Use};
 use crate::num::{FormatRef, Rounding, Stochastic};
 
 /// Elements handled at once; a multiple of 8, so that pieces of a packed row end on bytes.
-const PIECE: usize = 1 << 16;
+pub const PIECE: usize = 1 << 16;
 
 /// How values are rounded.
 #[derive(Debug, Clone, clap::Args)]
@@ -56,35 +56,31 @@ impl RoundingArgs {
             _ => Mode::Fixed(Rounding::NearestEven),
         }
     }
+    /// Itself, for block formats, whose elements always saturate.
+    ///
+    /// # Errors
+    /// Unsupported with --no-saturate.
+    pub fn of_blocks(&self) -> Result<&Self> {
+        match self.no_saturate {
+            false => Ok(self),
+            true => Err(Error::unsupported("the elements of a block always saturate").help("leave out --no-saturate")),
+        }
+    }
     fn encoder(&self, format: FormatRef) -> Encoder {
         let saturate = self.saturate || (format.saturate && !self.no_saturate);
         Encoder::new(format, self.mode(), saturate)
     }
 }
 
-/// How codes lie in a stream.
-#[derive(Debug, Clone, clap::Args)]
-pub struct LayoutArgs {
-    /// Leave no gaps between codes
-    #[arg(long)]
-    packed: bool,
-    /// Elements of a row: with --packed, every row starts on a byte
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    cols: Option<u64>,
-}
-
-impl LayoutArgs {
-    /// Sizes of the pieces to handle one after another: whole rows, or parts of one.
-    fn pieces(&self) -> impl Iterator<Item = usize> + use<> {
-        let row = self.cols.filter(|_| self.packed);
-        let mut left = row.unwrap_or(0);
-        std::iter::repeat_with(move || {
-            let Some(row) = row else { return PIECE };
-            let piece = left.min(PIECE as u64);
-            left = if left == piece { row } else { left - piece };
-            piece as usize
-        })
-    }
+/// Sizes of the pieces of rows of `cols` elements: whole rows, or parts of at most `most`.
+pub fn pieces(cols: Option<u64>, most: usize) -> impl Iterator<Item = usize> {
+    let mut left = cols.unwrap_or(0);
+    std::iter::repeat_with(move || {
+        let Some(row) = cols else { return most };
+        let piece = left.min(most as u64);
+        left = if left == piece { row } else { left - piece };
+        piece as usize
+    })
 }
 
 /// f32 values to f32 values on the grid of the format.
@@ -104,13 +100,13 @@ pub fn round(format: FormatRef, rounding: &RoundingArgs) -> Result<()> {
 }
 
 /// f32 values to codes.
-pub fn encode(format: FormatRef, rounding: &RoundingArgs, layout: &LayoutArgs) -> Result<()> {
+pub fn encode(format: FormatRef, rounding: &RoundingArgs, cols: Option<u64>, packed: bool) -> Result<()> {
     let encoder = rounding.encoder(format);
     let (mut codes, mut bytes, mut at) = (Vec::new(), Vec::new(), 0);
     let mut source = Source::new();
-    for piece in layout.pieces() {
+    for piece in pieces(cols.filter(|_| packed), PIECE) {
         let Some(x) = source.floats(piece)? else { break };
-        if layout.packed || format.bits == 8 {
+        if packed || format.bits == 8 {
             encoder.encode_packed(x, at, &mut bytes);
         } else {
             encoder.encode(x, at, &mut codes);
@@ -123,19 +119,19 @@ pub fn encode(format: FormatRef, rounding: &RoundingArgs, layout: &LayoutArgs) -
 }
 
 /// Codes to f32 values; `count` of them, or as many as there are.
-pub fn decode(format: FormatRef, layout: &LayoutArgs, count: Option<u64>) -> Result<()> {
+pub fn decode(format: FormatRef, cols: Option<u64>, packed: bool, count: Option<u64>) -> Result<()> {
     let decoder = Decoder::new(format);
     let (mut values, mut bytes, mut left) = (Vec::new(), Vec::new(), count.unwrap_or(u64::MAX));
     let (mut source, width) = (Source::new(), code_bytes(format));
-    for piece in layout.pieces() {
+    for piece in pieces(cols.filter(|_| packed), PIECE) {
         let piece = piece.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let wanted = if layout.packed { (piece * format.bits as usize).div_ceil(8) } else { piece * width };
+        let wanted = if packed { (piece * format.bits as usize).div_ceil(8) } else { piece * width };
         let input = source.bytes(wanted)?;
         if input.is_empty() {
             break;
         }
         values.clear();
-        if layout.packed {
+        if packed {
             decoder.decode_packed(input, piece, &mut values);
         } else {
             let (codes, rest) = (input.chunks_exact(width), input.len() % width);
@@ -169,7 +165,7 @@ pub fn code_bytes(format: FormatRef) -> usize {
 }
 
 /// The low `width` bytes of every word, little-endian.
-fn put(words: &[u32], width: usize, bytes: &mut Vec<u8>) {
+pub fn put(words: &[u32], width: usize, bytes: &mut Vec<u8>) {
     bytes.clear();
     match width {
         1 => bytes.extend(words.iter().map(|word| *word as u8)),
@@ -191,7 +187,10 @@ impl Source {
         Source { stdin: std::io::stdin().lock(), buffer: Vec::new(), words: Vec::new() }
     }
     /// The next `count` bytes, fewer only at the end.
-    fn bytes(&mut self, count: usize) -> Result<&[u8]> {
+    ///
+    /// # Errors
+    /// BadInput if the stream cannot be read.
+    pub fn bytes(&mut self, count: usize) -> Result<&[u8]> {
         self.buffer.resize(count, 0);
         let mut filled = 0;
         while filled < count {
@@ -203,6 +202,17 @@ impl Source {
             }
         }
         Ok(&self.buffer[..filled])
+    }
+    /// Bit patterns of all f32 values that are left.
+    ///
+    /// # Errors
+    /// As [`Source::floats`].
+    pub fn all_floats(&mut self) -> Result<Vec<u32>> {
+        let mut all = Vec::new();
+        while let Some(x) = self.floats(PIECE)? {
+            all.extend_from_slice(x);
+        }
+        Ok(all)
     }
     /// Bit patterns of the next `count` f32 values, fewer only at the end; `None` at the end.
     ///
@@ -227,7 +237,8 @@ mod tests {
 
     #[test]
     fn packed_rows_are_cut_into_pieces_that_end_on_bytes() {
-        let sizes = |packed, cols| LayoutArgs { packed, cols }.pieces().take(4).collect::<Vec<_>>();
+        let sizes =
+            |packed: bool, cols: Option<u64>| pieces(cols.filter(|_| packed), PIECE).take(4).collect::<Vec<_>>();
         assert_eq!(sizes(true, Some(PIECE as u64 + 3)), [PIECE, 3, PIECE, 3]);
         assert_eq!(sizes(true, Some(5)), [5; 4]);
         assert_eq!(sizes(false, Some(5)), [PIECE; 4]);

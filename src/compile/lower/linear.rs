@@ -134,7 +134,11 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
         residual,
     };
     if product.w.bits != product.w.container_bits || product.x.bits != product.x.container_bits {
-        return Err(Error::internal(format!("packed containers of {} x {}", product.w.name, product.x.name)));
+        return Err(Error::unsupported(format!(
+            "no kernel repacks codes that do not fill their register lanes: weights {} ({} bits) with inputs {} ({} bits)",
+            product.w.name, product.w.bits, product.x.name, product.x.bits
+        ))
+        .code("E0403"));
     }
     dot_class(product.x, product.w, node.accumulator)?;
     let tiling = choose(context.machine, &product, context.workspace_bytes)?;
