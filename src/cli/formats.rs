@@ -1,6 +1,7 @@
 //! `preon formats`: number formats.
 
 mod block;
+mod sqnr;
 mod stream;
 
 use super::out;
@@ -67,7 +68,12 @@ pub fn run(verb: &Verb) -> Result<()> {
             let rows: Vec<Vec<String>> = format::formats().into_iter().map(row).collect();
             out::data(&table::render(&["format", "bits", "layout", "largest", ""], &rows, &[1, 3]))
         }
-        Verb::Show { format, value: None } => out::data(&show(format::find(format)?)),
+        Verb::Show { format, value: None } => {
+            let format = format::find(format)?;
+            let signed = format.sorted.first().is_none_or(|code| value(format, *code) < 0.0);
+            let noise = if signed { sqnr::table(format)? } else { String::new() };
+            out::data(&(show(format) + &noise))
+        }
         Verb::Show { format, value: Some(x) } => out::data(&show_value(format::find(format)?, *x)),
         Verb::Round { format, rounding, shape } => match BlockFormat::find(format)? {
             Some(format) => block::round(&format, rounding.of_blocks()?, shape),
@@ -155,7 +161,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[2], "rounded  3.25         01000101");
         assert_eq!(lines[4], "above    3.5          01000110");
-        assert!(lines[5].starts_with("error    -5.0") && lines[5].ends_with(", -1.5152 %"), "{text}");
+        assert!(lines[5].starts_with("error    -4.99999") && lines[5].ends_with(", -1.5152 %"), "{text}");
     }
 
     #[test]
