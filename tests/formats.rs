@@ -59,7 +59,10 @@ fn block_formats_keep_their_scales_in_a_file() {
         for packed in [&["--scales", scales][..], &["--scales", scales, "--packed"]] {
             let codes = preon(&[&with(&["encode", format])[..], packed].concat(), &x);
             assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes, "{format}");
-            assert!(preon(&[&with(&["decode", format])[..], packed].concat(), &codes) == rounded, "{format} {packed:?}");
+            assert!(
+                preon(&[&with(&["decode", format])[..], packed].concat(), &codes) == rounded,
+                "{format} {packed:?}"
+            );
         }
     }
     assert_eq!(fails(&["encode", "mxfp4"], &x).0, Some(2));
