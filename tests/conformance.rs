@@ -19,7 +19,7 @@ fn machines() -> Vec<Machine> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
     let short =
-        [("core.vlen_bits", "512"), ("core.acc.rows", "8"), ("core.acc.cols", "16"), ("sram.own.bytes", "65536")];
+        [("core.vlen_bits", "256"), ("core.acc.rows", "8"), ("core.acc.cols", "16"), ("sram.own.bytes", "65536")];
     let machines = [
         machine::load("edge").expect("built in"),
         machine::load("hbm").expect("built in"),

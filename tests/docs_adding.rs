@@ -89,8 +89,8 @@ fn the_format_row_is_one() {
     assert_eq!(rows.len(), 1);
     let table = format!("schema = \"preon.formats/1\"\n{}", rows[0]);
     let formats = format::parse_table("docs/adding.md", &table).unwrap();
-    assert_eq!((formats[0].name.as_str(), formats[0].max), ("fp8e3m4", 15.5));
-    assert!(format::find("fp8e3m4").is_err(), "the walk adds a format that is there already");
+    assert_eq!((formats[0].name.as_str(), formats[0].max), ("my8e3m4", 15.5));
+    assert!(format::find("my8e3m4").is_err(), "the walk adds a format that is there already");
 }
 
 /// The row's keys are those of the table's own rows, and its name and opcode are free; build.rs checks the rest.

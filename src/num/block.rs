@@ -311,7 +311,8 @@ mod tests {
         let tensor = encode_two_level(&bits(&x), shape, NEAREST).unwrap();
         assert_eq!((tensor.global, tensor.scales[1]), (93.0 / 2688.0, 0x7e));
         let values = decode_two_level(&tensor, shape).unwrap();
-        assert_eq!((f32::from_bits(values[31]), values.len()), (93.0, 32));
+        // The stored global scale is rounded, so the largest value comes back one ulp low.
+        assert_eq!((f32::from_bits(values[31]), values.len()), (6.0 * 448.0 * (93.0f32 / 2688.0), 32));
         let zero = encode_two_level(&[0; 32], shape, NEAREST).unwrap();
         assert_eq!((zero.global, &zero.scales[..], &zero.codes[..]), (0.0, &[0, 0][..], &[0; 32][..]));
         let poison = encode_two_level(&bits(&[f32::NAN; 32]), shape, NEAREST).unwrap();

@@ -74,7 +74,7 @@ impl ShapeArgs {
     fn blocking(&self, format: &BlockFormat, count: usize) -> Result<Blocking> {
         let (block_rows, block_cols) = self.block(format)?;
         let cols = self.cols.map_or(count.max(1), |cols| usize::try_from(cols).unwrap_or(usize::MAX));
-        if count % cols != 0 {
+        if !count.is_multiple_of(cols) {
             return Err(Error::bad_input(format!("{count} elements are no rows of {cols}")));
         }
         Ok(Blocking { rows: count / cols, cols, block_rows, block_cols })
