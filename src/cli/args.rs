@@ -111,13 +111,27 @@ pub struct Inputs {
 
 impl Inputs {
     /// The input; a text that names an existing file is that file.
-    pub fn get(&self) -> Input {
-        match (&self.input, self.seq) {
-            (Some(text), _) if Path::new(text).is_file() => Input::File(PathBuf::from(text)),
-            (Some(text), _) => Input::Text(text.clone()),
-            (None, Some(tokens)) => Input::Length(tokens as usize),
-            (None, None) => Input::Default,
+    ///
+    /// # Errors
+    /// BadInput for a folder, and for one word that can only be the path of a file that is not there.
+    pub fn get(&self) -> Result<Input> {
+        let Some(text) = &self.input else {
+            return Ok(self.seq.map_or(Input::Default, |tokens| Input::Length(tokens as usize)));
+        };
+        let path = Path::new(text);
+        if path.is_file() {
+            return Ok(Input::File(PathBuf::from(text)));
         }
+        if path.is_dir() {
+            return Err(Error::bad_input("is a folder, but an input is a text or a file").in_file(text));
+        }
+        let word = !text.contains(char::is_whitespace);
+        if word && (text.contains(['/', '\\']) || text.ends_with(".txt") || text.ends_with(".csv")) {
+            return Err(Error::bad_input("there is no such file")
+                .in_file(text)
+                .help("a text that looks like a path needs a space in it"));
+        }
+        Ok(Input::Text(text.clone()))
     }
 }
 

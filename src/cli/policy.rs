@@ -43,7 +43,7 @@ pub fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Check { policy: name, model: Some(model), inputs } => {
             let chosen = policy::load(name)?;
-            let prepared = model::load(model)?.prepare(&inputs.get())?;
+            let prepared = model::load(model)?.prepare(&inputs.get()?)?;
             let plan = policy::plan(&prepared.graph, &chosen)?;
             let row = |a: &Assignment| {
                 let setting = match a.setting {

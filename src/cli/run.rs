@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
     let machines = args.machines.load()?;
     let policies = args.policies.load()?;
     let model = model::load(&args.model)?;
-    let prepared = model.prepare(&args.inputs.get())?;
+    let prepared = model.prepare(&args.inputs.get()?)?;
     let options = RunOptions {
         fuse: !args.no_fuse,
         timing_only: args.timing_only,
