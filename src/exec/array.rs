@@ -17,8 +17,14 @@ pub fn mm_w(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     (stationary.format, stationary.tn, stationary.tk) = (Some(format), tn, tk);
     stationary.decoded = None;
     if vm.values {
+        let codes = &vm.formats[format];
+        let pitch = codes.register_bytes(tk.into()) as usize;
         stationary.bytes.clear();
-        (0..tn).for_each(|n| stationary.bytes.extend_from_slice(vm.memory.get(rows.row(n))));
+        stationary.bytes.resize(tn as usize * pitch, 0);
+        for n in 0..tn {
+            let to = &mut stationary.bytes[n as usize * pitch..][..pitch];
+            codes.widen(vm.memory.get(rows.row(n)), to, tk as usize);
+        }
     }
     Ok(())
 }
@@ -51,10 +57,13 @@ pub fn mm_x(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         return Ok(());
     }
     vm.stationary.decode(weights, path);
-    let Scratch { inputs: x, .. } = &mut vm.scratch;
+    let Scratch { inputs: x, codes, .. } = &mut vm.scratch;
     x.reset(inputs, path, tm as usize, tk as usize);
+    codes.clear();
+    codes.resize(inputs.register_bytes(tk.into()) as usize, 0);
     for m in 0..tm {
-        x.set_row(inputs, path, m as usize, vm.memory.get(rows.row(m)));
+        inputs.widen(vm.memory.get(rows.row(m)), codes, tk as usize);
+        x.set_row(inputs, path, m as usize, codes);
     }
     for m in 0..tm as usize {
         contract(tile, m, (&vm.stationary.weights, tn as usize), (x, m), path, &[])?;

@@ -3,9 +3,8 @@
 //! Built once per program and format from [`crate::num::decode`]. Integers are the values in units of the format's
 //! quantum, so that sums of products are exact in integer arithmetic.
 
-use crate::diag::{Error, Result};
 use crate::num::codec::cast;
-use crate::num::{FormatRef, decode};
+use crate::num::{Element, FormatRef, Specials, decode};
 
 /// Marks of a code that is not a number: such codes are 0 as integers and carry one of these bits.
 pub const SPECIAL_NAN: u8 = 1;
@@ -19,11 +18,14 @@ pub const SPECIAL_MINUS: u8 = 4;
 pub struct Codes {
     /// The row.
     pub format: FormatRef,
-    /// Bits of a code, in memory and in a register.
+    /// Bits of a code in a register (its container): 1, 2, 4, 8, 16 or 32. Memory has `format.bits` of them.
     pub bits: u32,
     /// Code of zero: what fills the rest of a register.
     pub zero: u32,
-    /// Value of every code; empty for 32-bit codes, which are f32 patterns.
+    /// True if codes are f32 patterns.
+    pub is_f32: bool,
+    /// Value of every code of a container (bits above the code are ignored); empty for containers of 32 bits, which are
+    /// decoded one by one.
     pub reals: Vec<f32>,
     /// [`Codes::reals`] with subnormal values read as zeros, as the pair order with a bf16 carrier reads them.
     pub normals: Vec<f32>,
@@ -43,18 +45,8 @@ pub struct Codes {
 
 impl Codes {
     /// Tables of `format`.
-    ///
-    /// # Errors
-    /// Unsupported if storage and register widths differ: no instruction of this set repacks yet.
-    pub fn new(format: FormatRef) -> Result<Codes> {
+    pub fn new(format: FormatRef) -> Codes {
         let bits = format.container_bits;
-        if format.bits != bits || !matches!(bits, 1 | 2 | 4 | 8 | 16 | 32) {
-            let message = format!(
-                "the processor does not load {}, whose codes of {} bits need repacking",
-                format.name, format.bits
-            );
-            return Err(Error::unsupported(message));
-        }
         let count = if bits == 32 { 0 } else { 1u32 << bits };
         let reals: Vec<f32> = (0..count).map(|code| f32::from_bits(decode(format, code))).collect();
         let normals = reals.iter().map(|&x| flush_subnormal(x)).collect();
@@ -68,10 +60,11 @@ impl Codes {
         }
         let largest = integers.iter().map(|n| n.abs()).max().unwrap_or(0);
         let small = if largest < 1 << 12 { integers.iter().map(|&n| n as i16).collect() } else { Vec::new() };
-        Ok(Codes {
+        Codes {
             format,
             bits,
             zero: cast(format, 0.0),
+            is_f32: format.element == Element::Float { exp: 8, man: 23, bias: 127, specials: Specials::Ieee },
             in_bf16: bits <= 16 && reals.iter().all(|x| x.is_nan() || x.to_bits() & 0xffff == 0),
             in_fp16: bits <= 16 && reals.iter().all(|&x| !x.is_finite() || exact_in_fp16(x)),
             reals,
@@ -80,15 +73,60 @@ impl Codes {
             small,
             specials,
             largest,
-        })
+        }
     }
 
-    /// Bytes of `n` packed codes.
+    /// Bytes of `n` codes in memory.
     pub fn bytes(&self, n: u64) -> u64 {
+        (n * u64::from(self.format.bits)).div_ceil(8)
+    }
+
+    /// Bytes of `n` codes in a register.
+    pub fn register_bytes(&self, n: u64) -> u64 {
         (n * u64::from(self.bits)).div_ceil(8)
     }
 
-    /// Decodes packed codes with `table`, one of the tables of this format.
+    /// Whether `n` codes end on a byte in memory and in a register.
+    pub fn whole_bytes(&self, n: u32) -> bool {
+        (n * self.bits).is_multiple_of(8) && (n * self.format.bits).is_multiple_of(8)
+    }
+
+    /// Moves `n` codes from memory, where they are dense, to the containers of a register; what follows them in their
+    /// last byte is memory's.
+    pub fn widen(&self, from: &[u8], to: &mut [u8], n: usize) {
+        if self.bits == self.format.bits {
+            let bytes = self.bytes(n as u64) as usize;
+            to[..bytes].copy_from_slice(&from[..bytes]);
+            return;
+        }
+        for i in 0..n {
+            self.put(to, i, get_bits(from, i, self.format.bits));
+        }
+    }
+
+    /// Moves `n` codes from the containers of a register to memory; tail bits of the last byte are zero.
+    pub fn narrow(&self, from: &[u8], to: &mut [u8], n: usize) {
+        let bytes = self.bytes(n as u64) as usize;
+        if self.bits == self.format.bits {
+            to[..bytes].copy_from_slice(&from[..bytes]);
+            let tail = n as u32 * self.bits % 8;
+            if tail != 0 {
+                to[bytes - 1] &= (1 << tail) - 1;
+            }
+            return;
+        }
+        to[..bytes].fill(0);
+        for i in 0..n {
+            put_bits(to, i, self.format.bits, self.code(from, i) & self.format.mask());
+        }
+    }
+
+    /// Writes code `i` of codes in memory.
+    pub fn store(&self, to: &mut [u8], i: usize, code: u32) {
+        if self.bits == self.format.bits { self.put(to, i, code) } else { put_bits(to, i, self.format.bits, code) }
+    }
+
+    /// Decodes the codes of a register with `table`, one of the tables of this format.
     pub fn unpack<T: Copy>(&self, bytes: &[u8], table: &[T], out: &mut [T]) {
         match self.bits {
             8 => out.iter_mut().zip(bytes).for_each(|(o, &b)| *o = table[usize::from(b)]),
@@ -102,11 +140,11 @@ impl Codes {
         }
     }
 
-    /// Decodes packed codes to f32; `flushed` reads subnormal values as zeros.
+    /// Decodes the codes of a register to f32; `flushed` reads subnormal values as zeros.
     pub fn unpack_reals(&self, bytes: &[u8], flushed: bool, out: &mut [f32]) {
         if self.bits == 32 {
             for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                let x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                let x = self.wide(u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                 *o = if flushed { flush_subnormal(x) } else { x };
             }
         } else {
@@ -114,13 +152,18 @@ impl Codes {
         }
     }
 
-    /// The f32 of code `i` of packed codes.
-    pub fn real(&self, bytes: &[u8], i: usize) -> f32 {
-        let code = self.code(bytes, i);
-        if self.bits == 32 { f32::from_bits(code) } else { self.reals[code as usize] }
+    /// Value of a code in a container of 32 bits.
+    fn wide(&self, code: u32) -> f32 {
+        f32::from_bits(if self.is_f32 { code } else { decode(self.format, code) })
     }
 
-    /// Code `i` of packed codes.
+    /// The f32 of code `i` of a register.
+    pub fn real(&self, bytes: &[u8], i: usize) -> f32 {
+        let code = self.code(bytes, i);
+        if self.bits == 32 { self.wide(code) } else { self.reals[code as usize] }
+    }
+
+    /// Code `i` of a register.
     pub fn code(&self, bytes: &[u8], i: usize) -> u32 {
         let bits = self.bits as usize;
         match bits {
@@ -131,7 +174,7 @@ impl Codes {
         }
     }
 
-    /// Writes code `i` of packed codes.
+    /// Writes code `i` of a register.
     pub fn put(&self, bytes: &mut [u8], i: usize, code: u32) {
         let bits = self.bits as usize;
         if bits >= 8 {
@@ -144,7 +187,7 @@ impl Codes {
         }
     }
 
-    /// Fills codes `from..` of packed codes with the code of zero.
+    /// Fills codes `from..` of a register with the code of zero.
     pub fn clear_tail(&self, bytes: &mut [u8], from: usize) {
         let count = bytes.len() * 8 / self.bits as usize;
         let started = (from * self.bits as usize).div_ceil(8).min(bytes.len());
@@ -153,6 +196,25 @@ impl Codes {
         for i in from..(whole * 8 / self.bits as usize).min(count) {
             self.put(bytes, i, self.zero);
         }
+    }
+}
+
+/// Code `i` of dense codes of `bits` bits.
+fn get_bits(bytes: &[u8], i: usize, bits: u32) -> u32 {
+    let first = i * bits as usize;
+    let last = first + bits as usize - 1;
+    let window = bytes[first / 8..=last / 8].iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    (window >> (first % 8)) as u32 & (u32::MAX >> (32 - bits))
+}
+
+/// Writes code `i` of dense codes of `bits` bits.
+fn put_bits(bytes: &mut [u8], i: usize, bits: u32, code: u32) {
+    let first = i * bits as usize;
+    let last = first + bits as usize - 1;
+    let mask = u64::from(u32::MAX >> (32 - bits)) << (first % 8);
+    let code = u64::from(code) << (first % 8);
+    for (at, byte) in bytes[first / 8..=last / 8].iter_mut().enumerate() {
+        *byte = *byte & !((mask >> (8 * at)) as u8) | (code >> (8 * at)) as u8;
     }
 }
 

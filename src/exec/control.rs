@@ -299,7 +299,7 @@ pub fn setmac(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
         // VLEN and container widths are powers of two, and so is the largest pitch.
         let most = (vlen / w.bits / nl.max(1)).min(vlen / x.bits);
         let pitch = if most == 0 { 0 } else { 1 << most.ilog2() };
-        if pitch != 0 && (pitch * w.bits).is_multiple_of(8) && (pitch * x.bits).is_multiple_of(8) {
+        if pitch != 0 && w.whole_bytes(pitch) && x.whole_bytes(pitch) {
             break pitch;
         }
         if nl <= 1 {

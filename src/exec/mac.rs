@@ -11,7 +11,7 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let (weights, inputs) = (&vm.formats[vm.bound(inst.fa)?], &vm.formats[vm.bound(inst.fb)?]);
     let view = vm.view;
     let (bits_w, bits_x, vlen) = (weights.bits, inputs.bits, vm.config.vlen_bits);
-    if view.nl * view.pitch * bits_w > vlen || view.pitch * bits_x > vlen || !(view.pitch * bits_w).is_multiple_of(8) {
+    if view.nl * view.pitch * bits_w > vlen || view.pitch * bits_x > vlen || !weights.whole_bytes(view.pitch) {
         let (w, x) = (&weights.format.name, &inputs.format.name);
         let message =
             format!("the view of {} x {} elements was not set for {w} weights and {x} inputs", view.nl, view.pitch);

@@ -105,7 +105,7 @@ pub fn ld_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if reach * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
         return Err(too_wide(vm, reach, &codes.format.name));
     }
-    let (bytes, pitch) = (codes.bytes(elements.into()), codes.bytes(pitch.into()) as usize);
+    let (bytes, pitch) = (codes.bytes(elements.into()), codes.register_bytes(pitch.into()) as usize);
     let rows = vm.rows(inst, event, false, count, bytes)?;
     event.work = Work::Move { bytes: bytes * u64::from(count), rows: count, format: id };
     if !vm.values {
@@ -118,7 +118,7 @@ pub fn ld_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let from = vm.memory.get(rows.row(row));
         let at = row as usize * pitch;
         let to = if row + 1 < count { at + pitch } else { register.len() };
-        register[at..at + from.len()].copy_from_slice(from);
+        codes.widen(from, &mut register[at..to], elements as usize);
         codes.clear_tail(&mut register[at..to], elements as usize);
         filled = to;
     }
@@ -133,16 +133,11 @@ pub fn st_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if u64::from(vm.vl) * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
         return Err(too_wide(vm, vm.vl.into(), &codes.format.name));
     }
-    let (bytes, id, bits) = (codes.bytes(vm.vl.into()), codes.format.id, codes.bits);
+    let (bytes, id) = (codes.bytes(vm.vl.into()), codes.format.id);
     let rows = vm.rows(inst, event, true, 1, bytes)?;
     event.work = Work::Move { bytes, rows: 1, format: id };
-    if vm.values && bytes > 0 {
-        let to = vm.memory.get_mut(rows.row(0));
-        to.copy_from_slice(&vm.v.get(inst.rd)[..bytes as usize]);
-        let tail = vm.vl * bits % 8;
-        if tail != 0 {
-            to[bytes as usize - 1] &= (1 << tail) - 1;
-        }
+    if vm.values {
+        vm.formats[format].narrow(vm.v.get(inst.rd), vm.memory.get_mut(rows.row(0)), vm.vl as usize);
     }
     Ok(())
 }

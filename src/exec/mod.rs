@@ -156,6 +156,8 @@ struct Decoded {
 struct Scratch {
     weights: Operand,
     inputs: Operand,
+    /// A row of codes from memory, in containers.
+    codes: Vec<u8>,
     live: Vec<bool>,
 }
 
@@ -198,12 +200,11 @@ impl Vm {
     /// A core at the entry of `object`, with control memory as the object says and zeros elsewhere.
     ///
     /// # Errors
-    /// Usage if `config` is impossible; BadInput or Unsupported for a format of the object that is unknown or not
-    /// served; Unsupported if its control memory does not fit. Words that are no instructions trap when reached.
+    /// Usage if `config` is impossible; BadInput for a format of the object that is unknown; Unsupported if its control memory does not fit. Words that are no instructions trap when reached.
     pub fn new(object: impl Into<Arc<Object>>, config: Config, mode: Mode) -> diag::Result<Vm> {
         let object = object.into();
         config.check(&object)?;
-        let formats = object.formats.iter().map(|name| Codes::new(format::find(name)?));
+        let formats = object.formats.iter().map(|name| Ok(Codes::new(format::find(name)?)));
         let values = mode == Mode::Functional;
         let (rows, cols) = (config.acc_rows as usize, config.acc_cols as usize);
         Ok(Vm {

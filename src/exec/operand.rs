@@ -83,7 +83,7 @@ impl Operand {
         self.special_row.resize(rows, false);
     }
 
-    /// Decodes packed codes into row `row`.
+    /// Decodes codes in containers into row `row`.
     pub fn set_row(&mut self, codes: &Codes, path: Path, row: usize, bytes: &[u8]) {
         let range = row * self.k..(row + 1) * self.k;
         match path {
@@ -187,7 +187,7 @@ pub struct Stationary {
     pub tn: u32,
     /// Terms an output.
     pub tk: u32,
-    /// Packed codes, row after row.
+    /// Codes in containers, row after row.
     pub bytes: Vec<u8>,
     /// The same decoded, valid for path `decoded`.
     pub weights: Operand,
@@ -203,7 +203,7 @@ impl Stationary {
         }
         let (rows, k) = (self.tn as usize, self.tk as usize);
         self.weights.reset(codes, path, rows, k);
-        let row_bytes = codes.bytes(k as u64) as usize;
+        let row_bytes = codes.register_bytes(k as u64) as usize;
         for row in 0..rows {
             self.weights.set_row(codes, path, row, &self.bytes[row * row_bytes..][..row_bytes]);
         }

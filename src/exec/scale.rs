@@ -194,7 +194,7 @@ pub fn dequant(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 /// Cast to or from fp32.
 pub fn cvt(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let (to, from) = (vm.bound(inst.fd)?, vm.bound(inst.fa)?);
-    let (wide_to, wide_from) = (vm.formats[to].bits == 32, vm.formats[from].bits == 32);
+    let (wide_to, wide_from) = (vm.formats[to].is_f32, vm.formats[from].is_f32);
     if !wide_to && !wide_from {
         let (to, from) = (&vm.formats[to].format.name, &vm.formats[from].format.name);
         let message = format!("cvt from {from} to {to}: one of them must be fp32");

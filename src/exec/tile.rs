@@ -101,7 +101,7 @@ pub fn st_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         for m in 0..tm {
             let to = vm.memory.get_mut(rows.row(m));
             for n in 0..tn as usize {
-                codes.put(to, n, cast(codes.format, tile.value(m as usize, n)));
+                codes.store(to, n, cast(codes.format, tile.value(m as usize, n)));
             }
         }
     }
@@ -112,7 +112,7 @@ pub fn st_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 pub fn ld_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let codes = vm.codes(inst.fd)?;
     let id = codes.format.id;
-    if codes.bits != 32 {
+    if !codes.is_f32 {
         let message = format!("ld.c loads fp32 entries, not {}", codes.format.name);
         return Err(Trap::new(TrapKind::Fmt, message));
     }

@@ -2,7 +2,7 @@
 //! never by shape, tile or machine (numerics contract, section 3).
 
 use super::codec::{Rounding, decode, encode};
-use super::format::{Element, Format, FormatRef, find};
+use super::format::{Format, FormatRef, find};
 use crate::diag::{Error, Result};
 
 /// The arithmetic of a dot product.
@@ -67,9 +67,6 @@ pub fn dot_class(activations: FormatRef, weights: FormatRef, accumulator: Accumu
         let names = format!("{} x {}", activations.name, weights.name);
         Err(Error::unsupported(format!("no dot product is defined for {names}: {why}")))
     };
-    if let Some(real) = pair.iter().find(|f| matches!(f.element, Element::Real { .. })) {
-        return refuse(&format!("{} has real levels, whose products are not served yet", real.name));
-    }
     let low_bit = pair.iter().all(|f| f.is_exact());
     if low_bit && accumulator == Accumulator::Exact {
         return Ok(DotClass::Exact);
@@ -137,7 +134,10 @@ mod tests {
         assert_eq!(dot_class(int16, bf16, Accumulator::Exact).unwrap(), DotClass::Chain);
         assert_eq!(dot_class(int16, int16, Accumulator::F32).unwrap_err().kind(), Kind::Unsupported);
         let real = row("name = \"test_real\"\nbits = 1\nelement = \"real\"\nvalues = [0.1, -0.3]\n");
-        let error = dot_class(bf16, real, Accumulator::Exact).unwrap_err();
-        assert!(error.message().contains("bf16 x test_real"), "{error}");
+        assert_eq!(dot_class(bf16, real, Accumulator::Exact).unwrap(), DotClass::Chain);
+        assert_eq!(dot_class(bf16, find("e8m0").unwrap(), Accumulator::Exact).unwrap(), DotClass::PairBf16);
+        for real in ["nf4", "log8"] {
+            assert_eq!([class(real, "int8"), class("fp16", real), class(real, real)], [DotClass::Chain; 3]);
+        }
     }
 }

@@ -15,7 +15,10 @@ struct Program {
 
 impl Program {
     /// Formats f1.. of every test program, by row of the object's format table: slot = row + 1.
-    const FORMATS: [&str; 8] = ["fp32", "bf16", "fp16", "int8", "ternary", "binary", "fp8e4m3", "fp8e5m2"];
+    const FORMATS: [&str; 15] = [
+        "fp32", "bf16", "fp16", "int8", "ternary", "binary", "fp8e4m3", "fp8e5m2", "int3", "fp6e2m3", "nf4", "int16",
+        "tf32", "log8", "e8m0",
+    ];
 
     fn new() -> Self {
         let mut program = Program::default();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::isa::table::{Act, Branch, Class, Csr, Ew, Fill, ROWS, Red, Relation, Rule, Sfu};
 use crate::num::DotClass;
+use crate::num::format::find;
 use crate::num::func;
 
 const CASES: &[(Op, fn())] = &[
@@ -370,6 +371,37 @@ fn packed() {
     assert_eq!((vm.x(1), vm.x(7)), (Some(CONTROL + 3), Some(CONTROL + 30)));
     let v = vm.v(2).unwrap();
     assert_eq!((&v[..4], &v[32..36], v.len()), (&[20, 21, 22, 0][..], &[30, 31, 32, 0][..], 64));
+}
+
+#[test]
+fn codes_narrower_than_their_container_are_unpacked_and_packed() {
+    // Bytes 0x01 to 0x06 of control memory as three-bit codes, low bits first: 1 0 0 4 | 0 4 1 0 (3 bytes), ...
+    let mut p = Program::new();
+    p.li(1, CONTROL + 1).li(2, SRAM).setvl(11, 9);
+    p.op(Op::LdBp, |i| (i.rd, i.rs1, i.fd, i.mode) = (1, 1, 9, 1));
+    p.op(Op::StBp, |i| (i.rd, i.rs1, i.fd, i.mode) = (1, 2, 9, 1));
+    let mut vm = p.run();
+    assert_eq!(vm.vl(), 11);
+    let bits: u64 = 0x05_0403_0201;
+    let code = |i: usize| (bits >> (3 * i) & 7) as u8;
+    let want: Vec<u8> = (0..6).map(|i| code(2 * i) | if i < 5 { code(2 * i + 1) << 4 } else { 0 }).collect();
+    assert_eq!(vm.v(1).unwrap()[..7], [&want[..], &[0]].concat());
+    assert_eq!((vm.x(1), vm.x(2)), (Some(CONTROL + 6), Some(SRAM + 5)));
+    assert_eq!(vm.read(SRAM, 6).unwrap(), [1, 2, 3, 4, 5 & 1, 0], "33 bits, the tail is zero");
+    // Rows of eight codes have three bytes in memory and four in the register.
+    let mut p = Program::new();
+    p.li(4, 2).li(5, 64).li(6, 3).li(7, CONTROL + 1);
+    p.op(Op::Setmac, |i| (i.rd, i.rs1, i.rs2, i.fa, i.fb) = (10, 4, 5, 9, 1));
+    p.op(Op::LdBp, |i| (i.rd, i.rs1, i.rs3, i.fd, i.mode) = (1, 7, 6, 9, 4));
+    let event = p.last_event();
+    assert_eq!(
+        (event.touched()[0].bytes, event.work),
+        (12, Work::Move { bytes: 12, rows: 2, format: find("int3").unwrap().id })
+    );
+    let vm = p.run();
+    assert_eq!((vm.x(10), vm.x(11)), (Some(2), Some(16)));
+    let v = vm.v(1).unwrap();
+    assert_eq!((v[0], v[8]), (code(0) | code(1) << 4, 4), "row 1 starts at byte 4 of control memory");
 }
 
 #[test]

@@ -21,6 +21,10 @@ fn bits(slot: u8) -> u32 {
     find(Program::FORMATS[usize::from(slot) - 1]).unwrap().bits
 }
 
+fn container(slot: u8) -> u32 {
+    find(Program::FORMATS[usize::from(slot) - 1]).unwrap().container_bits
+}
+
 fn values(slot: u8, codes: &[u32]) -> Vec<f32> {
     let format = find(Program::FORMATS[usize::from(slot) - 1]).unwrap();
     codes.iter().map(|code| f32::from_bits(decode(format, *code))).collect()
@@ -81,9 +85,10 @@ impl Product {
     fn on_registers(&self, vlen: u32) -> Option<Vec<u32>> {
         let [m, n, k] = self.shape.map(|n| n as u64);
         let (bw, bx) = (u64::from(bits(self.fw)), u64::from(bits(self.fx)));
-        let most = (u64::from(vlen) / bw / n).min(u64::from(vlen) / bx);
+        let (cw, cx) = (u64::from(container(self.fw)), u64::from(container(self.fx)));
+        let most = (u64::from(vlen) / cw / n).min(u64::from(vlen) / cx);
         let pitch = 1u64 << most.checked_ilog2()?;
-        if !(pitch * bw).is_multiple_of(8) || !(pitch * bx).is_multiple_of(8) {
+        if [bw, bx, cw, cx].iter().any(|bits| !(pitch * bits).is_multiple_of(8)) {
             return None;
         }
         let mut p = Program::new();
@@ -171,6 +176,22 @@ const PAIRS: &[(Class, u8, u8)] = &[
     (Class::PairBf16, 7, 7),
     (Class::PairFp16, 3, 3),
     (Class::PairFp16, 8, 3),
+    // Codes narrower than their containers, real levels, wide integers.
+    (Class::Exact, 9, 4),
+    (Class::Exact, 4, 9),
+    (Class::Exact, 10, 10),
+    (Class::Exact, 9, 10),
+    (Class::Exact, 12, 12),
+    (Class::Exact, 12, 9),
+    (Class::PairBf16, 10, 2),
+    (Class::PairBf16, 15, 2),
+    (Class::PairFp16, 9, 3),
+    (Class::Chain, 11, 2),
+    (Class::Chain, 11, 11),
+    (Class::Chain, 14, 4),
+    (Class::Chain, 12, 2),
+    (Class::Chain, 13, 13),
+    (Class::Chain, 10, 13),
 ];
 
 fn product() -> impl Strategy<Value = Product> {
@@ -190,12 +211,13 @@ fn product() -> impl Strategy<Value = Product> {
 /// A code of the format in `slot`: any finite one for 8 bits or fewer; wider ones near 1.
 fn moderate(slot: u8, random: u32) -> u32 {
     match slot {
-        1 => random & 0x80ff_ffff | (0x3f00_0000 + (random & 3 << 23)),
+        1 | 13 => random & 0x80ff_ffff | (0x3f00_0000 + (random & 3 << 23)),
         2 => random & 0x80ff | (0x3f00 + (random >> 8 & 0x80)),
         3 => random & 0x83ff | (0x3000 + (random >> 4 & 0xc00)),
         5 => random % 3,
         7 if random & 0x7f == 0x7f => 0,
         8 if random & 0x7f > 0x7b => 0x7b,
+        15 => 120 + random % 16,
         _ => random & ((1 << bits(slot)) - 1),
     }
 }
@@ -248,7 +270,7 @@ fn pair_sums_flush_tiny_values_and_read_subnormal_operands_as_zero() {
 
 #[test]
 fn masked_terms_are_absent_but_keep_their_place() {
-    for (class, fw, fx) in PAIRS.iter().copied().filter(|(_, fw, fx)| bits(*fw) <= 8 && bits(*fx) <= 8) {
+    for (class, fw, fx) in PAIRS.iter().copied().filter(|(_, fw, fx)| bits(*fw) <= 8 && bits(*fx) <= 8 && *fx != 10) {
         let k = 8usize;
         let code = |slot: u8, i: usize| moderate(slot, 0x9e37_79b9u32.wrapping_mul(i as u32 + 3) >> 7);
         let (w, x): (Vec<u32>, Vec<u32>) = (0..k).map(|i| (code(fw, i), code(fx, i + 40))).unzip();
