@@ -8,6 +8,7 @@ use super::encode::decode;
 use super::table::{Op, Operand};
 use crate::diag::{Error, Result};
 use crate::num;
+use crate::num::crc32::crc32;
 
 /// Address of byte 0 of control memory (space 3).
 pub const CONTROL_BASE: u64 = 3 << 60;
@@ -345,24 +346,4 @@ impl<'a> Reader<'a> {
             Err(Error::bad_input("the program is damaged: a section is too long"))
         }
     }
-}
-
-/// CRC-32 of IEEE 802.3 (reflected, polynomial 0xedb88320).
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0u32; 256];
-        let mut at = 0;
-        while at < 256 {
-            let mut value = at as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                value = if value & 1 != 0 { value >> 1 ^ 0xedb8_8320 } else { value >> 1 };
-                bit += 1;
-            }
-            table[at] = value;
-            at += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }

@@ -105,7 +105,7 @@ proptest! {
         for (at, value) in edits {
             bytes[at.index(body)] = value;
         }
-        let sum = super::object::crc32(&bytes[..body]);
+        let sum = crate::num::crc32::crc32(&bytes[..body]);
         bytes[body..].copy_from_slice(&sum.to_le_bytes());
         if let Ok(object) = Object::from_bytes(&bytes) {
             let text = disassemble(&object).expect("what is read can be shown");
@@ -146,7 +146,7 @@ fn random_bytes_are_no_program() {
     for length in [u64::MAX, 1 << 40, 9] {
         lies[20..28].copy_from_slice(&length.to_le_bytes());
         let body = lies.len() - 4;
-        let sum = super::object::crc32(&lies[..body]).to_le_bytes();
+        let sum = crate::num::crc32::crc32(&lies[..body]).to_le_bytes();
         lies[body..].copy_from_slice(&sum);
         assert_eq!(Object::from_bytes(&lies).err().map(|e| e.kind()), Some(crate::diag::Kind::BadInput), "{length}");
     }

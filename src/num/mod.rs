@@ -9,12 +9,14 @@
 //! | [`block`] | formats whose elements share coded scales |
 //! | [`philox`] | the draws of stochastic rounding |
 //! | [`class`] | which dot product a pair of formats has |
+//! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
 
 pub mod block;
 pub mod bulk;
 pub mod class;
 pub mod codec;
+pub mod crc32;
 pub mod format;
 pub mod func;
 pub mod philox;
