@@ -20,6 +20,9 @@ pub enum Verb {
         /// Every figure with the file and line, or the rule, that it comes from
         #[arg(long)]
         origin: bool,
+        /// The datapath of every pair of formats, listed or widened
+        #[arg(long)]
+        pairs: bool,
     },
     /// Check a machine file
     Check {
@@ -40,7 +43,8 @@ pub enum Verb {
 pub fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::List => out::data(&list()?),
-        Verb::Show { machine, resolved, origin } => out::data(&show(&machine::load(machine)?, *resolved, *origin)),
+        Verb::Show { machine, pairs: true, .. } => out::data(&pairs(&machine::load(machine)?)),
+        Verb::Show { machine, resolved, origin, .. } => out::data(&show(&machine::load(machine)?, *resolved, *origin)),
         Verb::Check { machine } => machine.iter().try_for_each(|name| {
             machine::check(name)?;
             out::data(&format!("{name}: ok\n"))
@@ -113,10 +117,28 @@ fn show(m: &Machine, resolved: bool, origin: bool) -> String {
     if let Some(array) = &m.array {
         rows.push(("cycles a row", pairs(&array.pairs)));
     }
+    rows.push(("other pairs", "run on the cheapest of these that holds their values (--pairs)".into()));
     rows.push(("SRAM", sram(m)));
     rows.push(("DRAM", format!("{}, {} cycles latency", dram(m), m.dram.latency_cycles)));
     rows.push(("leakage", format!("{:.1} mW", m.leakage.iter().fold(0.0, |sum, part| sum + part.milliwatt))));
     rows.retain(|(_, text)| !text.is_empty());
     let text: String = rows.iter().map(|(name, text)| format!("{name:<14} {text}\n")).collect();
     text + "\n--resolved prints every figure, --origin where each comes from\n"
+}
+
+/// Every pair of the table of formats: where it runs, how fast, and what a product costs.
+fn pairs(m: &Machine) -> String {
+    let all = crate::num::format::formats();
+    let mut rows = Vec::new();
+    for (weights, inputs) in all.iter().flat_map(|w| all.iter().map(move |x| (*w, *x))) {
+        let units = [("S", m.vector_path(weights, inputs)), ("array", m.array_path(weights, inputs))];
+        for (unit, path) in units.into_iter().filter_map(|(unit, path)| Some((unit, path?))) {
+            let price = m.price(&path.price_key()).map_or_else(|_| "–".into(), |price| price.pj[1].to_string());
+            let on =
+                if path.widened { format!("widened from {}*{}", path.weights, path.inputs) } else { String::new() };
+            let figure = format!("{} {}", path.figure, if unit == "S" { "terms/cycle" } else { "cycles/row" });
+            rows.push(vec![format!("{}*{}", weights.name, inputs.name), unit.into(), figure, price, on]);
+        }
+    }
+    table::render(&["weights*inputs", "unit", "rate", "pJ", ""], &rows, &[2, 3])
 }

@@ -1,6 +1,7 @@
 //! From a checked tree to a [`Machine`]: units converted, prices per counted unit, what the schema cannot say checked.
 
 use super::tree::{Node, Value};
+use super::widen::Widening;
 use super::{
     Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Source, Sram, Units, load, schema::ELEMENTWISE,
 };
@@ -75,8 +76,6 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         acc_cols: r.small("core.acc.cols")?,
         control_bytes: r.count("core.control_bytes")?,
         units: units(&r)?,
-        rates,
-        array,
         sram,
         dram,
         dma: Dma {
@@ -85,6 +84,9 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
             bytes_per_cycle: r.small("dma.bytes_per_cycle")?,
             setup_cycles: r.small("dma.setup_cycles")?,
         },
+        widening: Widening::new(&rates, array.as_ref(), &prices),
+        rates,
+        array,
         prices,
         leakage: leakage(&r, clock_hz)?,
         sources: sources(&r),

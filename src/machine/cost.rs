@@ -4,6 +4,7 @@
 use super::{Array, Dram, FillDrain, Machine, Price, Sram};
 use crate::diag::{Error, Result};
 use crate::num::FormatRef;
+use crate::num::format::find;
 
 /// Cycles of a tile on the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,38 +15,53 @@ pub struct ArrayCost {
     pub latency: u64,
 }
 
-fn look_up(pairs: &[(String, String, u32)], weights: &str, inputs: &str) -> Option<u32> {
-    pairs.iter().find(|(w, x, _)| w == weights && x == inputs).map(|(_, _, n)| *n)
-}
-
 impl Machine {
-    /// Terms a cycle of the pair on the S unit, if it is served.
+    /// Terms a cycle of the pair on the S unit, if it is served, listed or widened.
     pub fn s_terms_per_cycle(&self, weights: &str, inputs: &str) -> Option<u32> {
-        look_up(&self.rates, weights, inputs)
+        self.vector_path(find(weights).ok()?, find(inputs).ok()?).map(|path| path.figure)
     }
-    /// Cycles that an input row of the pair occupies in the array, if the array serves it.
+    /// Cycles that an input row of the pair occupies in the array, if the array serves it, listed or widened.
     pub fn array_row_cycles(&self, weights: &str, inputs: &str) -> Option<u32> {
-        look_up(&self.array.as_ref()?.pairs, weights, inputs)
+        self.array_path(find(weights).ok()?, find(inputs).ok()?).map(|path| path.figure)
     }
     /// True if the S unit serves the pair.
     pub fn vector_serves(&self, weights: FormatRef, inputs: FormatRef) -> bool {
-        self.s_terms_per_cycle(&weights.name, &inputs.name).is_some()
+        self.vector_path(weights, inputs).is_some()
     }
     /// True if the machine has an array that serves the pair.
     pub fn array_serves(&self, weights: FormatRef, inputs: FormatRef) -> bool {
-        self.array_row_cycles(&weights.name, &inputs.name).is_some()
+        self.array_path(weights, inputs).is_some()
+    }
+    /// Key and price of one multiply-accumulate of the pair, on the array or the S unit: those of its datapath.
+    ///
+    /// # Errors
+    /// Unsupported, naming the key, if the pair is not served or has no price.
+    pub fn mac_price(&self, weights: &str, inputs: &str, array: bool) -> Result<(String, &Price)> {
+        let path = match (find(weights), find(inputs)) {
+            (Ok(w), Ok(x)) => {
+                if array {
+                    self.array_path(w, x)
+                } else {
+                    self.vector_path(w, x)
+                }
+            }
+            _ => None,
+        };
+        let key = path.map_or_else(|| format!("mac.{weights}*{inputs}"), |path| path.price_key());
+        let price = self.price(&key)?;
+        Ok((key, price))
     }
     /// Cycles of `terms` multiply-accumulates on the S unit: ceil(terms / rate), at least 1; `terms` themselves for a pair
     /// that is not served (ask [`Machine::vector_serves`] first).
     pub fn mac_cycles(&self, terms: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
-        let rate = self.s_terms_per_cycle(&weights.name, &inputs.name).unwrap_or(1);
+        let rate = self.vector_path(weights, inputs).map_or(1, |path| path.figure);
         terms.div_ceil(u64::from(rate)).max(1)
     }
     /// Cycles of one stationary tile with `tm` input rows in a stream of such tiles: the longer of loading the next tile
     /// and computing this one where the array holds two, their sum where it holds one. 0 without an array.
     pub fn array_tile_cycles(&self, tm: u64, tn: u64, tk: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
         let Some(array) = &self.array else { return 0 };
-        let row_cycles = self.array_row_cycles(&weights.name, &inputs.name).unwrap_or(1);
+        let row_cycles = self.array_path(weights, inputs).map_or(1, |path| path.figure);
         let load = array.load_cycles(tn, tk);
         let compute = array.compute_cycles(tm, tn, tk, row_cycles);
         if array.weight_buffers > 1 { load.max(compute.occupied) } else { load + compute.occupied + compute.latency }

@@ -11,9 +11,11 @@ mod load;
 pub mod schema;
 mod show;
 mod tree;
+mod widen;
 
 pub use cost::ArrayCost;
 pub use show::{Difference, Leaf, diff};
+pub use widen::Datapath;
 
 use crate::diag::Result;
 use std::collections::BTreeMap;
@@ -49,7 +51,7 @@ pub struct Machine {
     pub control_bytes: u64,
     /// The units of the core.
     pub units: Units,
-    /// Pairs (weights, inputs) that the S unit serves, with terms a cycle.
+    /// Pairs (weights, inputs) that the file lists for the S unit, with terms a cycle; others by [`Machine::vector_path`].
     pub rates: Vec<(String, String, u32)>,
     /// The array, if the machine has one.
     pub array: Option<Array>,
@@ -66,6 +68,7 @@ pub struct Machine {
     /// Sources by key, in the order of the file.
     pub sources: Vec<Source>,
     root: tree::Node,
+    widening: widen::Widening,
 }
 
 /// Queues, rates and latencies of the core's units.
@@ -119,7 +122,7 @@ pub struct Array {
     pub weight_rows_per_cycle: u32,
     /// Fill and drain.
     pub fill_drain: FillDrain,
-    /// Pairs (weights, inputs) served, with the cycles that an input row occupies.
+    /// Pairs (weights, inputs) that the file lists, with the cycles that an input row occupies.
     pub pairs: Vec<(String, String, u32)>,
 }
 

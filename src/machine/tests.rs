@@ -1,6 +1,7 @@
 //! Tests of machine files: built-in ones, merging, every error as people read it, closed forms of the cost functions.
 
 use super::*;
+use crate::num::format::formats;
 
 #[test]
 fn built_in_machines_load_and_survive_being_written_out() {
@@ -184,6 +185,44 @@ fn costs_have_closed_forms() {
     assert_eq!(edge.dram.bus_bytes(300, 3), 3 * 128);
     assert_eq!(edge.dram.activations(3 * 8193, 3), 6);
     assert_eq!(edge.dram_cycles(1824, 1), 106, "1920 bytes on the bus at 18.24 GB/s and 1 GHz");
+}
+
+#[test]
+fn unlisted_pairs_run_on_the_cheapest_listed_pair_that_holds_them() {
+    let edge = load("edge").unwrap();
+    let format = |name: &str| crate::num::format::find(name).unwrap();
+    let path = |machine: &Machine, weights: &str, inputs: &str, array: bool| {
+        let (w, x) = (format(weights), format(inputs));
+        let path = if array { machine.array_path(w, x) } else { machine.vector_path(w, x) };
+        path.map(|p| (format!("{}*{}", p.weights, p.inputs), p.figure, p.widened))
+    };
+    let on = |pair: &str, figure: u32| Some((pair.to_string(), figure, true));
+    // int4 and int8 weights both take 256 terms a cycle; the products of int4 cost less.
+    assert_eq!(path(&edge, "int3", "int8", false), on("int4*int8", 256));
+    assert_eq!(path(&edge, "int3", "int8", true), on("int4*int8", 1));
+    assert_eq!(path(&edge, "fp1mask", "int8", false), on("ternary*int8", 1024));
+    assert_eq!(path(&edge, "fp6e2m3", "fp6e3m2", false), on("fp8e4m3*fp8e5m2", 128));
+    assert_eq!(path(&edge, "nf4", "bf16", false), on("fp32*bf16", 32));
+    assert_eq!(path(&edge, "nf4", "bf16", true), on("fp32*fp32", 8));
+    assert_eq!(path(&edge, "int16", "tf32", false), on("fp32*fp32", 32));
+    // Listed pairs stay where they are listed, and only there.
+    assert_eq!(path(&edge, "ternary", "int8", false), Some(("ternary*int8".to_string(), 1024, false)));
+    assert_eq!(path(&edge, "ternary", "int8", true), None);
+    // Nothing is refused and nothing is free.
+    for machine in builtin().into_iter().map(|name| load(name).unwrap()) {
+        for (w, x) in formats().into_iter().flat_map(|w| formats().into_iter().map(move |x| (w, x))) {
+            let rate = machine.s_terms_per_cycle(&w.name, &x.name).unwrap_or(0);
+            let (_, price) = machine.mac_price(&w.name, &x.name, false).unwrap();
+            assert!(rate > 0 && price.attojoule[1] > 0, "{} {}*{}", machine.name, w.name, x.name);
+        }
+    }
+    let without = load_with("edge", &[("rate.S.fp32*fp32".into(), "none".into())]).unwrap();
+    assert_eq!(path(&without, "int16", "tf32", false), None);
+    // A format that joins the table later is looked up when it is asked for.
+    let row = "schema = \"preon.formats/1\"\n[[format]]\nname = \"test_widen\"\nbits = 5\nelement = \"int\"\nrule = \"absmax\"\n\
+        saturate = true\ndoc = \"d\"\nsource = \"s\"\n";
+    crate::num::format::register("widen.toml", row).unwrap();
+    assert_eq!(path(&edge, "test_widen", "test_widen", false), on("int8*int8", 256));
 }
 
 #[test]

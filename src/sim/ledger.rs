@@ -120,7 +120,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Key of the price, and the group it counts under; `None` for what is counted but free.
+    /// Key of the price (of a listed pair for a mac), and the group it counts under; `None` for what is counted but free.
     pub fn price(&self) -> Option<(String, Group)> {
         let level = |way: &str| match self.place {
             Place::Own => Some((format!("own.{way}"), Group::Movement)),
@@ -164,7 +164,8 @@ pub struct EnergyRow {
     pub key: Key,
     /// Count.
     pub count: u64,
-    /// Key of the price in the machine file, without `energy.` (`static.core` for leakage).
+    /// Key of the price in the machine file, without `energy.` (`static.core` for leakage); of a pair of formats that
+    /// the file does not list, that of the pair on whose datapath it ran.
     pub price_key: String,
     /// Low, typical and high price of one, attojoule.
     pub each: [i128; 3],
@@ -230,6 +231,11 @@ impl Ledger {
         let mut rows = Vec::new();
         for (key, &count) in &self.rows {
             let priced = match (key.price(), key.place) {
+                (Some((_, group)), place) if key.what == What::Mac => {
+                    let array = place == Place::Unit(Unit::M);
+                    let (name, price) = machine.mac_price(key.weights, key.inputs, array)?;
+                    Some((name, group, price.attojoule, price.source.clone()))
+                }
                 (Some((name, group)), _) => {
                     let price = machine.price(&name)?;
                     Some((name, group, price.attojoule, price.source.clone()))
@@ -245,6 +251,14 @@ impl Ledger {
             }
         }
         Ok(Energy { rows })
+    }
+}
+
+impl EnergyRow {
+    /// The pair `weights*inputs` that ran on a wider datapath, which is the one that `price_key` names.
+    pub fn widened(&self) -> Option<String> {
+        let pair = format!("{}*{}", self.key.weights, self.key.inputs);
+        (self.key.what == What::Mac && self.price_key != format!("mac.{pair}")).then_some(pair)
     }
 }
 

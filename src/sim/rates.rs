@@ -1,6 +1,7 @@
 //! A machine's figures as dense tables by format id, so that nothing is looked up by name while events flow.
 
 use crate::machine::{Array, Dram, Machine, Sram, Units};
+use crate::num::FormatRef;
 use crate::num::format::formats;
 
 /// What the engine needs of a machine, resolved once.
@@ -43,14 +44,14 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn new(machine: &Machine) -> Self {
         let all = formats();
-        let table = |look_up: &dyn Fn(&str, &str) -> Option<u32>| {
-            let pairs = all.iter().flat_map(|w| all.iter().map(move |x| (w, x)));
-            pairs.map(|(w, x)| look_up(&w.name, &x.name).unwrap_or(0)).collect()
+        let table = |path: &dyn Fn(FormatRef, FormatRef) -> Option<u32>| {
+            let pairs = all.iter().flat_map(|w| all.iter().map(move |x| (*w, *x)));
+            pairs.map(|(w, x)| path(w, x).unwrap_or(0)).collect()
         };
         Rates {
             formats: all.len(),
-            s_terms: table(&|w, x| machine.s_terms_per_cycle(w, x)),
-            array_rows: table(&|w, x| machine.array_row_cycles(w, x)),
+            s_terms: table(&|w, x| machine.vector_path(w, x).map(|path| path.figure)),
+            array_rows: table(&|w, x| machine.array_path(w, x).map(|path| path.figure)),
             machine: machine.name.clone(),
             units: machine.units,
             own: machine.own().clone(),

@@ -174,11 +174,23 @@ fn rates_are_those_of_the_file() {
 
 #[test]
 fn an_unserved_pair_is_refused_by_name() {
-    let machine = with(&[("rate.S.ternary*int8", "none"), ("energy.mac.ternary*int8", "none")]);
+    let machine = with(&[("rate.S.fp32*fp32", "none")]);
     let mut sim = Sim::new(&machine, 1);
-    sim.account(&mac(16, 0, "ternary", "int8"));
+    sim.account(&mac(16, 0, "fp32", "fp32"));
     let error = sim.finish().unwrap_err();
-    assert_eq!(error.message(), "machine `edge` does not serve `ternary*int8` on its S unit");
+    assert_eq!(error.message(), "machine `edge` does not serve `fp32*fp32` on its S unit");
+}
+
+#[test]
+fn an_unlisted_pair_takes_the_time_and_energy_of_a_wider_one() {
+    let machine = edge();
+    let [narrow, wide] = ["int3", "int4"].map(|weights| run(&machine, &[mac(25600, 0, weights, "int8")]));
+    assert_eq!(narrow.timing.units[2].busy_cycles, 100);
+    let energy = |outcome: &Outcome| outcome.ledger.energy(&machine).unwrap();
+    assert_eq!(energy(&narrow).total(Estimate::Typical), energy(&wide).total(Estimate::Typical));
+    let row = |outcome: &Outcome| energy(outcome).operations()[0].clone();
+    assert_eq!((row(&narrow).price_key, row(&narrow).widened()), ("mac.int4*int8".into(), Some("int3*int8".into())));
+    assert_eq!((row(&wide).price_key, row(&wide).widened()), ("mac.int4*int8".into(), None));
 }
 
 #[test]

@@ -298,15 +298,25 @@ fn assumptions(machine: &Machine, energy: &Energy) -> Vec<Assumption> {
         value: format!("{:.2} bytes a cycle, {} cycles", machine.dram.bytes_per_cycle, machine.dram.latency_cycles),
         source: format!("{}; {choice}", machine.dram.standard),
     });
-    let mut used: BTreeMap<&str, (&[i128; 3], &str)> = BTreeMap::new();
+    let mut used: BTreeMap<String, (&[i128; 3], String)> = BTreeMap::new();
     for row in &energy.rows {
-        used.insert(&row.price_key, (&row.each, &row.source));
+        let (key, source) = match row.widened() {
+            None => (row.price_key.clone(), cite(&row.source)),
+            Some(pair) => {
+                let wide = row.price_key.trim_start_matches("mac.");
+                (
+                    format!("mac.{pair} on {}", row.key.place.name(machine)),
+                    format!("widened from {wide}: {}", cite(&row.source)),
+                )
+            }
+        };
+        used.insert(key, (&row.each, source));
     }
     for (key, (each, source)) in used {
         let [low, typical, high] = each.map(picojoule);
         let value =
             if low == high { format!("{typical:.4} pJ") } else { format!("{typical:.4} pJ ({low:.4} to {high:.4})") };
-        rows.push(Assumption { text: format!("energy.{key}"), value, source: cite(source) });
+        rows.push(Assumption { text: format!("energy.{key}"), value, source });
     }
     rows
 }

@@ -1,0 +1,85 @@
+//! Which format holds all values of another: what lets a datapath of one format serve another.
+
+use super::codec::{Rounding, decode, encode};
+use super::format::{Element, Format, FormatRef};
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+/// Whether every finite value of `narrow` is a value of `wide` (+0 and -0 being one value). Remembered for each pair.
+pub fn holds(wide: FormatRef, narrow: FormatRef) -> bool {
+    static KNOWN: RwLock<BTreeMap<(u16, u16), bool>> = RwLock::new(BTreeMap::new());
+    let pair = (wide.id, narrow.id);
+    if let Some(known) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&pair) {
+        return *known;
+    }
+    let answer = wide.id == narrow.id || decide(wide, narrow);
+    KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(pair, answer);
+    answer
+}
+
+/// Formats of 8 bits or fewer value by value; wider ones, which are floats and integers, by their fields.
+fn decide(wide: &Format, narrow: &Format) -> bool {
+    if !narrow.values.is_empty() {
+        let kept = |v: f32| {
+            v.is_nan()
+                || v.is_infinite()
+                || f32::from_bits(decode(wide, encode(wide, v.to_bits(), Rounding::TowardZero, true))) == v
+        };
+        return narrow.values.iter().all(|v| kept(f32::from_bits(*v)));
+    }
+    let (significant, quantum, largest) = match narrow.element {
+        Element::Float { man, bias, .. } => (man + 1, 1 - bias - man as i32, narrow.max),
+        Element::Int => (narrow.bits - 1, 0, 2f32.powi(narrow.bits as i32 - 1)),
+        Element::Codebook { .. } | Element::Real { .. } => return false,
+    };
+    match wide.element {
+        Element::Float { man, bias, .. } => {
+            man + 1 >= significant && 1 - bias - man as i32 <= quantum && wide.max >= largest
+        }
+        Element::Int => narrow.element == Element::Int && wide.bits >= narrow.bits,
+        Element::Codebook { .. } | Element::Real { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::format::{find, formats};
+
+    #[test]
+    fn values_decide_not_names() {
+        let of = |wide: &str, narrow: &str| holds(find(wide).unwrap(), find(narrow).unwrap());
+        for (wide, narrow) in [
+            ("fp8e4m3", "fp6e2m3"),
+            ("fp8e4m3", "fp4e2m1"),
+            ("int8", "fp3e1m1"),
+            ("int8", "triplet"),
+            ("int4", "fp2sparse"),
+            ("ternary", "fp1mask"),
+            ("ternary", "binary"),
+            ("bf16", "int8"),
+            ("bf16", "e8m0"),
+            ("fp16", "fp8e5m2fnuz"),
+            ("tf32", "bf16"),
+            ("tf32", "fp16"),
+            ("fp32", "int16"),
+        ] {
+            assert!(of(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("int8", "fp4e2m1"),
+            ("binary", "ternary"),
+            ("ternary", "int2"),
+            ("bf16", "int16"),
+            ("bf16", "nf4"),
+            ("bf16", "fp16"),
+            ("fp16", "bf16"),
+            ("tf32", "fp32"),
+            ("fp8e4m3", "fp8e4m3fnuz"),
+            ("int16", "bf16"),
+        ] {
+            assert!(!of(wide, narrow), "{wide} {narrow}");
+        }
+        assert!(formats().iter().all(|narrow| holds(find("fp32").unwrap(), narrow)));
+    }
+}
