@@ -42,6 +42,8 @@ struct Alias {
     fb: Vec<String>,
     #[serde(default)]
     fd: Vec<String>,
+    #[serde(default)]
+    set: BTreeMap<String, i64>,
 }
 
 /// Fields of the two forms: name, lowest bit, width.
@@ -113,6 +115,9 @@ fn check_names(table: &Table) {
             }
         }
         for alias in &row.aliases {
+            if let Some(field) = alias.set.keys().find(|field| !fixable(row, field)) {
+                fail(&format!("alias `{}` sets `{field}`, which is no register or number of the row", alias.name));
+            }
             for (field, list) in [("fa", &alias.fa), ("fb", &alias.fb), ("fd", &alias.fd)] {
                 if !list.is_empty() && !row.operands.contains(&format!("f:{field}")) {
                     fail(&format!("alias `{}` checks `{field}`, which the row does not have", alias.name));
@@ -125,6 +130,11 @@ fn check_names(table: &Table) {
             }
         }
     }
+}
+
+/// True if an alias of `row` may fix `field`: a plain register, number or enumeration stands there.
+fn fixable(row: &Row, field: &str) -> bool {
+    row.operands.iter().any(|operand| operand.split_once(':').is_some_and(|(_, at)| at == field))
 }
 
 /// Names of `isa/formats.toml`.
@@ -233,7 +243,11 @@ fn row_literal(row: &Row, table: &Table) -> String {
     let aliases: String = row
         .aliases
         .iter()
-        .map(|a| format!("Alias {{ name: {:?}, fa: &{:?}, fb: &{:?}, fd: &{:?} }}, ", a.name, a.fa, a.fb, a.fd))
+        .map(|a| {
+            let fixed: String = a.set.iter().map(|(f, value)| format!("(Field::{}, {value}), ", camel(f))).collect();
+            let (name, fa, fb, fd) = (&a.name, &a.fa, &a.fb, &a.fd);
+            format!("Alias {{ name: {name:?}, fa: &{fa:?}, fb: &{fb:?}, fd: &{fd:?}, fixed: &[{fixed}] }}, ")
+        })
         .collect();
     format!(
         "    Row {{ op: Op::{}, name: {:?}, code: {:#04x}, form: Form::{form}, unit: Unit::{}, family: {:?}, function: {:?}, \

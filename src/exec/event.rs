@@ -168,10 +168,21 @@ pub enum EwKind {
     Convert,
     /// Copy or broadcast.
     Copy,
+    /// One bit through a truth table of three inputs, or a funnel shift.
+    Bit,
+    /// One bit counted.
+    Pop,
+    /// One stream bit from a linear feedback shift register.
+    Lfsr,
+    /// One stream bit from a Sobol sequence.
+    Sobol,
+    /// One stream bit from Philox.
+    Philox,
 }
 
 /// Names of [`EwKind`] in order, as they stand in machine files.
-pub const EW_KINDS: [&str; 7] = ["add", "mul", "fma", "div", "special", "convert", "copy"];
+pub const EW_KINDS: [&str; 12] =
+    ["add", "mul", "fma", "div", "special", "convert", "copy", "bit", "pop", "lfsr", "sobol", "philox"];
 
 /// One executed instruction.
 #[derive(Debug, Clone, Copy)]

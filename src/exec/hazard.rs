@@ -65,6 +65,7 @@ fn add_special(inst: &Inst, reads: &mut RegSet, writes: &mut RegSet) {
             }
         }
         Op::RedEnd => add(writes, RegClass::C, inst.rs1.into()),
+        Op::Bit => drop_unused_sources(inst, reads),
         Op::Qset => add(writes, RegClass::Q, pair(inst.rd)),
         Op::Quant => add(reads, RegClass::Q, pair(inst.rs2)),
         Op::Rope => {
@@ -73,6 +74,17 @@ fn add_special(inst: &Inst, reads: &mut RegSet, writes: &mut RegSet) {
             add(writes, RegClass::V, pair(inst.rd));
         }
         _ => {}
+    }
+}
+
+/// A truth table reads only the sources that it depends on.
+fn drop_unused_sources(inst: &Inst, reads: &mut RegSet) {
+    *reads = RegSet::default();
+    let table = inst.imm as u8;
+    for (n, shift, mask) in [(inst.rs1, 4, 0x0f), (inst.rs2, 2, 0x33), (inst.rs3, 1, 0x55)] {
+        if (table ^ table >> shift) & mask != 0 {
+            add(reads, RegClass::V, n.into());
+        }
     }
 }
 
@@ -115,6 +127,17 @@ mod tests {
         let mut inst = Inst::new(Op::StBp);
         (inst.rd, inst.rs1, inst.mode) = (7, 10, 1);
         assert_eq!(registers(&inst), (set(&[(RegSet::V, 7), (RegSet::X, 10)]), set(&[(RegSet::X, 10)])));
+    }
+
+    #[test]
+    fn truth_tables_read_what_they_depend_on() {
+        let mut inst = Inst::new(Op::Bit);
+        (inst.rd, inst.rs1, inst.rs2, inst.rs3) = (1, 2, 3, 4);
+        let sources = [(RegSet::V, 2), (RegSet::V, 3), (RegSet::V, 4)];
+        for (table, read) in [(0xc0, &sources[..2]), (0xe8, &sources), (0xaa, &sources[2..]), (0xff, &[])] {
+            inst.imm = table;
+            assert_eq!(registers(&inst), (set(read), set(&[(RegSet::V, 1)])), "{table:#x}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod acc;
 mod array;
+mod bits;
 mod codes;
 mod control;
 mod dma;
@@ -159,6 +160,7 @@ struct Scratch {
     /// A row of codes from memory, in containers.
     codes: Vec<u8>,
     live: Vec<bool>,
+    bits: Vec<u8>,
 }
 
 /// One core with its program and memory.

@@ -14,8 +14,11 @@ fn operation(inst: &Inst) -> Red {
 /// Folds vl elements into the partials.
 pub fn red(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let op = operation(inst);
-    let vl = vm.f32_elements()?;
-    let kind = if op == Red::Sq { EwKind::Fma } else { EwKind::Add };
+    let (vl, kind) = match op {
+        Red::Pop => (vm.vl, EwKind::Pop),
+        Red::Sq => (vm.f32_elements()?, EwKind::Fma),
+        _ => (vm.f32_elements()?, EwKind::Add),
+    };
     event.work = Work::Elementwise { kind, elements: vl };
     let tile = &mut vm.c[usize::from(inst.rd)];
     tile.become_result(false, "red")?;
@@ -23,10 +26,10 @@ pub fn red(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let position = vm.x.get(inst.rs2);
         let partials = tile.partials();
         for i in 0..vl as usize {
-            let x = vm.v.f32(inst.rs1, i);
+            let x = if op == Red::Pop { f32::from(vm.v.bit(inst.rs1, i)) } else { vm.v.f32(inst.rs1, i) };
             let partial = &mut partials[(position.wrapping_add(i as u64) % 16) as usize];
             *partial = match op {
-                Red::Sum => *partial + x,
+                Red::Sum | Red::Pop => *partial + x,
                 Red::Asum => *partial + x.abs(),
                 Red::Sq => func::fma(x, x, *partial),
                 Red::Max => func::max(*partial, x),
@@ -49,7 +52,7 @@ pub fn red_end(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         for half in [8, 4, 2, 1] {
             for j in 0..half {
                 partials[j] = match op {
-                    Red::Sum | Red::Asum | Red::Sq => partials[j] + partials[j + half],
+                    Red::Sum | Red::Asum | Red::Sq | Red::Pop => partials[j] + partials[j + half],
                     Red::Max | Red::Amax => func::max(partials[j], partials[j + half]),
                 };
             }

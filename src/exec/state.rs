@@ -106,6 +106,10 @@ impl Vectors {
         let at = usize::from(n) * self.width + 4 * i;
         self.bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
+    /// Bit `i` of register `n`: 0 or 1.
+    pub fn bit(&self, n: u8, i: usize) -> u8 {
+        self.bytes[usize::from(n) * self.width + i / 8] >> (i % 8) & 1
+    }
     /// Zeros all elements of register `n` from the `from`-th f32 on.
     pub fn zero_f32_from(&mut self, n: u8, from: usize) {
         self.get_mut(n)[4 * from..].fill(0);

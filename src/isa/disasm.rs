@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 /// The text of one instruction by itself: targets as `.+n`, formats as rows of the table.
 pub fn instruction(inst: &Inst) -> String {
-    text(inst, inst.op.row().spelling(inst), |_| None)
+    text(inst, None, |_| None)
 }
 
 /// The text of a whole program: `assemble(disassemble(object))` has the same words, entry, formats and control memory.
@@ -157,8 +157,7 @@ impl<'a> Program<'a> {
         let row = inst.op.row();
         let slots = &self.slots[word as usize];
         let alias = row.aliases.iter().find(|alias| self.matches(alias, inst, slots));
-        let name = alias.map_or_else(|| row.spelling(inst), |alias| alias.name.to_string());
-        text(inst, name, |operand| match operand {
+        text(inst, alias, |operand| match operand {
             Operand::Fmt => self.object.formats.get(inst.imm as usize).cloned(),
             Operand::Label => match self.externs.get(&word) {
                 Some(name) => Some((*name).to_string()),
@@ -168,12 +167,15 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// True if every slot that the alias restricts is known to hold one of its formats.
+    /// True if the fields that the alias fixes hold its values and every slot that it restricts is known to hold one of
+    /// its formats.
     fn matches(&self, alias: &'static Alias, inst: &Inst, slots: &Slots) -> bool {
-        flow::alias_formats(alias, inst).into_iter().all(|(slot, allowed)| {
-            let held = slots.get(slot).and_then(|row| self.object.formats.get(usize::from(row)));
-            held.is_some_and(|held| allowed.contains(&held.as_str()))
-        })
+        let fixed = alias.fixed.iter().all(|(field, value)| inst.get(*field) == *value);
+        fixed
+            && flow::alias_formats(alias, inst).into_iter().all(|(slot, allowed)| {
+                let held = slots.get(slot).and_then(|row| self.object.formats.get(usize::from(row)));
+                held.is_some_and(|held| allowed.contains(&held.as_str()))
+            })
     }
 }
 
@@ -209,12 +211,13 @@ impl Row {
     }
 }
 
-/// The instruction under the mnemonic `name`; `named` may give an operand a better text than its number.
-pub(super) fn text(inst: &Inst, name: String, named: impl Fn(&Operand) -> Option<String>) -> String {
-    let mut out = name;
+/// The instruction under its own mnemonic or an alias; `named` may give an operand a better text than its number.
+pub(super) fn text(inst: &Inst, alias: Option<&Alias>, named: impl Fn(&Operand) -> Option<String>) -> String {
+    let mut out = alias.map_or_else(|| inst.op.row().spelling(inst), |alias| alias.name.to_string());
     let mut gap = " ".repeat(8usize.saturating_sub(out.len()).max(1));
     for operand in inst.op.row().operands {
         let shown = match operand {
+            _ if alias.is_some_and(|alias| alias.fixes(operand)) => continue,
             Operand::Reg { field, when, .. } => match when {
                 When::Sub(code) if *code != inst.sub_code() => continue,
                 When::Given if inst.get(*field) == 0 => continue,

@@ -14,6 +14,7 @@ pub fn usage(name: &str, mnemonic: &Mnemonic) -> String {
     for operand in mnemonic.op.row().operands {
         let shown = match operand {
             Operand::Reg { when: When::Sub(code), .. } if *code != mnemonic.sub => continue,
+            _ if mnemonic.alias.is_some_and(|alias| alias.fixes(operand)) => continue,
             _ => show(operand),
         };
         match operand {
@@ -145,7 +146,9 @@ fn card(row: &Row) -> String {
     let unit = row.unit;
     let _ = writeln!(out, "{}.\n\nUnit {unit:?} ({}), opcode {:#04x}.", row.semantics, unit.title(), row.code);
     for alias in row.aliases {
-        let _ = writeln!(out, "Alias `{}`: {}.", alias.name, restrictions(alias));
+        let form = usage(alias.name, &Mnemonic { op: row.op, sub: 0, alias: Some(alias) });
+        let shown = if alias.fixed.is_empty() { alias.name } else { &form };
+        let _ = writeln!(out, "Alias `{shown}`: {}.", restrictions(alias));
     }
     let _ = write!(out, "\n```\n{}```\n\nExample: `{}`\n", diagram(row), example(row));
     out
@@ -154,7 +157,12 @@ fn card(row: &Row) -> String {
 fn restrictions(alias: &Alias) -> String {
     let all = [("fa", alias.fa), ("fb", alias.fb), ("fd", alias.fd)];
     let given = all.iter().filter(|(_, list)| !list.is_empty());
-    given.map(|(slot, list)| format!("{slot} = {}", list.join(" or "))).collect::<Vec<_>>().join(", ")
+    let formats = given.map(|(slot, list)| format!("{slot} = {}", list.join(" or ")));
+    let fixed = alias.fixed.iter().map(|(field, value)| match field {
+        Field::Imm => format!("imm = {value:#04x}"),
+        _ => format!("{} = {value}", field.name()),
+    });
+    formats.chain(fixed).collect::<Vec<_>>().join(", ")
 }
 
 /// The word, high bits first: bit ranges, fields, what the row puts there.
@@ -245,7 +253,7 @@ pub fn example(row: &Row) -> String {
             Operand::Mask => (inst.pm, inst.pz) = (1, true),
         }
     }
-    disasm::text(&inst, row.spelling(&inst), |operand| match operand {
+    disasm::text(&inst, None, |operand| match operand {
         Operand::Label => Some("target".to_string()),
         Operand::Fmt => Some("ternary".to_string()),
         _ => None,

@@ -171,7 +171,7 @@ pub struct Sub {
     pub suffix: bool,
 }
 
-/// Another name of an opcode, valid for given formats only.
+/// Another name of an opcode, valid for given formats or given fields only.
 #[derive(Debug)]
 pub struct Alias {
     /// Mnemonic.
@@ -182,6 +182,15 @@ pub struct Alias {
     pub fb: &'static [&'static str],
     /// Formats that slot `fd` may hold; empty = any.
     pub fd: &'static [&'static str],
+    /// Fields that the alias fixes with their values; their operands are not written.
+    pub fixed: &'static [(Field, i64)],
+}
+
+impl Alias {
+    /// True if the alias stands for `operand`, which is then not part of its text.
+    pub fn fixes(&self, operand: &Operand) -> bool {
+        operand.field().is_some_and(|field| self.fixed.iter().any(|(fixed, _)| *fixed == field))
+    }
 }
 
 /// When a register operand is part of the text.
@@ -260,6 +269,16 @@ pub enum Operand {
     },
     /// Trailing `pN` or `pN.z`.
     Mask,
+}
+
+impl Operand {
+    /// The field of an operand that fills just one and is always written.
+    pub fn field(&self) -> Option<Field> {
+        match *self {
+            Operand::Reg { field, .. } | Operand::Num { field, .. } | Operand::Enum { field, .. } => Some(field),
+            _ => None,
+        }
+    }
 }
 
 impl Op {

@@ -165,6 +165,33 @@ fn the_language_sample_round_trips_with_its_alias() {
 }
 
 #[test]
+fn truth_tables_are_shown_by_the_names_they_have() {
+    let text = "sc.and v1, v2, v3; sc.not v1, v2; sc.mux v1, v2, v3, v4; maj3 v1, v2, v3, v0; hd.bind v31, v1, v1\n\
+                bit v1, v2, v3, v4, 0xc0; bit v1, v2, v3, v0, 0xc3; bit v0, v0, v0, v0, 7\n";
+    let object = assembled(text);
+    let tables: Vec<i32> = object.words.iter().map(|word| decode(*word).expect("valid").imm).collect();
+    assert_eq!(tables, [0xc0, 0x0f, 0xe4, 0xe8, 0x3c, 0xc0, 0xc3, 7]);
+    let shown = disassemble(&object).expect("valid");
+    let lines: Vec<String> =
+        shown.lines().skip(1).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let want = [
+        "sc.and v1, v2, v3",
+        "sc.not v1, v2",
+        "sc.mux v1, v2, v3, v4",
+        "maj3 v1, v2, v3, v0",
+        "hd.bind v31, v1, v1",
+        "bit v1, v2, v3, v4, 192",
+        "sc.xnor v1, v2, v3",
+        "bit v0, v0, v0, v0, 7",
+    ];
+    assert_eq!(lines, want);
+    assert_eq!(assembled(&shown).words, object.words);
+    for wrong in ["sc.and v1, v2, v3, v4", "sc.and v1, v2", "sc.mux v1, v2, v3", "bit v1, v2, v3, v4, 256"] {
+        assert!(assemble(&Sources::single("t.vasm", wrong), &Options::default()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn linking_moves_formats_lines_and_calls() {
     let driver = assembled(".extern scale, other\n.fmt f1=int8\n call other\n call scale\n halt\n");
     let scale = assembled(".fmt f2=fp32, f1=int8\nagain: bne x1, x0, again\n ret\n");

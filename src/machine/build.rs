@@ -2,9 +2,7 @@
 
 use super::tree::{Node, Value};
 use super::widen::Widening;
-use super::{
-    Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Source, Sram, Units, load, schema::ELEMENTWISE,
-};
+use super::{Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Source, Sram, Units, load, schema};
 use crate::diag::{Error, Result};
 use crate::num::format::find;
 use std::collections::BTreeMap;
@@ -213,13 +211,13 @@ fn prices(r: &Reader<'_>, sram: &[Sram], dram: &Dram) -> Result<BTreeMap<String,
     let home = &r.node("energy")?.from;
     let elementwise = r.node("energy.elementwise")?;
     if let Some(odd) =
-        elementwise.entries().iter().find(|e| e.node.is_table() && !ELEMENTWISE.contains(&e.key.as_str()))
+        elementwise.entries().iter().find(|e| e.node.is_table() && !schema::ELEMENTWISE.contains(&e.key.as_str()))
     {
         let error = odd.at.error(format!("there is no element-wise kind `{}`", odd.key));
-        return Err(error.help(format!("the kinds are: {}", ELEMENTWISE.join(", "))));
+        return Err(error.help(format!("the kinds are: {}", schema::ELEMENTWISE.join(", "))));
     }
     let missing = |key: &String| !prices.contains_key(key);
-    let kinds = ELEMENTWISE.iter().map(|kind| format!("elementwise.{kind}"));
+    let kinds = schema::ELEMENTWISE[..schema::BITWISE].iter().map(|kind| format!("elementwise.{kind}"));
     let levels = sram.iter().flat_map(|s| ["read", "write"].map(|way| format!("{}.{way}", s.name)));
     match kinds.chain(levels).find(missing) {
         Some(key) => Err(home.error(format!("this machine has no price `energy.{key}`"))),

@@ -60,8 +60,12 @@ pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "rec
 /// Scopes that a price may have; values of different scopes never add.
 pub const SCOPES: &[&str] = &["circuit", "macro", "core", "device", "device+phy", "system"];
 
-/// Kinds of element-wise work that have a price.
-pub const ELEMENTWISE: &[&str] = &["add", "mul", "fma", "div", "special", "convert", "copy"];
+/// Kinds of element-wise work that have a price. A machine may leave out the kinds on bits, from [`BITWISE`] on: it then
+/// has no price for a program that uses them.
+pub const ELEMENTWISE: &[&str] =
+    &["add", "mul", "fma", "div", "special", "convert", "copy", "bit", "pop", "lfsr", "sobol", "philox"];
+/// Index of the first kind of [`ELEMENTWISE`] that works on bits.
+pub const BITWISE: usize = 7;
 
 const fn key(path: &'static str, kind: Kind, need: Need, unit: &'static str, doc: &'static str) -> Key {
     Key { path, kind, need, unit, doc }
@@ -136,7 +140,7 @@ pub const KEYS: &[Key] = &[
     key("dma.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Of one engine."),
     key("dma.setup_cycles", Count(0, 65536), Required, "cycles", "From a free engine to its first request."),
     key("energy.mac.*", Price, Required, "per op", "One multiply-accumulate of the pair `weights*inputs`."),
-    key("energy.elementwise.*", Price, Required, "per op", "One element of add, mul, fma, div, special, convert or copy."),
+    key("energy.elementwise.*", Price, Required, "per op", "One element of add, mul, fma, div, special, convert or copy; of these optional kinds, one bit: bit, pop, lfsr, sobol, philox."),
     key("energy.core.fold", Price, Required, "per op", "One accumulator entry scaled and added."),
     key("energy.core.issue", Price, Required, "per instruction", "Fetch, decode and issue."),
     key("energy.core.register", Price, Required, "per byte", "A byte of a vector, mask or scale register read or written."),

@@ -113,7 +113,7 @@ fn every_error_is_one_sentence_with_its_place() {
         ),
         (
             "[energy.elementwise]\nexp = { pj = 1 , source = \"choice\" }",
-            "m.toml:3:1: there is no element-wise kind `exp` (the kinds are: add, mul, fma, div, special, convert, copy)",
+            "m.toml:3:1: there is no element-wise kind `exp` (the kinds are: add, mul, fma, div, special, convert, copy, bit, pop, lfsr, sobol, philox)",
         ),
         ("[core", "m.toml:2:6: this is not TOML"),
         ("[sram.shared]\nbytes = 65536", "m.toml:2:1: this machine has no `sram.shared.banks`"),

@@ -8,6 +8,7 @@
 //! | [`bulk`] | the same for streams, by tables |
 //! | [`block`] | formats whose elements share coded scales |
 //! | [`philox`] | the draws of stochastic rounding |
+//! | [`stream`] | the words of stochastic bitstreams |
 //! | [`subset`] | which format holds all values of another |
 //! | [`class`] | which dot product a pair of formats has |
 //! | [`mod@crc32`] | the checksum of the binary containers |
@@ -21,6 +22,7 @@ pub mod crc32;
 pub mod format;
 pub mod func;
 pub mod philox;
+pub mod stream;
 pub mod subset;
 mod table;
 

@@ -17,6 +17,8 @@ pub enum Use {
     Dropout = 4,
     /// Sampling of tokens.
     Sampling = 5,
+    /// Bits of stochastic streams.
+    Stream = 6,
 }
 
 /// The draws of one tensor at one step.

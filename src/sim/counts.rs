@@ -3,7 +3,7 @@
 use super::ledger::{Key, Ledger, Place, What};
 use super::rates::Rates;
 use super::timing::Timing;
-use crate::exec::event::{Access, Event, RegSet, Space, Work};
+use crate::exec::event::{Access, EW_KINDS, Event, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
 use crate::machine::Machine;
 use crate::num::format::by_id;
@@ -26,7 +26,7 @@ struct NodeCounts {
     register_bytes: u64,
     accumulator: u64,
     fold: [u64; 6],
-    elementwise: [[u64; 6]; 7],
+    elementwise: [[u64; 6]; EW_KINDS.len()],
     /// DRAM, own, shared, control.
     traffic: [Traffic; 4],
     activations: u64,

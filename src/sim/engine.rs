@@ -414,7 +414,11 @@ impl Engine {
             Work::Tile { entries, .. } => {
                 Cost { occupied: u64::from(entries.div_ceil(u.s_tile_lanes)), latency: u64::from(u.s_latency) }
             }
-            Work::Elementwise { kind: EwKind::Div | EwKind::Special, elements } => {
+            // A lane of 32 bits takes as many bits at once.
+            Work::Elementwise { kind: EwKind::Bit | EwKind::Pop, elements } => {
+                Cost { occupied: u64::from(elements.div_ceil(32 * u.e_lanes)), latency: u64::from(u.e_latency) }
+            }
+            Work::Elementwise { kind: EwKind::Div | EwKind::Special | EwKind::Philox, elements } => {
                 let occupied = u64::from(elements.div_ceil(u.e_special_lanes));
                 Cost { occupied, latency: u64::from(u.e_special_latency) }
             }

@@ -112,9 +112,29 @@ fn check_identities(machine: &Machine, outcome: &Outcome) {
 #[test]
 fn kinds_of_work_have_the_names_of_the_machine_file() {
     assert_eq!(EW_KINDS, machine::schema::ELEMENTWISE[..]);
-    assert_eq!(EwKind::Copy as usize, EW_KINDS.len() - 1);
+    assert_eq!(EwKind::Philox as usize, EW_KINDS.len() - 1);
+    assert_eq!(EwKind::Bit as usize, machine::schema::BITWISE);
     for (i, unit) in UNITS.into_iter().enumerate() {
         assert_eq!(unit as usize, i);
+    }
+}
+
+#[test]
+fn bits_go_by_the_width_of_a_lane_and_streams_by_lanes() {
+    // edge: 64 lanes of 32 bits, 16 special ones; one register of 2048 bits.
+    for (kind, busy) in [
+        (EwKind::Bit, 1),
+        (EwKind::Pop, 1),
+        (EwKind::Lfsr, 2048 / 64),
+        (EwKind::Sobol, 2048 / 64),
+        (EwKind::Philox, 2048 / 16),
+    ] {
+        let machine = edge();
+        let outcome = run(&machine, &[event(Op::Bit, Work::Elementwise { kind, elements: 2048 })]);
+        assert_eq!(outcome.timing.units[3].busy_cycles, busy, "{kind:?}");
+        let energy = outcome.ledger.energy(&machine).expect("all kinds have prices");
+        let price = machine.price(&format!("elementwise.{}", EW_KINDS[kind as usize])).expect("a price").attojoule[1];
+        assert_eq!(energy.groups()[0], 2048 * price, "{kind:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of exec: one case a row, sums against naive references at every split, traps, timing-only mode.
 
+mod bits;
 mod rows;
 mod sums;
 mod traps;

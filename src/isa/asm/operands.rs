@@ -38,9 +38,11 @@ impl Assembler<'_> {
         let row = mnemonic.op.row();
         let mut inst = Inst::new(mnemonic.op);
         inst.set_sub_code(mnemonic.sub);
+        mnemonic.alias.iter().flat_map(|alias| alias.fixed).for_each(|(field, value)| inst.set(*field, *value));
         let mut first = true;
         for operand in row.operands {
             match operand {
+                _ if mnemonic.alias.is_some_and(|alias| alias.fixes(operand)) => continue,
                 Operand::Reg { when: When::Sub(code), .. } if *code != mnemonic.sub => continue,
                 Operand::Reg { when: When::Given, .. } | Operand::Mask if !optional_follows(operand, cursor) => {
                     continue;
