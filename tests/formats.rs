@@ -50,6 +50,8 @@ fn block_formats_keep_their_scales_in_a_file() {
         ("mxfp6e2m3", "1x32", 48 * 3),
         ("mxint8", "1x16", 48 * 5),
         ("mxfp8e5m2", "1x32", 48 * 3),
+        ("mxfp6e3m2", "16x16", 3 * 5),
+        ("mxfp4", "5x8", 10 * 9),
         ("nvfp4", "1x16", 4 + 48 * 5),
         ("nvfp4", "16x16", 4 + 3 * 5),
     ] {
@@ -67,7 +69,8 @@ fn block_formats_keep_their_scales_in_a_file() {
     }
     assert_eq!(fails(&["encode", "mxfp4"], &x).0, Some(2));
     assert_eq!(fails(&["round", "nvfp4", "--cols", "33"], &x).0, Some(3));
-    assert_eq!(fails(&["round", "mxfp4", "--block", "2x32"], &x).0, Some(4));
+    assert_eq!(fails(&["round", "mxfp4", "--block", "2x32"], &x).0, Some(2));
+    assert_eq!(fails(&["round", "mxfp4", "--cols", "33"], &x).0, Some(3));
 }
 
 #[test]
@@ -82,6 +85,41 @@ fn modes_and_specials() {
     let draw = |seed: &str| preon(&["encode", "binary", "--mode", "sr", "--seed", seed], &stream(&[0.0; 64]));
     assert_eq!(draw("1"), draw("1"));
     assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn draws_come_from_a_file_too_and_the_p_bit_is_for_binary() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("draws");
+    let draws: Vec<u8> = (0..4u32).flat_map(|r| (r | 0xff00).to_le_bytes()).collect();
+    std::fs::write(&path, draws).unwrap();
+    let file = path.to_str().unwrap();
+    let code = |format: &str, mode: &str, x: f32| {
+        preon(&["encode", format, "--mode", mode, "--bits", "2", "--draws", file], &stream(&[x; 4]))
+    };
+    // 3/4 of the way from 1 to 2; a tie of 1/8 to even and to odd.
+    assert_eq!(code("int8", "sr", 1.75), [1, 2, 2, 2]);
+    assert_eq!([code("int8", "sr", 1.125), code("int8", "srodd", 1.125)], [[1, 1, 1, 1], [1, 1, 1, 2]]);
+    // +1 (code 0) with probability (1 + 0.5) / 2, and sigmoid(0) = 1/2; NaN is +1.
+    assert_eq!(code("binary", "pclip", 0.5), [0, 0, 0, 1]);
+    assert_eq!(code("binary", "psigmoid", 0.0), [0, 0, 1, 1]);
+    assert_eq!(code("binary", "psigmoid", f32::NAN), [0; 4]);
+    let x = stream(&[0.0; 5]);
+    assert_eq!(fails(&["encode", "int8", "--mode", "sr", "--draws", file], &x).0, Some(3));
+    assert_eq!(fails(&["encode", "int8", "--draws", file], &x).0, Some(2));
+    assert_eq!(fails(&["encode", "int8", "--mode", "pclip"], &x).0, Some(4));
+    assert_eq!(fails(&["encode", "mxfp4", "--scales", file, "--mode", "psigmoid"], &x).0, Some(4));
+}
+
+#[test]
+fn a_p_bit_is_plus_one_as_often_as_its_probability_says() {
+    let count = 40_000;
+    for (mode, x, p) in [("psigmoid", 0.8f32, 0.689_974), ("psigmoid", -3.0, 0.047_426), ("pclip", -0.4, 0.3)] {
+        let drawn = preon(&["encode", "binary", "--mode", mode, "--seed", "5"], &stream(&vec![x; count]));
+        let share = drawn.iter().filter(|code| **code == 0).count() as f64 / count as f64;
+        let deviation: f64 = p * (1.0 - p) / count as f64;
+        assert!((share - p).abs() < 4.0 * deviation.sqrt(), "{mode} {x}: {share} for {p}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `preon formats`: number formats.
 
 mod block;
+mod gguf;
 mod sqnr;
 mod stream;
 
@@ -8,7 +9,8 @@ use super::out;
 use crate::diag::Result;
 use crate::num::block::BlockFormat;
 use crate::num::format::{self, Element, Format, ScaleRule};
-use crate::num::{Rounding, decode, encode, value};
+use crate::num::gguf::Container;
+use crate::num::{FormatRef, Rounding, decode, encode, value};
 use crate::report::table;
 
 /// What to do.
@@ -75,18 +77,40 @@ pub fn run(verb: &Verb) -> Result<()> {
             out::data(&(show(format) + &noise))
         }
         Verb::Show { format, value: Some(x) } => out::data(&show_value(format::find(format)?, *x)),
-        Verb::Round { format, rounding, shape } => match BlockFormat::find(format)? {
-            Some(format) => block::round(&format, rounding.of_blocks()?, shape),
-            None => stream::round(format::find(format)?, rounding),
+        Verb::Round { format, rounding, shape } => match Named::find(format)? {
+            Named::Element(format) => stream::round(format, rounding),
+            Named::Block(format) => block::round(&format, rounding, shape),
+            Named::Gguf(container) => gguf::round(&container, rounding, shape),
         },
-        Verb::Encode { format, rounding, shape, packed } => match BlockFormat::find(format)? {
-            Some(format) => block::encode(&format, rounding.of_blocks()?, shape, *packed),
-            None => stream::encode(format::find(format)?, rounding, shape.cols, *packed),
+        Verb::Encode { format, rounding, shape, packed } => match Named::find(format)? {
+            Named::Element(format) => stream::encode(format, rounding, shape.cols, *packed),
+            Named::Block(format) => block::encode(&format, rounding, shape, *packed),
+            Named::Gguf(container) => gguf::encode(&container, rounding, shape),
         },
-        Verb::Decode { format, shape, packed, count } => match BlockFormat::find(format)? {
-            Some(format) => block::decode(&format, shape, *packed, *count),
-            None => stream::decode(format::find(format)?, shape.cols, *packed, *count),
+        Verb::Decode { format, shape, packed, count } => match Named::find(format)? {
+            Named::Element(format) => stream::decode(format, shape.cols, *packed, *count),
+            Named::Block(format) => block::decode(&format, shape, *packed, *count),
+            Named::Gguf(container) => gguf::decode(&container, *count),
         },
+    }
+}
+
+/// What a name of a stream stands for.
+enum Named {
+    Element(FormatRef),
+    Block(BlockFormat),
+    Gguf(Container),
+}
+
+impl Named {
+    fn find(name: &str) -> Result<Named> {
+        if let Some(block) = BlockFormat::find(name)? {
+            return Ok(Named::Block(block));
+        }
+        if let Some(container) = Container::find(name)? {
+            return Ok(Named::Gguf(container));
+        }
+        format::find(name).map(Named::Element)
     }
 }
 

@@ -80,9 +80,45 @@ impl BlockFormat {
         if self.scale == BlockScale::Power { 32 } else { 16 }
     }
 
+    /// Encodes rows that share one row of blocks: appends the codes in row-major order and one scale a block.
+    pub fn encode_strip(
+        &self,
+        strip: Strip<'_>,
+        rule: ScaleExponent,
+        mode: Mode,
+        codes: &mut Vec<u32>,
+        scales: &mut Vec<u8>,
+    ) {
+        let Strip { x, cols, block_cols, first } = strip;
+        let start = scales.len();
+        for left in (0..cols).step_by(block_cols) {
+            let columns = left..(left + block_cols).min(cols);
+            let largest = x.chunks(cols).map(|row| magnitude(&row[columns.clone()])).max();
+            scales.push(self.power_of(largest.unwrap_or(0), rule));
+        }
+        let mut at = first;
+        for row in x.chunks(cols) {
+            for (x, scale) in row.chunks(block_cols).zip(&scales[start..]) {
+                self.encode_power(x, *scale, mode, at, codes);
+                at += x.len() as u64;
+            }
+        }
+    }
+    /// Appends the values of rows of `cols` codes that share one row of blocks.
+    pub fn decode_strip(&self, codes: &[u32], cols: usize, block_cols: usize, scales: &[u8], values: &mut Vec<u32>) {
+        for row in codes.chunks(cols) {
+            for (codes, scale) in row.chunks(block_cols).zip(scales) {
+                values.extend(codes.iter().map(|code| self.decode_power(*code, *scale)));
+            }
+        }
+    }
+
     /// E8M0 code for a block of which `x` are the f32 bits.
     pub fn power(&self, x: &[u32], rule: ScaleExponent) -> u8 {
-        let largest = x.iter().map(|x| x & 0x7fff_ffff).max().unwrap_or(0);
+        self.power_of(magnitude(x), rule)
+    }
+    /// E8M0 code for a block whose largest magnitude has these f32 bits.
+    fn power_of(&self, largest: u32, rule: ScaleExponent) -> u8 {
         if largest >= 0x7f80_0000 {
             return SCALE_NAN;
         }
@@ -135,6 +171,24 @@ impl BlockFormat {
         let value = (element * 2f64.powi(i32::from(scale) - 127 + self.unit)) as f32;
         if value.is_nan() { 0x7fc0_0000 } else { value.to_bits() }
     }
+}
+
+/// Rows of `cols` f32 bit patterns that share one row of blocks, each `block_cols` wide.
+#[derive(Debug, Clone, Copy)]
+pub struct Strip<'a> {
+    /// The rows, one after the other, all whole.
+    pub x: &'a [u32],
+    /// Elements of a row; not 0.
+    pub cols: usize,
+    /// Elements of a block along a row; not 0, the last may be short.
+    pub block_cols: usize,
+    /// Index of the first element in its tensor (only draws depend on it).
+    pub first: u64,
+}
+
+/// Bits of the largest magnitude.
+fn magnitude(x: &[u32]) -> u32 {
+    x.iter().map(|x| x & 0x7fff_ffff).max().unwrap_or(0)
 }
 
 /// The fixed rounding of the element at `index`.

@@ -3,6 +3,7 @@
 //! Everything works on bit patterns; no f32 variable carries a NaN. A NaN keeps its sign and loses its payload.
 
 use super::format::{Element, Format, Specials};
+use super::func;
 
 /// Rounding mode of an encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,15 +34,22 @@ pub struct Draw {
 }
 
 /// Definitions of stochastic rounding with k bits r of a value at `delta` of the way (0 to 1) from one grid point to the
-/// next of larger magnitude, as the gfloat library states them.
+/// next of larger magnitude, as the gfloat library states them, and of the p-bit: a sign drawn with a probability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stochastic {
     /// Away if rne(delta 2^k) + r >= 2^k.
     Rounded,
+    /// As `Rounded`, ties of delta 2^k to odd.
+    RoundedOdd,
     /// Away if delta + (r + 1/2) 2^-k >= 1.
     Fast,
     /// Away if delta + r 2^-k >= 1: biased low by less than 2^-k.
     Fastest,
+    /// The p-bit of formats with two levels: the upper one if r < p 2^k, p = sigmoid(fl(x / temperature)); the temperature
+    /// as f32 bits. Elsewhere as `Rounded`.
+    Sigmoid(u32),
+    /// The p-bit with p = fl(fl(1 + clip(fl(x / range), -1, 1)) / 2); the range as f32 bits. Elsewhere as `Rounded`.
+    Clip(u32),
 }
 
 impl Draw {
@@ -54,15 +62,36 @@ impl Draw {
         let (one, shift) = (1u128 << self.bits, shift as u32);
         let (delta, random) = (u128::from(rest) << self.bits, u128::from(self.random));
         match self.kind {
-            Stochastic::Rounded => {
-                let (kept, part) = (delta >> shift, delta & ((1 << shift) - 1));
-                let half = (1u128 << shift) >> 1;
-                let up = shift > 0 && (part > half || (part == half && kept & 1 == 1));
-                kept + u128::from(up) + random >= one
-            }
             Stochastic::Fast => 2 * delta + ((2 * random + 1) << shift) >= one << (shift + 1),
             Stochastic::Fastest => delta + (random << shift) >= one << shift,
+            Stochastic::Rounded | Stochastic::RoundedOdd | Stochastic::Sigmoid(_) | Stochastic::Clip(_) => {
+                let (kept, part) = (delta >> shift, delta & ((1 << shift) - 1));
+                let half = (1u128 << shift) >> 1;
+                let odd = u128::from(self.kind != Stochastic::RoundedOdd);
+                let up = shift > 0 && (part > half || (part == half && kept & 1 == odd));
+                kept + u128::from(up) + random >= one
+            }
         }
+    }
+    /// The p-bit at `x`: whether the upper of two levels is drawn. `None` if the draw is of another kind.
+    fn upper(self, x: f32) -> Option<bool> {
+        let p = match self.kind {
+            Stochastic::Sigmoid(temperature) => func::sigmoid(x / f32::from_bits(temperature)),
+            Stochastic::Clip(range) => {
+                let ratio = x / f32::from_bits(range);
+                let ratio = if ratio > 1.0 {
+                    1.0
+                } else if ratio < -1.0 {
+                    -1.0
+                } else {
+                    ratio
+                };
+                (1.0 + ratio) * 0.5
+            }
+            _ => return None,
+        };
+        // Both sides are exact in f64.
+        Some(f64::from(self.random) < f64::from(p) * exp2_f64(u64::from(self.bits)))
     }
     /// Whether a value at the fraction `delta` between two levels of a codebook takes the farther one: as
     /// [`Draw::away`] with `delta` cut to 52 places.
@@ -125,7 +154,7 @@ pub fn cast(format: &Format, x: f32) -> u32 {
 
 /// The f32 value of `code`; NaN is canonical.
 pub fn value(format: &Format, code: u32) -> f32 {
-    super::func::canonical(f32::from_bits(decode(format, code)))
+    func::canonical(f32::from_bits(decode(format, code)))
 }
 
 /// `code` of `bits` bits as a two's complement integer.
@@ -339,10 +368,17 @@ fn encode_level(format: &Format, x: u32, mode: Rounding, saturate: bool) -> u32 
     {
         return nan as u32;
     }
-    let x = if x.is_nan() { 0.0 } else { x };
+    // NaN takes the code of zero, whatever is drawn.
+    let (x, mode) = if x.is_nan() { (0.0, Rounding::NearestEven) } else { (x, mode) };
     let level = |rank: usize| f64::from(f32::from_bits(format.values[format.sorted[rank] as usize]));
     if mode == Rounding::NearestEven && !format.thresholds.is_empty() {
         return format.sorted[format.thresholds.partition_point(|border| f64::from(*border) < x)];
+    }
+    if let Rounding::Stochastic(draw) = mode
+        && let [low, high] = format.sorted[..]
+        && let Some(upper) = draw.upper(x as f32)
+    {
+        return if upper { high } else { low };
     }
     let above = format.sorted.partition_point(|code| f64::from(f32::from_bits(format.values[*code as usize])) <= x);
     let last = format.sorted.len() - 1;

@@ -232,7 +232,7 @@ fn project_formats_have_the_codes_their_rows_state() {
 }
 
 #[test]
-fn stochastic_rounding_follows_its_three_definitions() {
+fn stochastic_rounding_follows_its_four_definitions() {
     // 1.0625 + 1/32 in E4M3 lies 3/4 of the way from 1 to 1.125; with 2 bits the fraction is exact.
     let code = |x: f32, kind, bits, random| {
         let mode = Rounding::Stochastic(Draw { kind, bits, random });
@@ -248,6 +248,8 @@ fn stochastic_rounding_follows_its_three_definitions() {
     // A fraction of 1/8 with 2 bits: half a step is a tie to even (0), plus half a step (1), cut (0).
     let x = 1.0 + 0.125 / 8.0;
     assert_eq!([Stochastic::Rounded, Stochastic::Fast, Stochastic::Fastest].map(|kind| ups(x, kind, 2)), [0, 1, 0]);
+    // To odd instead: the tie becomes one step of four.
+    assert_eq!(ups(x, Stochastic::RoundedOdd, 2), 1);
     // A value on the grid never moves; far below the least subnormal 24 bits still see 2^-20 of it.
     assert_eq!(ups(1.125, Stochastic::Rounded, 8), 0);
     let tiny = exp2(-9 - 20);
@@ -262,6 +264,23 @@ fn stochastic_rounding_follows_its_three_definitions() {
     assert_eq!([0, 1, 2, 3].map(|r| of("ternary", 0.25, r)), [0, 0, 0, 1]);
     // Binary is +1 with probability (1 + x) / 2.
     assert_eq!([0, 1, 2, 3].map(|r| of("binary", 0.5, r)), [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_p_bit_is_drawn_with_its_probability() {
+    let plus = |kind, x: f32| {
+        let code = |random| {
+            let mode = Rounding::Stochastic(Draw { kind, bits: 8, random });
+            encode(find("binary").unwrap(), x.to_bits(), mode, true)
+        };
+        (0..256).filter(|r| code(*r) == 0).count()
+    };
+    let clip = Stochastic::Clip(2.0f32.to_bits());
+    assert_eq!([-3.0, -2.0, -1.0, 0.0, 0.5, 2.0, f32::INFINITY].map(|x| plus(clip, x)), [0, 0, 64, 128, 160, 256, 256]);
+    let sigmoid = Stochastic::Sigmoid(0.5f32.to_bits());
+    // sigmoid(1 / 0.5) = 0.8808 of 256 draws is 225.5: 226 of them lie below.
+    assert_eq!([f32::NEG_INFINITY, 0.0, 1.0, 100.0].map(|x| plus(sigmoid, x)), [0, 128, 226, 256]);
+    assert_eq!([plus(clip, f32::NAN), plus(sigmoid, f32::NAN)], [256, 256]);
 }
 
 #[test]

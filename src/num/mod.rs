@@ -7,6 +7,8 @@
 //! | [`codec`] | encode and decode of any format |
 //! | [`bulk`] | the same for streams, by tables |
 //! | [`block`] | formats whose elements share coded scales |
+//! | [`gguf`] | block types of GGUF files, byte for byte |
+//! | [`bitnet`] | the packed ternary weights of BitNet checkpoints |
 //! | [`philox`] | the draws of stochastic rounding |
 //! | [`stream`] | the words of stochastic bitstreams |
 //! | [`subset`] | which format holds all values of another |
@@ -14,6 +16,7 @@
 //! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
 
+pub mod bitnet;
 pub mod block;
 pub mod bulk;
 pub mod class;
@@ -21,6 +24,7 @@ pub mod codec;
 pub mod crc32;
 pub mod format;
 pub mod func;
+pub mod gguf;
 pub mod philox;
 pub mod stream;
 pub mod subset;

@@ -9,7 +9,7 @@ use super::stream::{PIECE, RoundingArgs, Source, code_bytes, pieces, put};
 use crate::cli::out;
 use crate::diag::{Error, Result};
 use crate::num::block::{
-    BlockFormat, BlockScale, Blocking, ScaleExponent, TwoLevel, decode_two_level, encode_two_level,
+    BlockFormat, BlockScale, Blocking, ScaleExponent, Strip, TwoLevel, decode_two_level, encode_two_level,
 };
 use crate::num::bulk::pack;
 use crate::tensor::pack::get;
@@ -46,13 +46,9 @@ impl ShapeArgs {
             _ => ScaleExponent::Floor,
         }
     }
-    fn block(&self, format: &BlockFormat) -> Result<(usize, usize)> {
-        let (rows, cols) = self.block.unwrap_or((1, format.default_block()));
-        if rows > 1 && format.scale == BlockScale::Power {
-            return Err(Error::unsupported(format!("{} has blocks within a row, not of {rows} rows", format.name))
-                .help("write --block 1xN"));
-        }
-        Ok((rows, cols))
+    /// Rows and elements of a block.
+    fn block(&self, format: &BlockFormat) -> (usize, usize) {
+        self.block.unwrap_or((1, format.default_block()))
     }
     fn scale_path(&self) -> Result<&PathBuf> {
         self.scales.as_ref().ok_or_else(|| {
@@ -72,118 +68,164 @@ impl ShapeArgs {
     }
     /// Blocks of a tensor of `count` elements.
     fn blocking(&self, format: &BlockFormat, count: usize) -> Result<Blocking> {
-        let (block_rows, block_cols) = self.block(format)?;
+        let (block_rows, block_cols) = self.block(format);
         let cols = self.cols.map_or(count.max(1), |cols| usize::try_from(cols).unwrap_or(usize::MAX));
         if !count.is_multiple_of(cols) {
             return Err(Error::bad_input(format!("{count} elements are no rows of {cols}")));
         }
         Ok(Blocking { rows: count / cols, cols, block_rows, block_cols })
     }
-    /// Elements of every piece of an MX stream: whole rows or whole blocks of one.
-    fn pieces(&self, block: usize) -> impl Iterator<Item = usize> + use<> {
-        let size = (PIECE / (8 * block)).max(1) * 8 * block;
-        pieces(Some(self.cols.unwrap_or(u64::MAX / 2)), size)
+    /// How an MX stream is read.
+    fn parts(&self, (block_rows, block_cols): (usize, usize)) -> Result<impl Iterator<Item = Part> + use<>> {
+        let long = (PIECE / (8 * block_cols)).max(1) * 8 * block_cols;
+        let rows = match self.cols.map(|cols| usize::try_from(cols).unwrap_or(usize::MAX)) {
+            None if block_rows > 1 => {
+                return Err(Error::usage("blocks of several rows need the length of a row").help("add --cols N"));
+            }
+            // One row, or rows too long to be read at once.
+            None => None,
+            Some(cols) if block_rows == 1 && cols > long => None,
+            Some(cols) => {
+                let strip = cols.saturating_mul(block_rows);
+                Some((strip.saturating_mul((PIECE / strip).max(1)), cols))
+            }
+        };
+        let mut cuts = pieces(Some(self.cols.unwrap_or(u64::MAX / 2)), long);
+        Ok(std::iter::repeat_with(move || match rows {
+            Some((elements, cols)) => Part { elements, cols: Some(cols) },
+            None => Part { elements: cuts.next().unwrap_or(long), cols: None },
+        }))
+    }
+    /// That `count` elements are whole rows.
+    fn whole_rows(&self, count: u64) -> Result<()> {
+        match self.cols {
+            Some(cols) if !count.is_multiple_of(cols) => {
+                Err(Error::bad_input(format!("{count} elements are no rows of {cols}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A part of an MX stream: rows of `cols` elements that make whole blocks, or a piece of one row.
+struct Part {
+    elements: usize,
+    cols: Option<usize>,
+}
+
+impl Part {
+    /// Elements of a row of what was read.
+    fn width(&self, read: usize) -> usize {
+        self.cols.unwrap_or(read)
     }
 }
 
 /// f32 values to dequantised f32 values.
 pub fn round(format: &BlockFormat, rounding: &RoundingArgs, shape: &ShapeArgs) -> Result<()> {
-    let mut source = Source::new();
     let mut bytes = Vec::new();
     if format.scale == BlockScale::TwoLevel {
-        let x = source.all_floats()?;
+        let x = Source::new().all_floats()?;
         let blocking = shape.blocking(format, x.len())?;
-        let tensor = encode_two_level(&x, blocking, rounding.mode())?;
+        let tensor = encode_two_level(&x, blocking, rounding.mode()?)?;
         put(&decode_two_level(&tensor, blocking)?, 4, &mut bytes);
         return out::bytes(&bytes);
     }
-    let (_, block) = shape.block(format)?;
-    let (mut codes, mut values, mut at) = (Vec::new(), Vec::new(), 0);
-    for piece in shape.pieces(block) {
-        let Some(x) = source.floats(piece)? else { break };
-        values.clear();
-        for x in x.chunks(block) {
-            let scale = format.power(x, shape.rule());
-            codes.clear();
-            format.encode_power(x, scale, rounding.mode(), at, &mut codes);
-            values.extend(codes.iter().map(|code| format.decode_power(*code, scale)));
-            at += x.len() as u64;
-        }
+    each_strip(format, rounding, shape, |codes, width, block_cols, scales| {
+        let mut values = Vec::with_capacity(codes.len());
+        format.decode_strip(codes, width, block_cols, scales, &mut values);
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)?;
+        out::bytes(&bytes)
+    })
+}
+
+/// Encodes an MX stream; `done` gets the codes, their row length, the elements of a block along a row and the scales of
+/// each row of blocks, or of each piece of a long row.
+fn each_strip(
+    format: &BlockFormat,
+    rounding: &RoundingArgs,
+    shape: &ShapeArgs,
+    mut done: impl FnMut(&[u32], usize, usize, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let block @ (block_rows, block_cols) = shape.block(format);
+    let (rule, mode) = (shape.rule(), rounding.mode()?);
+    let mut source = Source::new();
+    let (mut codes, mut scales, mut first) = (Vec::new(), Vec::new(), 0);
+    for part in shape.parts(block)? {
+        let Some(x) = source.floats(part.elements)? else { break };
+        let cols = part.width(x.len());
+        if !x.len().is_multiple_of(cols) {
+            return shape.whole_rows(first + x.len() as u64);
+        }
+        for x in x.chunks(block_rows.saturating_mul(cols)) {
+            codes.clear();
+            scales.clear();
+            format.encode_strip(Strip { x, cols, block_cols, first }, rule, mode, &mut codes, &mut scales);
+            first += x.len() as u64;
+            done(&codes, cols, block_cols, &scales)?;
+        }
     }
-    Ok(())
+    shape.whole_rows(first)
 }
 
 /// f32 values to codes; scales to their file.
 pub fn encode(format: &BlockFormat, rounding: &RoundingArgs, shape: &ShapeArgs, packed: bool) -> Result<()> {
-    let mut source = Source::new();
-    let (_, block) = shape.block(format)?;
     let mut file = shape.create()?;
     let failed = |e: std::io::Error| Error::usage(format!("cannot write the scales: {e}"));
     let mut bytes = Vec::new();
     if format.scale == BlockScale::TwoLevel {
-        let x = source.all_floats()?;
+        let x = Source::new().all_floats()?;
         let blocking = shape.blocking(format, x.len())?;
-        let tensor = encode_two_level(&x, blocking, rounding.mode())?;
+        let tensor = encode_two_level(&x, blocking, rounding.mode()?)?;
         file.write_all(&tensor.global.to_le_bytes()).and_then(|()| file.write_all(&tensor.scales)).map_err(failed)?;
         file.flush().map_err(failed)?;
-        for row in tensor.codes.chunks(blocking.cols) {
-            write_codes(format, row, packed, &mut bytes)?;
-        }
-        return Ok(());
+        return write_codes(format, &tensor.codes, blocking.cols, packed, &mut bytes);
     }
-    let (mut codes, mut at) = (Vec::new(), 0);
-    for piece in shape.pieces(block) {
-        let Some(x) = source.floats(piece)? else { break };
-        codes.clear();
-        for x in x.chunks(block) {
-            let scale = format.power(x, shape.rule());
-            format.encode_power(x, scale, rounding.mode(), at, &mut codes);
-            file.write_all(&[scale]).map_err(failed)?;
-            at += x.len() as u64;
-        }
-        write_codes(format, &codes, packed, &mut bytes)?;
-    }
+    each_strip(format, rounding, shape, |codes, cols, _, scales| {
+        file.write_all(scales).map_err(failed)?;
+        write_codes(format, codes, cols, packed, &mut bytes)
+    })?;
     file.flush().map_err(failed)
 }
 
-fn write_codes(format: &BlockFormat, codes: &[u32], packed: bool, bytes: &mut Vec<u8>) -> Result<()> {
-    if packed {
-        pack(format.element, codes, bytes)
-    } else {
-        put(codes, code_bytes(format.element), bytes)
+/// Writes rows of codes; packed ones start on a byte.
+fn write_codes(format: &BlockFormat, codes: &[u32], cols: usize, packed: bool, bytes: &mut Vec<u8>) -> Result<()> {
+    if !packed {
+        put(codes, code_bytes(format.element), bytes);
+        return out::bytes(bytes);
     }
-    out::bytes(bytes)
+    for row in codes.chunks(cols) {
+        pack(format.element, row, bytes);
+        out::bytes(bytes)?;
+    }
+    Ok(())
 }
 
 /// Codes and scales to f32 values; `count` of them, or as many as there are.
 pub fn decode(format: &BlockFormat, shape: &ShapeArgs, packed: bool, count: Option<u64>) -> Result<()> {
-    let (_, block) = shape.block(format)?;
+    let (block_rows, block_cols) = shape.block(format);
     let mut file = shape.open()?;
     let mut source = Source::new();
     let two_levels = format.scale == BlockScale::TwoLevel;
     let (mut all, mut bytes, mut left) = (Vec::new(), Vec::new(), count.unwrap_or(u64::MAX));
-    for piece in shape.pieces(block) {
-        let piece = piece.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let bits = if packed { format.element.bits as usize } else { 8 };
-        let input = source.bytes((piece * bits).div_ceil(8))?;
-        if input.is_empty() {
+    // Two levels say nothing about strips: their codes are gathered first.
+    let strip_rows = if two_levels { 1 } else { block_rows };
+    for part in shape.parts((strip_rows, block_cols))? {
+        let wanted = part.elements.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let codes = read_codes(&mut source, format, wanted, part.width(wanted), packed)?;
+        if codes.is_empty() {
             break;
         }
-        let number = piece.min(input.len() * 8 / bits);
-        let code = |index| if packed { get(format.element, input, index) } else { u32::from(input[index]) };
-        let codes: Vec<u32> = (0..number).map(code).collect();
-        left -= number as u64;
+        left -= codes.len() as u64;
         if two_levels {
             all.extend(codes);
             continue;
         }
-        let mut values = Vec::with_capacity(number);
-        for codes in codes.chunks(block) {
-            let mut scale = [0];
-            file.read_exact(&mut scale).map_err(|_| Error::bad_input("there are fewer scales than blocks"))?;
-            values.extend(codes.iter().map(|code| format.decode_power(*code, scale[0])));
+        let cols = part.width(codes.len());
+        let mut values = Vec::with_capacity(codes.len());
+        for codes in codes.chunks(strip_rows.saturating_mul(cols)) {
+            let mut scales = vec![0; cols.min(codes.len()).div_ceil(block_cols)];
+            file.read_exact(&mut scales).map_err(|_| Error::bad_input("there are fewer scales than blocks"))?;
+            format.decode_strip(codes, cols, block_cols, &scales, &mut values);
         }
         put(&values, 4, &mut bytes);
         out::bytes(&bytes)?;
@@ -192,7 +234,12 @@ pub fn decode(format: &BlockFormat, shape: &ShapeArgs, packed: bool, count: Opti
         return Err(Error::bad_input(format!("the stream ends {left} elements too early")));
     }
     if !two_levels {
-        return Ok(());
+        return match file.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            _ if count.is_some() => Ok(()),
+            _ => Err(Error::bad_input("there are more scales than blocks")
+                .help("give --cols and --block as the encode had them")),
+        };
     }
     let (mut global, mut scales) = ([0; 4], Vec::new());
     file.read_exact(&mut global)
@@ -202,6 +249,22 @@ pub fn decode(format: &BlockFormat, shape: &ShapeArgs, packed: bool, count: Opti
     let tensor = TwoLevel { codes: all, scales, global: f32::from_le_bytes(global) };
     put(&decode_two_level(&tensor, blocking)?, 4, &mut bytes);
     out::bytes(&bytes)
+}
+
+/// The next `count` codes or fewer at the end, in rows of `cols` that start on a byte if they are packed.
+fn read_codes(source: &mut Source, format: &BlockFormat, count: usize, cols: usize, packed: bool) -> Result<Vec<u32>> {
+    let bits = format.element.bits as usize;
+    if !packed {
+        return Ok(source.bytes(count)?.iter().map(|code| u32::from(*code)).collect());
+    }
+    let row_bytes = |cols: usize| cols.saturating_mul(bits).div_ceil(8);
+    let (rows, rest) = (count / cols.max(1), count % cols.max(1));
+    let input = source.bytes(rows.saturating_mul(row_bytes(cols)).saturating_add(row_bytes(rest)))?;
+    let row = |row: &[u8]| (0..cols.min(row.len() * 8 / bits)).map(|at| get(format.element, row, at)).collect();
+    let rows: Vec<Vec<u32>> = input.chunks(row_bytes(cols).max(1)).map(row).collect();
+    let mut codes = rows.concat();
+    codes.truncate(count);
+    Ok(codes)
 }
 
 #[cfg(test)]

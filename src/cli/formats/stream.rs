@@ -3,13 +3,15 @@
 //! f32 values are 4 bytes. A code takes one byte up to 8 bits, two up to 16, else four; `--packed` leaves no gaps, first
 //! element in the low bits, and starts every row of `--cols` elements on a byte.
 
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
 
 use crate::cli::out;
 use crate::diag::{Error, Result};
-use crate::num::bulk::{Decoder, Encoder, Mode};
+use crate::num::bulk::{Decoder, Encoder, Mode, pack};
 use crate::num::philox::{Draws, Use};
-use crate::num::{FormatRef, Rounding, Stochastic};
+use crate::num::{Draw, FormatRef, Rounding, Stochastic, encode as encode_one};
 
 /// Elements handled at once; a multiple of 8, so that pieces of a packed row end on bytes.
 pub const PIECE: usize = 1 << 16;
@@ -17,21 +19,33 @@ pub const PIECE: usize = 1 << 16;
 /// How values are rounded.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RoundingArgs {
-    /// Rounding: nearest even, toward zero, nearest with ties away from zero, up, down, or stochastic in three ways
-    #[arg(long, value_name = "MODE", default_value = "rne", value_parser = ["rne", "rz", "rna", "up", "down", "sr", "srfast", "srfastest"])]
+    /// Rounding: to nearest with ties to even (rne) or away from zero (rna), toward zero, up, down, or by chance; `formats
+    /// show` of a format says what its cast does
+    #[arg(long, value_name = "MODE", default_value = "rne", value_parser = ["rne", "rz", "rna", "up", "down", "sr",
+        "srodd", "srfast", "srfastest", "psigmoid", "pclip"])]
     mode: String,
-    /// Random bits of a stochastic rounding
-    #[arg(long, value_name = "K", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=32))]
-    random_bits: u32,
-    /// Seed of a stochastic rounding
+    /// Random bits of a rounding by chance
+    #[arg(long, alias = "random-bits", value_name = "K", default_value_t = 24,
+        value_parser = clap::value_parser!(u32).range(1..=32))]
+    bits: u32,
+    /// Seed of a rounding by chance
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Tensor whose draws a stochastic rounding takes
+    /// Tensor whose draws a rounding by chance takes
     #[arg(long, value_name = "NAME", default_value = "")]
     tensor: String,
-    /// Step whose draws a stochastic rounding takes
+    /// Step whose draws a rounding by chance takes
     #[arg(long, value_name = "N", default_value_t = 0)]
     step: u32,
+    /// Draws from a file instead, a little-endian u32 a value of which the low K bits count
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "tensor", "step"])]
+    draws: Option<PathBuf>,
+    /// Temperature T of psigmoid: binary is +1 with probability sigmoid(x / T)
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = positive)]
+    temperature: f32,
+    /// Range A of pclip: binary is +1 with probability (1 + clip(x / A)) / 2
+    #[arg(long, value_name = "A", default_value_t = 1.0, value_parser = positive)]
+    range: f32,
     /// Values beyond the largest become the largest (default: as the format's row says)
     #[arg(long, conflicts_with = "no_saturate")]
     saturate: bool,
@@ -40,35 +54,110 @@ pub struct RoundingArgs {
     no_saturate: bool,
 }
 
+fn positive(text: &str) -> std::result::Result<f32, String> {
+    let number = text.parse().ok().filter(|x: &f32| x.is_finite() && *x > 0.0);
+    number.ok_or_else(|| "write a positive number".into())
+}
+
 impl RoundingArgs {
-    /// The mode that the words name.
-    pub fn mode(&self) -> Mode {
-        let draws = || Draws::new(self.seed, &self.tensor, self.step, Use::Forward);
-        let stochastic = |kind| Mode::Stochastic(kind, self.random_bits, draws());
+    /// The rounding of all values alike, or the definition of one by chance.
+    fn kind(&self) -> std::result::Result<Rounding, Stochastic> {
         match self.mode.as_str() {
-            "rz" => Mode::Fixed(Rounding::TowardZero),
-            "rna" => Mode::Fixed(Rounding::NearestAway),
-            "up" => Mode::Fixed(Rounding::Up),
-            "down" => Mode::Fixed(Rounding::Down),
-            "sr" => stochastic(Stochastic::Rounded),
-            "srfast" => stochastic(Stochastic::Fast),
-            "srfastest" => stochastic(Stochastic::Fastest),
-            _ => Mode::Fixed(Rounding::NearestEven),
+            "rz" => Ok(Rounding::TowardZero),
+            "rna" => Ok(Rounding::NearestAway),
+            "up" => Ok(Rounding::Up),
+            "down" => Ok(Rounding::Down),
+            "sr" => Err(Stochastic::Rounded),
+            "srodd" => Err(Stochastic::RoundedOdd),
+            "srfast" => Err(Stochastic::Fast),
+            "srfastest" => Err(Stochastic::Fastest),
+            "psigmoid" => Err(Stochastic::Sigmoid(self.temperature.to_bits())),
+            "pclip" => Err(Stochastic::Clip(self.range.to_bits())),
+            _ => Ok(Rounding::NearestEven),
         }
     }
-    /// Itself, for block formats, whose elements always saturate.
+    /// The mode that the words name, for the elements of blocks, which always saturate.
     ///
     /// # Errors
-    /// Unsupported with --no-saturate.
-    pub fn of_blocks(&self) -> Result<&Self> {
-        match self.no_saturate {
-            false => Ok(self),
-            true => Err(Error::unsupported("the elements of a block always saturate").help("leave out --no-saturate")),
+    /// Unsupported with --no-saturate, --draws and the p-bits.
+    pub fn mode(&self) -> Result<Mode> {
+        let refused = match self.kind() {
+            _ if self.no_saturate => Some(("the elements of a block always saturate", "leave out --no-saturate")),
+            _ if self.draws.is_some() => Some(("draws from a file are for formats of single elements", "use --seed")),
+            Err(Stochastic::Sigmoid(_) | Stochastic::Clip(_)) => Some(P_BIT),
+            _ => None,
+        };
+        match refused {
+            Some((what, help)) => Err(Error::unsupported(what).help(help)),
+            None => Ok(self.any_mode()),
         }
     }
-    fn encoder(&self, format: FormatRef) -> Encoder {
+    fn any_mode(&self) -> Mode {
+        let draws = Draws::new(self.seed, &self.tensor, self.step, Use::Forward);
+        self.kind().map_or_else(|kind| Mode::Stochastic(kind, self.bits, draws), Mode::Fixed)
+    }
+    /// Nothing but plain rounding to nearest even.
+    pub fn is_plain(&self) -> bool {
+        self.kind() == Ok(Rounding::NearestEven) && !self.no_saturate
+    }
+    fn rounder(&self, format: FormatRef) -> Result<Rounder> {
         let saturate = self.saturate || (format.saturate && !self.no_saturate);
-        Encoder::new(format, self.mode(), saturate)
+        let kind = self.kind();
+        if matches!(kind, Err(Stochastic::Sigmoid(_) | Stochastic::Clip(_))) && format.sorted.len() != 2 {
+            return Err(Error::unsupported(P_BIT.0).help(P_BIT.1));
+        }
+        match (&self.draws, kind) {
+            (None, _) => Ok(Rounder::Stated(Encoder::new(format, self.any_mode(), saturate))),
+            (Some(_), Ok(_)) => Err(Error::usage(format!("{} draws nothing", self.mode)).help("leave out --draws")),
+            (Some(path), Err(kind)) => {
+                let file = File::open(path).map_err(|e| {
+                    Error::bad_input(format!("cannot read the draws: {e}")).in_file(path.display().to_string())
+                })?;
+                Ok(Rounder::Listed { format, kind, bits: self.bits, saturate, draws: BufReader::new(file) })
+            }
+        }
+    }
+}
+
+/// Why a format other than binary takes no p-bit, and what to do.
+const P_BIT: (&str, &str) =
+    ("psigmoid and pclip draw one of two levels", "use them with binary, or --mode sr with other formats");
+
+/// Encoder with draws that follow from the index, or that stand in a file.
+enum Rounder {
+    Stated(Encoder),
+    Listed { format: FormatRef, kind: Stochastic, bits: u32, saturate: bool, draws: BufReader<File> },
+}
+
+impl Rounder {
+    /// Encodes f32 bit patterns; `first` is the index of `x[0]`.
+    fn encode(&mut self, x: &[u32], first: u64, codes: &mut Vec<u32>) -> Result<()> {
+        match self {
+            Rounder::Stated(encoder) => encoder.encode(x, first, codes),
+            Rounder::Listed { format, kind, bits, saturate, draws } => {
+                let mut listed = vec![0; 4 * x.len()];
+                draws.read_exact(&mut listed).map_err(|_| Error::bad_input("there are fewer draws than values"))?;
+                codes.clear();
+                codes.extend(x.iter().zip(listed.as_chunks::<4>().0).map(|(x, draw)| {
+                    let random = u32::from_le_bytes(*draw) & (u32::MAX >> (32 - *bits));
+                    let mode = Rounding::Stochastic(Draw { kind: *kind, bits: *bits, random });
+                    encode_one(format, *x, mode, *saturate)
+                }));
+            }
+        }
+        Ok(())
+    }
+    fn encode_packed(&mut self, x: &[u32], first: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        if let Rounder::Stated(encoder) = self {
+            encoder.encode_packed(x, first, bytes);
+            return Ok(());
+        }
+        let mut codes = Vec::new();
+        self.encode(x, first, &mut codes)?;
+        if let Rounder::Listed { format, .. } = self {
+            pack(format, &codes, bytes);
+        }
+        Ok(())
     }
 }
 
@@ -85,11 +174,11 @@ pub fn pieces(cols: Option<u64>, most: usize) -> impl Iterator<Item = usize> {
 
 /// f32 values to f32 values on the grid of the format.
 pub fn round(format: FormatRef, rounding: &RoundingArgs) -> Result<()> {
-    let (encoder, decoder) = (rounding.encoder(format), Decoder::new(format));
+    let (mut encoder, decoder) = (rounding.rounder(format)?, Decoder::new(format));
     let (mut codes, mut values, mut bytes, mut at) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut source = Source::new();
     while let Some(x) = source.floats(PIECE)? {
-        encoder.encode(x, at, &mut codes);
+        encoder.encode(x, at, &mut codes)?;
         at += x.len() as u64;
         values.clear();
         decoder.decode(codes.iter().copied(), &mut values);
@@ -101,15 +190,15 @@ pub fn round(format: FormatRef, rounding: &RoundingArgs) -> Result<()> {
 
 /// f32 values to codes.
 pub fn encode(format: FormatRef, rounding: &RoundingArgs, cols: Option<u64>, packed: bool) -> Result<()> {
-    let encoder = rounding.encoder(format);
+    let mut encoder = rounding.rounder(format)?;
     let (mut codes, mut bytes, mut at) = (Vec::new(), Vec::new(), 0);
     let mut source = Source::new();
     for piece in pieces(cols.filter(|_| packed), PIECE) {
         let Some(x) = source.floats(piece)? else { break };
         if packed || format.bits == 8 {
-            encoder.encode_packed(x, at, &mut bytes);
+            encoder.encode_packed(x, at, &mut bytes)?;
         } else {
-            encoder.encode(x, at, &mut codes);
+            encoder.encode(x, at, &mut codes)?;
             put(&codes, code_bytes(format), &mut bytes);
         }
         at += x.len() as u64;
@@ -191,17 +280,10 @@ impl Source {
     /// # Errors
     /// BadInput if the stream cannot be read.
     pub fn bytes(&mut self, count: usize) -> Result<&[u8]> {
-        self.buffer.resize(count, 0);
-        let mut filled = 0;
-        while filled < count {
-            match self.stdin.read(&mut self.buffer[filled..]) {
-                Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::bad_input(format!("cannot read standard input: {error}"))),
-            }
-        }
-        Ok(&self.buffer[..filled])
+        self.buffer.clear();
+        let read = (&mut self.stdin).take(count as u64).read_to_end(&mut self.buffer);
+        read.map_err(|error| Error::bad_input(format!("cannot read standard input: {error}")))?;
+        Ok(&self.buffer)
     }
     /// Bit patterns of all f32 values that are left.
     ///
@@ -219,7 +301,7 @@ impl Source {
     /// # Errors
     /// BadInput if the stream cannot be read or ends inside a value.
     pub fn floats(&mut self, count: usize) -> Result<Option<&[u32]>> {
-        let filled = self.bytes(4 * count)?.len();
+        let filled = self.bytes(count.saturating_mul(4))?.len();
         if filled % 4 != 0 {
             return Err(Error::bad_input("the stream ends inside an f32")
                 .help("standard input is raw little-endian f32 values, 4 bytes each"));
