@@ -5,10 +5,10 @@
 //! `fl(F * c)`.
 
 use super::dots;
-use super::isa::Isa;
 use super::kernels::{self, Code, Kernel, Pair, Rows};
 use super::operand::Operand;
 use crate::diag::{Error, Result};
+use crate::num::Isa;
 use crate::num::func::fma;
 use crate::num::{self, Accumulator, DotClass, FormatRef};
 use crate::tensor::Scaling;

@@ -4,8 +4,8 @@
 //! walk k upwards, so that each lane is the scalar chain.
 
 use super::dots;
-use super::isa::Isa;
 use crate::num::FormatRef;
+use crate::num::Isa;
 
 #[cfg(target_arch = "x86_64")]
 use super::arch::{avx2, avx512};

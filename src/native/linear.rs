@@ -1,10 +1,10 @@
 //! `Linear` and `MatMul`.
 
 use super::contract::{Product, contract};
-use super::isa::Isa;
 use super::operand::{Operand, f32s};
 use crate::diag::Result;
 use crate::num::Accumulator;
+use crate::num::Isa;
 use crate::tensor::Tensor;
 
 /// `y[T,N] = x[T,K] . w[N,K]^T`, then `fl(y + bias[n])`.

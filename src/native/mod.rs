@@ -8,7 +8,6 @@ mod arch;
 mod contract;
 mod dots;
 mod elementwise;
-mod isa;
 mod kernels;
 mod layout;
 mod linear;
@@ -22,7 +21,7 @@ use crate::graph::{Def, Graph, InputData, Node, NodeId, Op};
 use crate::num::{DotClass, func};
 use crate::tensor::Tensor;
 
-pub use isa::Isa;
+pub use crate::num::Isa;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

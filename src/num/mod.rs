@@ -6,9 +6,11 @@
 //! | `table` | reading and validating such a table |
 //! | [`codec`] | encode and decode of any format |
 //! | [`bulk`] | the same for streams, by tables |
+//! | [`bits`] | codes moved between bytes, packed bits and planes |
 //! | [`block`] | formats whose elements share coded scales |
 //! | [`gguf`] | block types of GGUF files, byte for byte |
 //! | [`bitnet`] | the packed ternary weights of BitNet checkpoints |
+//! | [`isa`] | which instruction sets fast paths may use |
 //! | [`philox`] | the draws of stochastic rounding |
 //! | [`stream`] | the words of stochastic bitstreams |
 //! | [`subset`] | which format holds all values of another |
@@ -16,7 +18,9 @@
 //! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
 
+mod arch;
 pub mod bitnet;
+pub mod bits;
 pub mod block;
 pub mod bulk;
 pub mod class;
@@ -25,6 +29,7 @@ pub mod crc32;
 pub mod format;
 pub mod func;
 pub mod gguf;
+pub mod isa;
 pub mod philox;
 pub mod stream;
 pub mod subset;
@@ -33,3 +38,4 @@ mod table;
 pub use class::{Accumulator, DotClass, dot_class};
 pub use codec::{Draw, Rounding, Stochastic, cast, decode, encode, value};
 pub use format::{Element, Format, FormatRef, ScaleRule, Specials, formats};
+pub use isa::Isa;

@@ -1,8 +1,9 @@
-//! Which CPU instruction sets the backend may use: found at run time, or forced by `PREON_ISA`.
+//! Which CPU instruction sets fast paths may use: found at run time, or forced by `PREON_ISA`.
 
 use crate::diag::{Error, Kind, Result};
+use std::sync::OnceLock;
 
-/// Instruction set of the kernels; every level gives the same bits.
+/// Instruction set of fast paths; every level gives the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
     /// Portable code: the specification.
@@ -76,6 +77,13 @@ impl Isa {
             Err(std::env::VarError::NotPresent) => Ok(Isa::best()),
             Err(std::env::VarError::NotUnicode(_)) => Err(Error::usage("PREON_ISA is not valid text")),
         }
+    }
+
+    /// [`Isa::from_env`], asked once, for code without an error of its own: a `PREON_ISA` that names no level of this CPU
+    /// means scalar here, which gives the same bits.
+    pub fn current() -> Isa {
+        static CURRENT: OnceLock<Isa> = OnceLock::new();
+        *CURRENT.get_or_init(|| Isa::from_env().unwrap_or(Isa::Scalar))
     }
 }
 
