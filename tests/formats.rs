@@ -74,6 +74,36 @@ fn block_formats_keep_their_scales_in_a_file() {
 }
 
 #[test]
+fn colours_keep_scales_of_every_row_and_gguf_blocks_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scales");
+    let scales = path.to_str().unwrap();
+    let x = stream(&values(256 * 3));
+    for (format, planes) in [("colour2", 2), ("colour3", 3), ("colour4", 4)] {
+        for (cols, rows) in [(&["--cols", "96"][..], 8), (&[], 1)] {
+            let rounded = preon(&[&["round", format], cols].concat(), &x);
+            for packed in [&["--scales", scales][..], &["--scales", scales, "--packed"]] {
+                let codes = preon(&[&["encode", format], cols, packed].concat(), &x);
+                assert_eq!(std::fs::metadata(&path).unwrap().len(), 4 * planes * rows);
+                let decoded = preon(&[&["decode", format, "--count", "768"], cols, packed].concat(), &codes);
+                assert!(decoded == rounded, "{format} {cols:?} {packed:?}");
+            }
+        }
+    }
+    for (format, bytes) in [("gguf-q4_0", 24 * 18), ("gguf-tq1_0", 3 * 54), ("gguf-i2_s", 6 * 32 + 32)] {
+        let blocks = preon(&["encode", format], &x);
+        assert_eq!(blocks.len(), bytes, "{format}");
+        assert!(preon(&["decode", format], &blocks) == preon(&["round", format], &x), "{format}");
+    }
+    assert_eq!(preon(&["round", "fp64"], &x), x);
+    for name in ["fp64", "mxfp4", "nvfp4", "colour3", "gguf-q4_0"] {
+        let text = String::from_utf8(preon(&["show", name], &[])).unwrap();
+        assert!(text.starts_with(name), "{text}");
+        assert!(String::from_utf8(preon(&["list"], &[])).unwrap().contains(name));
+    }
+}
+
+#[test]
 fn modes_and_specials() {
     let x = stream(&[1.0625, -1.0625, 1e9, f32::NAN, f32::INFINITY]);
     let code = |arguments: &[&str]| preon(&[&["encode", "fp8e4m3"], arguments].concat(), &x);
@@ -127,8 +157,9 @@ fn broken_streams_and_names_are_refused() {
     assert_eq!(fails(&["round", "fp8e4m3"], &[0; 6]).0, Some(3));
     assert_eq!(fails(&["decode", "bf16"], &[0; 3]).0, Some(3));
     assert_eq!(fails(&["decode", "int8", "--count", "9"], &[0; 3]).0, Some(3));
-    let (code, text) = fails(&["round", "colour2"], &[]);
-    assert!(code == Some(4) && text.contains("2 scaled sign planes"), "{text}");
+    let (code, text) = fails(&["encode", "fp64"], &[]);
+    assert!(code == Some(4) && text.contains("reference"), "{text}");
+    assert_eq!(fails(&["encode", "gguf-q8_0"], &[0; 4]).0, Some(3));
     assert_eq!(preon(&["round", "fp8e4m3"], &[]), []);
 }
 

@@ -1,17 +1,18 @@
 //! `preon formats`: number formats.
 
 mod block;
+mod colour;
 mod gguf;
+mod named;
 mod sqnr;
 mod stream;
 
 use super::out;
 use crate::diag::Result;
-use crate::num::block::BlockFormat;
 use crate::num::format::{self, Element, Format, ScaleRule};
-use crate::num::gguf::Container;
-use crate::num::{FormatRef, Rounding, decode, encode, value};
+use crate::num::{Rounding, decode, encode, value};
 use crate::report::table;
+use named::Named;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -67,8 +68,12 @@ pub fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::List => {
             let row = |f: &Format| vec![f.name.clone(), f.bits.to_string(), layout(f), number(f.max), f.doc.clone()];
-            let rows: Vec<Vec<String>> = format::formats().into_iter().map(row).collect();
+            let mut rows: Vec<Vec<String>> = format::formats().into_iter().map(row).collect();
+            rows.extend(named::composites()?);
             out::data(&table::render(&["format", "bits", "layout", "largest", ""], &rows, &[1, 3]))
+        }
+        Verb::Show { format, value: None } if named::about(format)?.is_some() => {
+            out::data(&named::about(format)?.unwrap_or_default())
         }
         Verb::Show { format, value: None } => {
             let format = format::find(format)?;
@@ -80,37 +85,24 @@ pub fn run(verb: &Verb) -> Result<()> {
         Verb::Round { format, rounding, shape } => match Named::find(format)? {
             Named::Element(format) => stream::round(format, rounding),
             Named::Block(format) => block::round(&format, rounding, shape),
+            Named::Colour(planes) => colour::round(planes, rounding, shape),
+            Named::Fp64 => stream::round(format::find("fp32")?, rounding),
             Named::Gguf(container) => gguf::round(&container, rounding, shape),
         },
         Verb::Encode { format, rounding, shape, packed } => match Named::find(format)? {
             Named::Element(format) => stream::encode(format, rounding, shape.cols, *packed),
             Named::Block(format) => block::encode(&format, rounding, shape, *packed),
+            Named::Colour(planes) => colour::encode(planes, rounding, shape, *packed),
+            Named::Fp64 => Err(named::no_codes()),
             Named::Gguf(container) => gguf::encode(&container, rounding, shape),
         },
         Verb::Decode { format, shape, packed, count } => match Named::find(format)? {
             Named::Element(format) => stream::decode(format, shape.cols, *packed, *count),
             Named::Block(format) => block::decode(&format, shape, *packed, *count),
+            Named::Colour(planes) => colour::decode(planes, shape, *packed, *count),
+            Named::Fp64 => Err(named::no_codes()),
             Named::Gguf(container) => gguf::decode(&container, *count),
         },
-    }
-}
-
-/// What a name of a stream stands for.
-enum Named {
-    Element(FormatRef),
-    Block(BlockFormat),
-    Gguf(Container),
-}
-
-impl Named {
-    fn find(name: &str) -> Result<Named> {
-        if let Some(block) = BlockFormat::find(name)? {
-            return Ok(Named::Block(block));
-        }
-        if let Some(container) = Container::find(name)? {
-            return Ok(Named::Gguf(container));
-        }
-        format::find(name).map(Named::Element)
     }
 }
 

@@ -75,6 +75,13 @@ impl BlockFormat {
         let scale = if name == "nvfp4" { BlockScale::TwoLevel } else { BlockScale::Power };
         Ok(Some(BlockFormat { name, element: find(element)?, unit, emax, fraction, scale }))
     }
+    /// All block formats.
+    ///
+    /// # Errors
+    /// As [`BlockFormat::find`].
+    pub fn all() -> Result<Vec<BlockFormat>> {
+        BLOCKS.iter().filter_map(|row| BlockFormat::find(row.0).transpose()).collect()
+    }
     /// Elements of a block along a row unless something else is asked for.
     pub fn default_block(&self) -> usize {
         if self.scale == BlockScale::Power { 32 } else { 16 }

@@ -8,6 +8,7 @@
 //! | [`bulk`] | the same for streams, by tables |
 //! | [`bits`] | codes moved between bytes, packed bits and planes |
 //! | [`block`] | formats whose elements share coded scales |
+//! | [`colour`] | rows as sums of scaled sign planes |
 //! | [`gguf`] | block types of GGUF files, byte for byte |
 //! | [`bitnet`] | the packed ternary weights of BitNet checkpoints |
 //! | [`isa`] | which instruction sets fast paths may use |
@@ -25,6 +26,7 @@ pub mod block;
 pub mod bulk;
 pub mod class;
 pub mod codec;
+pub mod colour;
 pub mod crc32;
 pub mod format;
 pub mod func;

@@ -184,6 +184,26 @@ def check_casts():
             compare("decode", name, same.astype(np.uint8), np.ones(codes.size, np.uint8))
 
 
+def check_plain():
+    """fp32 and fp64 change nothing but NaN; e8m0 rounds to the nearest power, ties to even codes."""
+    x = inputs(2.0 ** np.arange(-126.0, 127.0), VALUES)
+    wanted = np.where(np.isnan(x), x.view(np.uint32) & 0x80000000 | 0x7FC00000, x.view(np.uint32))
+    for verb in (("round", "fp32"), ("encode", "fp32"), ("decode", "fp32"), ("round", "fp64")):
+        compare("plain", " ".join(verb), preon(*verb, data=x, dtype=np.uint32), wanted, x)
+    for saturate in (True, False):
+        value = x.astype(np.float64)
+        exponent = np.where(value > 0, np.frexp(np.where(value > 0, value, 1))[1] - 1.0, -127)
+        exponent = np.where(np.isfinite(value), exponent, 127)
+        middle = 1.5 * 2.0**exponent
+        up = (value > middle) | ((value == middle) & ((exponent + 127) % 2 == 1))
+        code = np.clip(exponent + 127 + up, 0, 254)
+        # Between 0 and 2^-127 is no code: the least stands for everything below it.
+        code = np.where((value >= 0) & (value <= 2.0**-127), 0, code)
+        bad = np.isnan(value) | (value < 0) | ((value > 1.5 * 2.0**127) if not saturate else False)
+        got = preon("encode", "e8m0", "--saturate" if saturate else "--no-saturate", data=x)
+        compare("plain", f"e8m0 saturate={saturate}", got, np.where(bad, 255, code), x)
+
+
 def check_modes():
     """Every mode, saturating and not, against gfloat, stochastic ones with random bits from a file."""
     for name, (bits, *_) in FLOATS.items():
@@ -521,7 +541,36 @@ def check_gguf():
             compare("gguf", f"{name} raw bytes", back, wanted)
 
 
-CHECKS = [check_casts, check_modes, check_draws, check_codebooks, check_mx, check_nvfp4, check_gguf]
+def check_colours():
+    """Greedy sign planes a row, sums in the order of the elements."""
+    for planes in (2, 3, 4):
+        name, x = f"colour{planes}", matrix(29, 75)
+        codes, values, scales = np.zeros(x.shape, np.uint8), np.zeros(x.shape, F32), []
+        for row in range(len(x)):
+            if not np.isfinite(x[row]).all():
+                values[row] = np.nan
+                scales += [F32(np.nan)] * planes
+                continue
+            rest = x[row].astype(np.float64)
+            for plane in range(planes):
+                scale = F32(np.cumsum(np.abs(rest))[-1] / rest.size)
+                sign = np.where(rest < 0, -1.0, 1.0)
+                codes[row] |= (rest < 0).astype(np.uint8) << plane
+                rest -= sign * np.float64(scale)
+                term = (sign * scale).astype(F32)
+                values[row] = term if plane == 0 else values[row] + term
+                scales.append(scale)
+        file, shape = SCRATCH / "scales", ("--cols", x.shape[1])
+        got = preon("encode", name, *shape, "--scales", file, data=x)
+        compare("colours", f"{name} codes", got, codes, x)
+        wanted, back = same_values(np.fromfile(file, F32), np.array(scales, F32))
+        compare("colours", f"{name} scales", back, wanted)
+        for verb in (("round", name, *shape), ("decode", name, *shape, "--scales", file)):
+            wanted, back = same_values(preon(*verb, data=x if verb[0] == "round" else got, dtype=F32), values.ravel())
+            compare("colours", f"{name} {verb[0]}", back, wanted)
+
+
+CHECKS = [check_casts, check_plain, check_modes, check_draws, check_codebooks, check_mx, check_nvfp4, check_colours, check_gguf]
 
 
 def main():

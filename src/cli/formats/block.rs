@@ -55,12 +55,14 @@ impl ShapeArgs {
             Error::usage("a block format keeps its scales in a file of their own").help("add --scales FILE")
         })
     }
-    fn create(&self) -> Result<BufWriter<File>> {
+    /// The file of the scales, to be written.
+    pub fn create(&self) -> Result<BufWriter<File>> {
         let path = self.scale_path()?;
         let file = File::create(path);
         file.map(BufWriter::new).map_err(|e| Error::usage(format!("cannot write {}: {e}", path.display())))
     }
-    fn open(&self) -> Result<BufReader<File>> {
+    /// The file of the scales, to be read.
+    pub fn open(&self) -> Result<BufReader<File>> {
         let path = self.scale_path()?;
         let file = File::open(path);
         file.map(BufReader::new)
@@ -97,7 +99,7 @@ impl ShapeArgs {
         }))
     }
     /// That `count` elements are whole rows.
-    fn whole_rows(&self, count: u64) -> Result<()> {
+    pub fn whole_rows(&self, count: u64) -> Result<()> {
         match self.cols {
             Some(cols) if !count.is_multiple_of(cols) => {
                 Err(Error::bad_input(format!("{count} elements are no rows of {cols}")))
