@@ -79,13 +79,7 @@ impl Draw {
             Stochastic::Sigmoid(temperature) => func::sigmoid(x / f32::from_bits(temperature)),
             Stochastic::Clip(range) => {
                 let ratio = x / f32::from_bits(range);
-                let ratio = if ratio > 1.0 {
-                    1.0
-                } else if ratio < -1.0 {
-                    -1.0
-                } else {
-                    ratio
-                };
+                let ratio = ratio.clamp(-1.0, 1.0);
                 (1.0 + ratio) * 0.5
             }
             _ => return None,

@@ -148,8 +148,8 @@ impl Container {
                     let d = self.half(block, 52);
                     (0..256).for_each(|j| {
                         let (byte, digit) = digit_of(j);
-                        let rest = u32::from(block[byte]) * 3u32.pow(digit as u32) & 0xff;
-                        put(d * ((rest * 3 >> 8) as f32 - 1.0));
+                        let rest = (u32::from(block[byte]) * 3u32.pow(digit as u32)) & 0xff;
+                        put(d * (((rest * 3) >> 8) as f32 - 1.0));
                     });
                 }
                 Kind::Tq2_0 => {
@@ -219,7 +219,7 @@ impl Container {
             sums[byte] += DIGITS[digit] * (away(x * id) + 1) as u16;
         }
         // The byte is the base-3 fraction sum / 243 in 1/256, rounded up, so that digits come out by multiplying.
-        bytes.extend(sums.map(|sum| ((sum * 256 + 242) / 243) as u8));
+        bytes.extend(sums.map(|sum| (sum * 256).div_ceil(243) as u8));
         self.put_half(largest(x).abs(), bytes);
     }
     fn encode_tq2(&self, x: &[f32], bytes: &mut Vec<u8>) {
