@@ -27,7 +27,7 @@ fn fp32() -> TensorType {
 /// The type in which a format stores activations: casts are unscaled, the rest has one scale a row.
 fn row_type(name: &str) -> TensorType {
     let scaling = if matches!(name, "fp32" | "fp16" | "bf16") { Scaling::None } else { Scaling::Row };
-    TensorType { format: format(name), scaling }
+    TensorType::new(format(name), scaling)
 }
 
 fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
@@ -123,10 +123,10 @@ fn every_pair_of_formats_agrees_on_every_level() {
                 &[Scaling::Tensor, Scaling::Row, Scaling::Block(32), Scaling::Block(20)]
             };
             for (scaling, k) in scalings.iter().flat_map(|s| [1, 33, 64, 200].map(|k| (*s, k))) {
-                let w = TensorType { format: format(w), scaling };
+                let w = TensorType::new(format(w), scaling);
                 served += usize::from(check_linear(&mut rng, row_type(x), w, k, Accumulator::Exact));
             }
-            let w = TensorType { format: format(w), scaling: scalings[0] };
+            let w = TensorType::new(format(w), scalings[0]);
             check_linear(&mut rng, row_type(x), w, 65, Accumulator::F32);
         }
     }
@@ -182,7 +182,7 @@ fn built_in_networks_lie_within_the_bounds_of_the_reference() {
             ("binary", "binary", Scaling::Row),
             ("int4", "int4", Scaling::Block(32)),
         ] {
-            let graph = in_precision(&prepared.graph, row_type(x), TensorType { format: format(w), scaling });
+            let graph = in_precision(&prepared.graph, row_type(x), TensorType::new(format(w), scaling));
             judged(&graph, &prepared.inputs, &format!("{name} in {x} x {w}"));
         }
     }
@@ -192,7 +192,7 @@ fn built_in_networks_lie_within_the_bounds_of_the_reference() {
 fn integer_sums_are_exact_where_a_float_chain_is_not() {
     // 2^24 + 1 needs 25 bits: the sum of 1041 products of 127 * 127 and one of 1 * 1 must round once.
     let k = 2000;
-    let w = TensorType { format: format("int8"), scaling: Scaling::Row };
+    let w = TensorType::new(format("int8"), Scaling::Row);
     let values: Vec<f32> = (0..k).map(|i| if i % 3 == 0 { 1.0 } else { -0.5 + i as f32 / 4000.0 }).collect();
     let weights = Tensor::quantise(vec![1, k], &values, w).expect("finite");
     let codes = |t: &Tensor| t.payload.iter().map(|b| i64::from(*b as i8)).collect::<Vec<_>>();
@@ -313,7 +313,7 @@ fn embedding_takes_rows_and_scales_them() {
     let y = embedding(tensor(&[3, 2], &values), &[2, 0, 2]).expect("ids in range");
     assert_eq!(y, [8.0, -1.0, 1.0, -2.0, 8.0, -1.0]);
     for scaling in [Scaling::Tensor, Scaling::Row, Scaling::Block(1)] {
-        let table = Tensor::quantise(vec![3, 2], &values, TensorType { format: format("int8"), scaling });
+        let table = Tensor::quantise(vec![3, 2], &values, TensorType::new(format("int8"), scaling));
         let table = table.expect("finite");
         let all = table.to_f32();
         let y = embedding(table, &[1, 2]).expect("ids in range");
@@ -396,7 +396,7 @@ fn bf16_products_flush_where_fp32_ones_do_not() {
 #[test]
 fn special_codes_in_exact_sums() {
     let weights = |name: &str, codes: &[u8]| {
-        let ty = TensorType { format: format(name), scaling: Scaling::Tensor };
+        let ty = TensorType::new(format(name), Scaling::Tensor);
         Tensor::new(vec![1, codes.len()], ty, codes.to_vec(), vec![0.5]).expect("one byte a code")
     };
     // e5m2: 0x7c is +inf, 0xfc -inf, 0x3c is 1; e4m3: 0x7f is NaN, 0x38 is 1.

@@ -271,7 +271,7 @@ mod tests {
     /// `q = quantise(x)`, `y = linear(q, w)` on a 3 x 5 input.
     fn network() -> (Graph, Vec<InputData>, Outputs, Vec<Captured>) {
         let mut graph = Graph::default();
-        let ty = |name, scaling| TensorType { format: find(name).expect("a built-in format"), scaling };
+        let ty = |name, scaling| TensorType::new(find(name).expect("a built-in format"), scaling);
         let x = graph.add_input("x", vec![3, 5], ty("fp32", Scaling::None));
         let q = graph.add_node("q", Op::Quantise { to: ty("int4", Scaling::Row) }, &[x]).expect("fits");
         let values: Vec<f32> = (0..15).map(|i| (i * 7 % 11) as f32 - 5.0).collect();

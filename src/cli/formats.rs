@@ -112,6 +112,7 @@ fn layout(f: &Format) -> String {
         Element::Int => "two's complement".into(),
         Element::Codebook { levels } => format!("{} levels", levels.len()),
         Element::Real { values } => format!("{} values", values.len()),
+        Element::Squares => "two bf16 roots".into(),
     }
 }
 

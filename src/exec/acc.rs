@@ -61,7 +61,7 @@ impl Tile {
     pub fn clear(&mut self) {
         let n = self.used * self.stride;
         match self.class {
-            DotClass::Exact => {
+            DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => {
                 self.exact[..n].fill(0);
                 self.specials[..n].fill(0);
             }
@@ -185,7 +185,7 @@ impl Tile {
     pub fn value(&self, row: usize, col: usize) -> f32 {
         let i = row * self.stride + col;
         canonical(match self.class {
-            DotClass::Exact => match self.specials[i] {
+            DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => match self.specials[i] {
                 0 => round_scaled(self.exact[i], self.unit.unwrap_or(0)) + 0.0,
                 SPECIAL_PLUS => f32::INFINITY,
                 SPECIAL_MINUS => f32::NEG_INFINITY,

@@ -30,6 +30,7 @@ pub enum Path {
 /// ACC if the class does not serve the pair.
 pub fn path(class: DotClass, weights: &Codes, inputs: &Codes) -> Result<(Path, i32)> {
     let served = match class {
+        DotClass::Int24s | DotClass::Fp22 => false,
         DotClass::Exact => weights.format.unit.is_some() && inputs.format.unit.is_some(),
         DotClass::Chain => true,
         DotClass::PairBf16 => weights.in_bf16 && inputs.in_bf16,

@@ -9,7 +9,7 @@ use super::{Def, Graph, InputData, NodeId, ValueId, ops};
 use crate::diag::{Error, Place, Result};
 use crate::num::FormatRef;
 use crate::num::format::{Element, Specials};
-use crate::tensor::{Scaling, Tensor, rows_cols};
+use crate::tensor::{Tensor, TensorType, rows_cols};
 use std::borrow::Cow;
 
 /// Unit roundoff of f32: 2^-24.
@@ -24,50 +24,69 @@ pub(crate) const HUGE: f64 = 1.7e38;
 pub struct Real {
     /// Extent of each axis.
     pub shape: Vec<usize>,
-    /// Values of the codes, row-major, unscaled.
+    /// Values of the codes, row-major, unscaled; of a row with planes, plane after plane.
     pub values: Vec<f64>,
-    /// Scales in (row, block) order.
+    /// Scales in (row, block or plane) order.
     pub scales: Vec<f64>,
-    /// How scales belong to codes.
-    pub scaling: Scaling,
-    /// Format of the codes.
-    pub format: FormatRef,
+    /// Offsets in the order of the scales, if the type has them.
+    pub offsets: Vec<f64>,
+    /// Scale of the whole tensor; 1 if the type has none.
+    pub global: f64,
+    /// Format and scaling.
+    pub ty: TensorType,
 }
 
 impl Real {
     /// Unscaled values that count as fp32.
     pub fn plain(shape: Vec<usize>, values: Vec<f64>) -> Self {
-        let ty = ops::plain_fp32();
-        Real { shape, values, scales: Vec::new(), scaling: Scaling::None, format: ty.format }
+        Real { shape, values, scales: Vec::new(), offsets: Vec::new(), global: 1.0, ty: ops::plain_fp32() }
     }
 
     /// Decodes a packed tensor.
     pub fn decode(tensor: &Tensor) -> Self {
         let (rows, _) = tensor.rows_cols();
+        let wide = |values: &[f32]| values.iter().map(|s| f64::from(*s)).collect();
         Real {
             shape: tensor.shape.clone(),
             values: decode_rows(tensor, 0..rows),
-            scales: tensor.scales.iter().map(|s| f64::from(*s)).collect(),
-            scaling: tensor.ty.scaling,
-            format: tensor.ty.format,
+            scales: wide(&tensor.scales),
+            offsets: wide(&tensor.offsets),
+            global: f64::from(tensor.global),
+            ty: tensor.ty,
         }
     }
 
-    /// The scale of an element; 1 if there is none.
-    pub fn scale(&self, row: usize, col: usize) -> f64 {
+    /// The scale of an element of a plane; 1 if there is none.
+    pub fn scale(&self, row: usize, col: usize, plane: usize) -> f64 {
         let (_, cols) = rows_cols(&self.shape);
-        match self.scaling {
-            Scaling::None => 1.0,
-            Scaling::Tensor => self.scales[0],
-            Scaling::Row => self.scales[row],
-            Scaling::Block(n) => self.scales[row * cols.div_ceil(n as usize) + col / n as usize],
+        self.ty.scale_index(row, col, plane, cols).map_or(1.0, |at| self.scales[at])
+    }
+
+    /// The offset of an element; 0 if there is none.
+    pub fn offset(&self, row: usize, col: usize) -> f64 {
+        let (_, cols) = rows_cols(&self.shape);
+        match self.ty.offset {
+            true => self.ty.scale_index(row, col, 0, cols).map_or(0.0, |at| self.offsets[at]),
+            false => 0.0,
         }
     }
 
-    /// Codes times scales, row-major.
+    /// The elements of some rows: codes times scales, planes summed, offsets and global scale applied.
+    pub fn dequantised(&self, rows: impl Iterator<Item = usize>) -> Vec<f64> {
+        let (_, cols) = rows_cols(&self.shape);
+        let planes = self.ty.planes as usize;
+        let element = |row: usize, col: usize| {
+            let of_plane =
+                |plane: usize| self.values[(row * planes + plane) * cols + col] * self.scale(row, col, plane);
+            ((0..planes).map(of_plane).fold(0.0, |sum, x| sum + x) + self.offset(row, col)) * self.global
+        };
+        rows.flat_map(|row| (0..cols).map(move |col| (row, col))).map(|(row, col)| element(row, col)).collect()
+    }
+
+    /// All elements, row-major.
     pub fn scaled(&self) -> Vec<f64> {
-        let (_, cols) = rows_cols(&self.shape);
-        self.values.iter().enumerate().map(|(at, x)| x * self.scale(at / cols, at % cols)).collect()
+        let (rows, _) = rows_cols(&self.shape);
+        self.dequantised(0..rows)
     }
 }
 
@@ -126,19 +145,17 @@ impl Reference {
     /// CheckFailed if it has another shape or type.
     pub fn compare(&self, output: &Tensor) -> Result<Verdict> {
         let result = &self.result;
-        if output.shape != result.shape
-            || output.ty.format.id != result.format.id
-            || output.ty.scaling != result.scaling
-        {
+        if output.shape != result.shape || output.ty != result.ty {
             return Err(Error::new(
                 crate::diag::Kind::CheckFailed,
-                format!("the result is {}{:?}", ops::type_name(output.ty), output.shape),
+                format!("the result is {}{:?}", output.ty, output.shape),
             ));
         }
         let got = Real::decode(output);
         let mut verdict = Verdict { elements: result.values.len(), ..Verdict::default() };
         let values = got.values.iter().zip(&result.values).zip(&self.bound);
-        let scales = got.scales.iter().zip(&result.scales).zip(&self.scale_bound);
+        let global = result.ty.scale.global.then_some((&got.global, &result.global));
+        let scales = got.scales.iter().zip(&result.scales).chain(global).zip(&self.scale_bound);
         for (index, ((got, want), bound)) in values.chain(scales).enumerate() {
             let ratio = ratio(*got, *want, *bound);
             if ratio > verdict.worst {
@@ -279,16 +296,16 @@ pub fn check_inputs(graph: &Graph, inputs: &[InputData]) -> Result<()> {
     Ok(())
 }
 
-/// Values of the codes of some rows.
+/// Values of the codes of some rows, plane after plane.
 pub(crate) fn decode_rows(tensor: &Tensor, rows: impl Iterator<Item = usize>) -> Vec<f64> {
     let (_, cols) = tensor.rows_cols();
     let format = tensor.ty.format;
     let bits = format.bits as usize;
-    let stride = tensor.ty.row_bytes(cols);
+    let (planes, stride) = (tensor.ty.planes as usize, tensor.ty.plane_bytes(cols));
     let table: Vec<f64> =
         if bits <= 8 { (0..1u32 << bits).map(|code| decode(format, code)).collect() } else { Vec::new() };
     let mut values = Vec::new();
-    for row in rows {
+    for row in rows.flat_map(|row| row * planes..(row + 1) * planes) {
         let row = &tensor.payload[row * stride..(row + 1) * stride];
         values.extend((0..cols).map(|col| {
             let code = code_at(row, bits, col);
@@ -314,7 +331,11 @@ pub(crate) fn decode(format: FormatRef, code: u32) -> f64 {
     match &format.element {
         Element::Int => {
             let shift = 32 - format.bits;
-            f64::from((code << shift).cast_signed() >> shift)
+            f64::from((code << shift).cast_signed() >> shift) * exp2(format.unit.unwrap_or(0))
+        }
+        Element::Squares => {
+            let root = |bits: u32| f64::from(f32::from_bits(bits));
+            f64::from((root(code << 16).powi(2) + f64::from((root(code & 0xffff_0000).powi(2)) as f32)) as f32)
         }
         Element::Codebook { levels } => {
             let level = levels.get(code as usize).copied().unwrap_or(0);

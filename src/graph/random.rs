@@ -107,7 +107,7 @@ impl Builder {
             _ => [Scaling::Tensor, Scaling::Row, Scaling::Block(16), Scaling::Block(32)][self.below(4)],
         };
         let values = self.values(rows * cols);
-        let tensor = Tensor::quantise(vec![rows, cols], &values, TensorType { format, scaling })?;
+        let tensor = Tensor::quantise(vec![rows, cols], &values, TensorType::new(format, scaling))?;
         let name = self.name("weight");
         Ok(self.graph.add_const(&name, Arc::new(tensor)))
     }
@@ -119,7 +119,7 @@ impl Builder {
             return Ok(x);
         }
         let scaling = if format.rule == format::ScaleRule::Cast { Scaling::None } else { Scaling::Row };
-        self.node(Op::Quantise { to: TensorType { format, scaling } }, &[x])
+        self.node(Op::Quantise { to: TensorType::new(format, scaling) }, &[x])
     }
 
     /// A pair of formats with a dot product, and its accumulator.

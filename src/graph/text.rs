@@ -17,8 +17,8 @@
 
 use super::{Def, Graph, Node, Op, ValueId, ops, verify};
 use crate::diag::{Error, Result, did_you_mean};
-use crate::num::{Accumulator, format};
-use crate::tensor::{Scaling, Tensor, TensorType};
+use crate::num::Accumulator;
+use crate::tensor::{Tensor, TensorType};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
@@ -63,7 +63,7 @@ pub fn write(graph: &Graph, inline_bytes: usize) -> String {
     };
     for value in &graph.values {
         let name = quoted(&value.name);
-        let typed = format!("{}{}", ops::type_name(value.ty), list(&value.shape));
+        let typed = format!("{}{}", value.ty, list(&value.shape));
         match &value.def {
             Def::Input => line(format!("input {name} {typed}")),
             Def::Indices => line(format!("indices {name} {}", list(&value.shape))),
@@ -89,7 +89,7 @@ fn write_node(graph: &Graph, node: &Node) -> String {
         Op::LayerNorm { eps } | Op::RmsNorm { eps } => format!(" eps={eps:?}"),
         Op::Reshape { shape } => format!(" shape={}", list(shape)),
         Op::Transpose { perm } => format!(" perm={}", list(perm)),
-        Op::Quantise { to } => format!(" to={}", ops::type_name(*to)),
+        Op::Quantise { to } => format!(" to={}", to),
         _ => String::new(),
     };
     text.push_str(&attribute);
@@ -269,23 +269,11 @@ impl Line<'_, '_> {
 
     fn ty(&mut self) -> Result<TensorType> {
         let word = self.take("a type")?;
-        let (name, scaling) = word.split_once('/').unwrap_or((&word, ""));
-        let scaling = match (scaling, scaling.strip_prefix("block").map(str::parse)) {
-            ("", _) => Some(Scaling::None),
-            ("tensor", _) => Some(Scaling::Tensor),
-            ("row", _) => Some(Scaling::Row),
-            (_, Some(Ok(n))) if n > 0 => Some(Scaling::Block(n)),
-            _ => None,
-        };
         self.next -= 1;
-        let Some(scaling) = scaling else {
-            return self.error("the scaling must be tensor, row or block and a number");
-        };
         let span = self.here();
-        let format = format::find(name);
-        let format = format.map_err(|e| e.in_text(self.reader.path, self.reader.text.clone(), span))?;
+        let ty = TensorType::parse(&word).map_err(|e| e.in_text(self.reader.path, self.reader.text.clone(), span))?;
         self.next += 1;
-        Ok(TensorType { format, scaling })
+        Ok(ty)
     }
 
     fn value(&mut self) -> Result<ValueId> {

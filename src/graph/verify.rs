@@ -4,6 +4,7 @@ use super::{Def, Graph, NodeId, ValueId, ops};
 use crate::diag::{Error, Place, Result};
 use crate::num::dot_class;
 use crate::tensor::rows_cols;
+use crate::tensor::terms;
 use std::collections::BTreeSet;
 
 /// Largest rank served.
@@ -107,13 +108,13 @@ fn check_node(graph: &Graph, index: usize) -> Result<()> {
     if shape != output.shape || ty != output.ty {
         return Err(Error::bad_input(format!(
             "its output is declared {}{:?} but is {}{shape:?}",
-            ops::type_name(output.ty),
-            output.shape,
-            ops::type_name(ty)
+            output.ty, output.shape, ty
         )));
     }
     if matches!(node.op, ops::Op::Linear | ops::Op::MatMul { .. }) {
         dot_class(operands[0].ty.format, operands[1].ty.format, node.accumulator)?;
+        let k = operands[0].shape[operands[0].shape.len() - 1];
+        terms(&operands[0].ty, &operands[1].ty, k, node.accumulator.chunk())?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The contraction `y[m,n] = sum_k x[m,k] * w[n,k]` of two packed operands: class, blocks, scales, kernel.
+//! The contraction `y[m,n] = sum_k x[m,k] * w[n,k]` of two packed operands: class, terms, scales, kernel.
 //!
-//! One formula serves every scaling: block by block, `total = fma(F, fl(s_x * s_w), total)` from +0, where `F` is
-//! the unscaled dot product of the block. An operand without blocks is one block, and then the formula is
-//! `fl(F * c)`.
+//! One formula serves every type: term by term ([`terms`]), `total = fma(F, fl(s_x * s_w), total)` from +0, where `F` is
+//! the unscaled dot product of the term. With one term that is `fl(F * c)`. Accumulators with chunks add their terms
+//! unscaled and scale the total; a global scale of either side multiplies last.
 
 use super::dots;
 use super::kernels::{self, Code, Kernel, Pair, Rows};
@@ -11,7 +11,7 @@ use crate::diag::{Error, Result};
 use crate::num::Isa;
 use crate::num::func::fma;
 use crate::num::{self, Accumulator, DotClass, FormatRef};
-use crate::tensor::Scaling;
+use crate::tensor::{Term, terms};
 use std::ops::Range;
 
 /// Result of a contraction, and how it was computed.
@@ -25,35 +25,40 @@ pub(super) struct Product {
 /// Contracts `x` `[M,K]` with `w` `[N,K]`.
 ///
 /// # Errors
-/// Unsupported for a pair of formats without a class, or scales along k on the side of `x`.
+/// Unsupported for a pair of types without a class or terms.
 pub(super) fn contract(isa: Isa, accumulator: Accumulator, x: &Operand<'_>, w: &Operand<'_>) -> Result<Product> {
     if x.cols != w.cols {
         return Err(Error::internal(format!("operands have {} and {} elements along k", x.cols, w.cols)));
     }
-    if matches!(x.scaling, Scaling::Block(_)) {
-        let message = format!("activations in {} with block scales are not served", x.format.name);
-        return Err(Error::unsupported(message).help("use one scale per row for activations"));
-    }
     let class = num::dot_class(x.format, w.format, accumulator)?;
-    let mut dots = Dots::new(isa, class, *x, *w);
+    let terms = terms(&x.ty, &w.ty, x.cols, accumulator.chunk())?;
+    let mut dots = Dots::new(isa, class, *x, *w)?;
     let mut values = vec![0.0f32; x.rows * w.rows];
-    let block = match w.scaling {
-        Scaling::Block(n) => n as usize,
-        _ => w.cols.max(1),
-    };
     let mut unscaled = vec![0.0f32; x.rows * dots.lanes()];
+    let scale = |m: usize, n: usize, term: &Term| {
+        let at = term.k.start;
+        x.scale(m, at, 0) * if term.ones { w.offset(n, at) } else { w.scale(n, at, term.plane) }
+    };
     for n in (0..w.rows).step_by(dots.lanes()) {
         let outputs = n..(n + dots.lanes()).min(w.rows);
-        for g in 0..w.cols.div_ceil(block).max(1) {
-            dots.run(outputs.clone(), g * block..((g + 1) * block).min(w.cols), &mut unscaled);
+        for term in &terms {
+            dots.run(outputs.clone(), term, &mut unscaled);
             for m in 0..x.rows {
                 for n in outputs.clone() {
-                    let scale = x.scale(m, 0) * w.scale(n, g);
+                    let scale = if accumulator.chunk().is_some() { 1.0 } else { scale(m, n, term) };
                     let total = &mut values[m * w.rows + n];
                     *total = fma(unscaled[m * dots.lanes() + n - outputs.start], scale, *total);
                 }
             }
         }
+    }
+    if accumulator.chunk().is_some() {
+        let places = (0..x.rows).flat_map(|m| (0..w.rows).map(move |n| (m, n)));
+        places.zip(&mut values).for_each(|((m, n), y)| *y *= scale(m, n, &terms[0]));
+    }
+    if x.ty.scale.global || w.ty.scale.global {
+        let global = x.global * w.global;
+        values.iter_mut().for_each(|y| *y *= global);
     }
     Ok(Product { values, class, kernel: dots.kernel_name() })
 }
@@ -65,10 +70,15 @@ enum Dots<'a> {
 }
 
 impl<'a> Dots<'a> {
-    fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Self {
+    fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Result<Self> {
         match class {
-            DotClass::Exact => Dots::Exact(ExactDots::new(isa, x, w)),
-            DotClass::PairBf16 | DotClass::PairFp16 | DotClass::Chain => Dots::Float(FloatDots::new(isa, class, x, w)),
+            DotClass::Exact => Ok(Dots::Exact(ExactDots::new(isa, x, w))),
+            DotClass::PairBf16 | DotClass::PairFp16 | DotClass::Chain => {
+                Ok(Dots::Float(FloatDots::new(isa, class, x, w)))
+            }
+            DotClass::Int24s | DotClass::Fp22 => {
+                Err(Error::unsupported(format!("sums of class {} are not served by this backend", class.name())))
+            }
         }
     }
 
@@ -87,11 +97,11 @@ impl<'a> Dots<'a> {
         }
     }
 
-    /// `out[m * lanes + j] = F` of row `m` of x and row `outputs.start + j` of w over the columns `k`.
-    fn run(&mut self, outputs: Range<usize>, k: Range<usize>, out: &mut [f32]) {
+    /// `out[m * lanes + j] = F` of row `m` of x and row `outputs.start + j` of w over the term.
+    fn run(&mut self, outputs: Range<usize>, term: &Term, out: &mut [f32]) {
         match self {
-            Dots::Exact(exact) => exact.run(outputs.start, k, out),
-            Dots::Float(float) => float.run(outputs, k, out),
+            Dots::Exact(exact) => exact.run(outputs.start, term, out),
+            Dots::Float(float) => float.run(outputs, term, out),
         }
     }
 }
@@ -117,8 +127,8 @@ impl Levels {
         Levels { format, unit, of_code, largest }
     }
 
-    /// Levels of row `r` in the columns `k`, appended to `out`.
-    fn decode(&self, operand: &Operand<'_>, r: usize, k: Range<usize>, out: &mut Vec<i64>) {
+    /// Levels of a plane of row `r` in the columns `k`, appended to `out`.
+    fn decode(&self, operand: &Operand<'_>, r: (usize, usize), k: Range<usize>, out: &mut Vec<i64>) {
         if self.of_code.is_empty() {
             let scale = f64::from(-self.unit).exp2();
             let value = |code| f64::from(f32::from_bits(num::decode(self.format, code)));
@@ -160,9 +170,9 @@ impl<'a> ExactDots<'a> {
         }
     }
 
-    fn run(&mut self, n: usize, k: Range<usize>, out: &mut [f32]) {
-        let unit = self.x_levels.unit + self.w_levels.unit;
-        if self.leaf_sums(n, &k) {
+    fn run(&mut self, n: usize, term: &Term, out: &mut [f32]) {
+        let unit = self.x_levels.unit + if term.ones { 0 } else { self.w_levels.unit };
+        if self.leaf_sums(n, term) {
             for (f, sum) in out.iter_mut().zip(&self.sums) {
                 *f = dots::round_sum(i128::from(*sum), unit);
             }
@@ -170,40 +180,47 @@ impl<'a> ExactDots<'a> {
         }
         if self.x_rows.is_empty() {
             for m in 0..self.x.rows {
-                self.x_levels.decode(&self.x, m, 0..self.x.cols, &mut self.x_rows);
+                self.x_levels.decode(&self.x, (m, 0), 0..self.x.cols, &mut self.x_rows);
             }
         }
         self.w_row.clear();
-        self.w_levels.decode(&self.w, n, k.clone(), &mut self.w_row);
+        match term.ones {
+            true => self.w_row.resize(term.k.len(), 1),
+            false => self.w_levels.decode(&self.w, (n, term.plane), term.k.clone(), &mut self.w_row),
+        }
         let wide = self.x_levels.largest.saturating_mul(self.w_levels.largest) >= 1 << 50;
         for (m, f) in out.iter_mut().enumerate() {
-            let x_row = &self.x_rows[m * self.x.cols..][k.clone()];
+            let x_row = &self.x_rows[m * self.x.cols..][term.k.clone()];
             *f = self
-                .special(m, n, &k)
+                .special(m, n, term)
                 .unwrap_or_else(|| dots::round_sum(dots::exact_sum(x_row, &self.w_row, wide), unit));
         }
     }
 
-    /// Sums by the leaf; false if there is none or the block does not begin on a byte.
-    fn leaf_sums(&mut self, n: usize, k: &Range<usize>) -> bool {
-        let (x_bit, w_bit) = (k.start * self.x.format.bits as usize, k.start * self.w.format.bits as usize);
+    /// Sums by the leaf; false if there is none or the term does not begin on a byte.
+    fn leaf_sums(&mut self, n: usize, term: &Term) -> bool {
+        let start = term.k.start;
+        let (x_bit, w_bit) = (start * self.x.format.bits as usize, start * self.w.format.bits as usize);
         let Some(Kernel { code: Code::Sums(run), .. }) = self.leaf else { return false };
-        if !x_bit.is_multiple_of(8) || !w_bit.is_multiple_of(8) {
+        if term.ones || !x_bit.is_multiple_of(8) || !w_bit.is_multiple_of(8) {
             return false;
         }
         let data = self.x.payload.get(x_bit / 8..).unwrap_or(&[]);
         let rows = Rows { data, stride: self.x.row_bytes() };
-        run(rows, &self.w.row(n)[w_bit / 8..], k.len(), &mut self.sums);
+        run(rows, &self.w.plane(n, term.plane)[w_bit / 8..], term.k.len(), &mut self.sums);
         true
     }
 
-    fn special(&self, m: usize, n: usize, k: &Range<usize>) -> Option<f32> {
+    fn special(&self, m: usize, n: usize, term: &Term) -> Option<f32> {
         if !self.x_special[m] && !self.w_special[n] {
             return None;
         }
         let (mut xs, mut ws) = (Vec::new(), Vec::new());
-        self.x.values(m, k.clone(), &mut xs);
-        self.w.values(n, k.clone(), &mut ws);
+        self.x.values((m, 0), term.k.clone(), &mut xs);
+        match term.ones {
+            true => ws.resize(term.k.len(), 1.0),
+            false => self.w.values((n, term.plane), term.k.clone(), &mut ws),
+        }
         dots::special(&xs, &ws)
     }
 }
@@ -217,7 +234,7 @@ fn special_rows(operand: &Operand<'_>) -> Vec<bool> {
     }
     let row_is_special = |r| {
         let mut found = false;
-        operand.codes(r, 0..operand.cols, |code| found |= special(code));
+        operand.codes((r, 0), 0..operand.cols, |code| found |= special(code));
         found
     };
     (0..operand.rows).map(row_is_special).collect()
@@ -252,11 +269,14 @@ impl<'a> FloatDots<'a> {
         FloatDots { class, w, lanes, run, name, x: values, x_rows, least_x, rows: Vec::new(), panel: Vec::new() }
     }
 
-    fn run(&mut self, outputs: Range<usize>, k: Range<usize>, out: &mut [f32]) {
-        let len = k.len();
+    fn run(&mut self, outputs: Range<usize>, term: &Term, out: &mut [f32]) {
+        let (k, len) = (term.k.clone(), term.k.len());
         self.rows.clear();
         for n in outputs.clone() {
-            self.w.values(n, k.clone(), &mut self.rows);
+            match term.ones {
+                true => self.rows.resize(self.rows.len() + len, 1.0),
+                false => self.w.values((n, term.plane), k.clone(), &mut self.rows),
+            }
         }
         if self.class == DotClass::PairBf16 {
             self.rows.iter_mut().for_each(|v| *v = dots::subnormals_as_zero(*v));

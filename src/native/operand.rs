@@ -1,16 +1,20 @@
 //! Views of packed tensors as the rows of a contraction, and their decoding.
 
 use crate::num::{self, FormatRef};
-use crate::tensor::{Scaling, Tensor, TensorType, pack};
+use crate::tensor::{Tensor, TensorType, pack};
 use std::ops::Range;
 
 /// Rows of a packed tensor, or of one slab of its first axis.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operand<'a> {
+    pub ty: TensorType,
     pub format: FormatRef,
-    pub scaling: Scaling,
     pub payload: &'a [u8],
     pub scales: &'a [f32],
+    pub offsets: &'a [f32],
+    pub global: f32,
+    /// Row of the tensor at which the slab begins.
+    first: usize,
     pub rows: usize,
     pub cols: usize,
 }
@@ -19,47 +23,47 @@ impl<'a> Operand<'a> {
     /// All rows of `tensor`.
     pub fn whole(tensor: &'a Tensor) -> Self {
         let (rows, cols) = tensor.rows_cols();
-        let TensorType { format, scaling } = tensor.ty;
-        Operand { format, scaling, payload: &tensor.payload, scales: &tensor.scales, rows, cols }
+        let Tensor { ty, payload, scales, offsets, global, .. } = tensor;
+        Operand { ty: *ty, format: ty.format, payload, scales, offsets, global: *global, first: 0, rows, cols }
     }
 
     /// Rows `index * rows .. (index + 1) * rows` of `tensor`.
     pub fn slab(tensor: &'a Tensor, index: usize, rows: usize) -> Self {
         let all = Operand::whole(tensor);
         let bytes = tensor.ty.row_bytes(all.cols);
-        let scales = match all.scaling {
-            Scaling::None | Scaling::Tensor => all.scales,
-            Scaling::Row | Scaling::Block(_) => {
-                let each = tensor.ty.scale_count(rows, all.cols);
-                &all.scales[index * each..(index + 1) * each]
-            }
-        };
-        Operand { payload: &all.payload[index * rows * bytes..(index + 1) * rows * bytes], scales, rows, ..all }
-    }
-
-    /// Bytes of one packed row.
-    pub fn row_bytes(&self) -> usize {
-        (self.cols * self.format.bits as usize).div_ceil(8)
-    }
-
-    /// Packed codes of row `r`.
-    pub fn row(&self, r: usize) -> &'a [u8] {
-        &self.payload[r * self.row_bytes()..(r + 1) * self.row_bytes()]
-    }
-
-    /// Scale of block `block` of row `r`; 1 for an unscaled operand. Unblocked scales ignore `block`.
-    pub fn scale(&self, r: usize, block: usize) -> f32 {
-        match self.scaling {
-            Scaling::None => 1.0,
-            Scaling::Tensor => self.scales[0],
-            Scaling::Row => self.scales[r],
-            Scaling::Block(n) => self.scales[r * self.cols.div_ceil(n as usize) + block],
+        Operand {
+            payload: &all.payload[index * rows * bytes..(index + 1) * rows * bytes],
+            first: index * rows,
+            rows,
+            ..all
         }
     }
 
-    /// Calls `each` with the codes of row `r` in the columns `k`, ascending.
-    pub fn codes(&self, r: usize, k: Range<usize>, each: impl FnMut(u32)) {
-        let row = self.row(r);
+    /// Bytes of one packed row, planes included.
+    pub fn row_bytes(&self) -> usize {
+        self.ty.row_bytes(self.cols)
+    }
+
+    /// Packed codes of a plane of row `r`.
+    pub fn plane(&self, r: usize, plane: usize) -> &'a [u8] {
+        let bytes = self.ty.plane_bytes(self.cols);
+        &self.payload[(r * self.ty.planes as usize + plane) * bytes..][..bytes]
+    }
+
+    /// Scale of an element of a plane; 1 for an unscaled operand.
+    pub fn scale(&self, r: usize, col: usize, plane: usize) -> f32 {
+        self.ty.scale_index(self.first + r, col, plane, self.cols).map_or(1.0, |at| self.scales[at])
+    }
+
+    /// Offset of an element; 0 without offsets.
+    pub fn offset(&self, r: usize, col: usize) -> f32 {
+        let at = self.ty.scale_index(self.first + r, col, 0, self.cols).filter(|_| self.ty.offset);
+        at.map_or(0.0, |at| self.offsets[at])
+    }
+
+    /// Calls `each` with the codes of a plane of row `r` in the columns `k`, ascending.
+    pub fn codes(&self, (r, plane): (usize, usize), k: Range<usize>, each: impl FnMut(u32)) {
+        let row = self.plane(r, plane);
         match self.format.bits {
             8 => row[k].iter().map(|b| u32::from(*b)).for_each(each),
             16 => {
@@ -74,8 +78,8 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Unscaled values of row `r` in the columns `k`, appended to `out`.
-    pub fn values(&self, r: usize, k: Range<usize>, out: &mut Vec<f32>) {
+    /// Unscaled values of a plane of row `r` in the columns `k`, appended to `out`.
+    pub fn values(&self, r: (usize, usize), k: Range<usize>, out: &mut Vec<f32>) {
         let format = self.format;
         if format.values.is_empty() {
             self.codes(r, k, |code| out.push(f32::from_bits(num::decode(format, code))));
@@ -84,11 +88,11 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Unscaled values of all rows.
+    /// Unscaled values of all rows, first planes.
     pub fn all_values(&self) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for r in 0..self.rows {
-            self.values(r, 0..self.cols, &mut out);
+            self.values((r, 0), 0..self.cols, &mut out);
         }
         out
     }

@@ -90,24 +90,34 @@ fn absmean_row(row: &[f32], format: FormatRef) -> (Vec<u32>, Option<f32>) {
     (row.iter().map(code).collect(), Some(mean))
 }
 
-/// `y[t,:] = fl(decode(table[ids[t],:]) * scale)`; unscaled tables are only decoded.
+/// Rows `ids` of the table, dequantised as [`Tensor::to_f32`] states; unscaled tables are only decoded.
 ///
 /// # Errors
 /// BadInput for an id outside the table.
 pub(super) fn embedding(table: &Tensor, ids: &[u32]) -> Result<Vec<f32>> {
     let rows = Operand::whole(table);
+    let planes = table.ty.planes as usize;
     let mut out = Vec::with_capacity(ids.len() * rows.cols);
+    let mut codes = Vec::new();
     for id in ids.iter().map(|id| *id as usize) {
         if id >= rows.rows {
             return Err(Error::bad_input(format!("token id {id} is outside the table of {} rows", rows.rows)));
         }
-        let start = out.len();
-        rows.values(id, 0..rows.cols, &mut out);
-        if rows.scaling != Scaling::None {
-            let block = if let Scaling::Block(n) = rows.scaling { n as usize } else { rows.cols };
-            for (g, run) in out[start..].chunks_mut(block.max(1)).enumerate() {
-                run.iter_mut().for_each(|v| *v *= rows.scale(id, g));
+        codes.clear();
+        (0..planes).for_each(|plane| rows.values((id, plane), 0..rows.cols, &mut codes));
+        if table.ty.scaling == Scaling::None {
+            out.extend_from_slice(&codes);
+            continue;
+        }
+        for col in 0..rows.cols {
+            let mut total = codes[col] * rows.scale(id, col, 0);
+            for plane in 1..planes {
+                total = num::func::fma(codes[plane * rows.cols + col], rows.scale(id, col, plane), total);
             }
+            if table.ty.offset {
+                total += rows.offset(id, col);
+            }
+            out.push(if table.ty.scale.global { total * rows.global } else { total });
         }
     }
     Ok(out)

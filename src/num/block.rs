@@ -5,7 +5,7 @@
 
 use super::bulk::Mode;
 use super::codec::{Draw, Rounding, decode, encode};
-use super::format::{FormatRef, find};
+use super::format::{Element, FormatRef, find};
 use crate::diag::{Error, Result};
 
 /// How the scale of a block follows from its largest magnitude.
@@ -120,6 +120,18 @@ impl BlockFormat {
         }
     }
 
+    /// Blocks of `element` under scales in E8M0. Every element format has an exponent of its largest value and a number of
+    /// fraction bits, so that the rules of MX apply to all of them.
+    pub fn of(element: FormatRef) -> BlockFormat {
+        let fraction = match &element.element {
+            Element::Float { man, .. } => *man,
+            Element::Int => element.bits - 2,
+            Element::Codebook { .. } | Element::Real { .. } | Element::Squares => 0,
+        };
+        let emax = floor_log2(element.max.to_bits());
+        BlockFormat { name: "", element, unit: 0, emax, fraction, scale: BlockScale::Power }
+    }
+
     /// E8M0 code for a block of which `x` are the f32 bits.
     pub fn power(&self, x: &[u32], rule: ScaleExponent) -> u8 {
         self.power_of(magnitude(x), rule)
@@ -152,20 +164,22 @@ impl BlockFormat {
 
     /// Codes of the elements of a block with this E8M0 scale; `first` is the index of the first in its tensor.
     pub fn encode_power(&self, x: &[u32], scale: u8, mode: Mode, first: u64, codes: &mut Vec<u32>) {
-        let factor = 2f64.powi(127 - i32::from(scale) - self.unit);
-        codes.extend(x.iter().zip(first..).map(|(x, index)| match scale {
-            SCALE_NAN => 0,
-            _ => {
-                let value = f64::from(f32::from_bits(*x));
-                // Below the f32 grid only whether the value is zero matters to an element.
-                let scaled = match (value * factor) as f32 {
-                    0.0 if value > 0.0 => f32::from_bits(1),
-                    0.0 if value < 0.0 => -f32::from_bits(1),
-                    scaled => scaled,
-                };
-                encode(self.element, scaled.to_bits(), at(mode, index), true)
-            }
-        }));
+        codes.extend(x.iter().zip(first..).map(|(x, index)| self.code_power(*x, scale, at(mode, index))));
+    }
+
+    /// Code of the element with bits `x` in a block with this E8M0 scale.
+    pub fn code_power(&self, x: u32, scale: u8, mode: Rounding) -> u32 {
+        if scale == SCALE_NAN {
+            return 0;
+        }
+        let value = f64::from(f32::from_bits(x));
+        // Below the f32 grid only whether the value is zero matters to an element.
+        let scaled = match (value * 2f64.powi(127 - i32::from(scale) - self.unit)) as f32 {
+            0.0 if value > 0.0 => f32::from_bits(1),
+            0.0 if value < 0.0 => -f32::from_bits(1),
+            scaled => scaled,
+        };
+        encode(self.element, scaled.to_bits(), mode, true)
     }
 
     /// Value of a code under an E8M0 scale, as f32 bits.

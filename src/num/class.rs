@@ -5,7 +5,7 @@ use super::codec::{Rounding, decode, encode};
 use super::format::{Format, FormatRef, find};
 use crate::diag::{Error, Result};
 
-/// The arithmetic of a dot product.
+/// The arithmetic of one term of a dot product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DotClass {
     /// S: the sum is exact in integers and rounded once.
@@ -16,9 +16,17 @@ pub enum DotClass {
     PairFp16,
     /// C: one ascending FMA chain in f32.
     Chain,
+    /// Exact products added one by one to a 24-bit integer that saturates.
+    Int24s,
+    /// Exact sums of 32 products added to a float of 14 significant bits, rounded towards zero.
+    Fp22,
 }
 
 impl DotClass {
+    /// Every class, in the order of their codes in instructions.
+    pub const ALL: [DotClass; 6] =
+        [DotClass::Exact, DotClass::Chain, DotClass::PairBf16, DotClass::PairFp16, DotClass::Int24s, DotClass::Fp22];
+
     /// The name that reports and the assembler use.
     pub fn name(self) -> &'static str {
         match self {
@@ -26,11 +34,13 @@ impl DotClass {
             DotClass::PairBf16 => "pair.bf16",
             DotClass::PairFp16 => "pair.fp16",
             DotClass::Chain => "chain",
+            DotClass::Int24s => "int24s",
+            DotClass::Fp22 => "fp22",
         }
     }
 }
 
-/// Accumulator option of a policy.
+/// Accumulator option of a policy (numerics contract, section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Accumulator {
     /// The class that section 3 of the contract gives the pair.
@@ -38,26 +48,83 @@ pub enum Accumulator {
     Exact,
     /// Sums of low-bit pairs kept in f32 as well (class P, carrier bf16).
     F32,
+    /// As `F32`, summed from zero over chunks of this many k whose sums are then added in order: `f32c(64)`.
+    Chunked(u32),
+    /// A 24-bit integer that saturates: `int24s`.
+    Int24s,
+    /// 14 significant bits, as FP8 units of some GPUs keep: `fp22`.
+    Fp22,
+    /// Analogue sums over `rows` of k, each read by a converter of `bits` with noise of `noise_milli` thousandths of its
+    /// step, and added in f32: `adc(8,0.5)` or `adc(8,0.5,256)`.
+    Adc {
+        /// Bits of the converter.
+        bits: u32,
+        /// Standard deviation of the noise in thousandths of a step.
+        noise_milli: u32,
+        /// Products summed before a conversion.
+        rows: u32,
+    },
 }
 
 impl Accumulator {
-    /// Every accumulator, with the name that policies use.
-    pub const ALL: [(&'static str, Accumulator); 2] = [("exact", Accumulator::Exact), ("f32", Accumulator::F32)];
+    /// How accumulators are written, for messages.
+    pub const SPELLINGS: &'static str = "exact, f32, f32c(64), int24s, fp22, adc(8,0.5) or adc(8,0.5,128)";
+
+    /// The accumulator that policies write as `text`.
+    pub fn parse(text: &str) -> Option<Accumulator> {
+        let arguments = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        match text {
+            "exact" => return Some(Accumulator::Exact),
+            "f32" => return Some(Accumulator::F32),
+            "int24s" => return Some(Accumulator::Int24s),
+            "fp22" => return Some(Accumulator::Fp22),
+            _ => {}
+        }
+        if let Some(chunk) = arguments("f32c") {
+            let chunk: u32 = chunk.trim().parse().ok()?;
+            return (chunk.is_power_of_two() && (32..=1 << 20).contains(&chunk)).then_some(Accumulator::Chunked(chunk));
+        }
+        let parts: Vec<&str> = arguments("adc")?.split(',').map(str::trim).collect();
+        let (bits, noise, rows) = match parts[..] {
+            [bits, noise] => (bits, noise, "128"),
+            [bits, noise, rows] => (bits, noise, rows),
+            _ => return None,
+        };
+        let noise: f64 = noise.parse().ok().filter(|n| (0.0..=100.0).contains(n))?;
+        let (bits, rows): (u32, u32) = (bits.parse().ok()?, rows.parse().ok()?);
+        let fits = (1..=16).contains(&bits) && rows.is_power_of_two() && (32..=1 << 16).contains(&rows);
+        fits.then_some(Accumulator::Adc { bits, noise_milli: (noise * 1000.0).round_ties_even() as u32, rows })
+    }
 
     /// The name that policies use.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Accumulator::Exact => "exact",
-            Accumulator::F32 => "f32",
+            Accumulator::Exact => "exact".into(),
+            Accumulator::F32 => "f32".into(),
+            Accumulator::Chunked(chunk) => format!("f32c({chunk})"),
+            Accumulator::Int24s => "int24s".into(),
+            Accumulator::Fp22 => "fp22".into(),
+            Accumulator::Adc { bits, noise_milli, rows } => {
+                format!("adc({bits},{},{rows})", f64::from(noise_milli) / 1000.0)
+            }
+        }
+    }
+
+    /// Elements of k after which a sum ends and is added to a running f32 total, if the accumulator has such chunks.
+    pub fn chunk(self) -> Option<u32> {
+        match self {
+            Accumulator::Chunked(chunk) => Some(chunk),
+            Accumulator::Adc { rows, .. } => Some(rows),
+            _ => None,
         }
     }
 }
 
-/// Class of `activations x weights` without scales along k. Scales that vary along k (blocks) use the same class
-/// inside a block and an f32 FMA chain over blocks (class B2).
+/// Class of a term of `activations x weights`: of a run along k over which no scale changes.
 ///
 /// Two exact formats are summed exactly, or in pair order if the accumulator is f32. Any other pair is carried by the
-/// narrowest of bf16, fp16, f32 that holds the unscaled codes of both sides exactly.
+/// narrowest of bf16, fp16, f32 that holds the unscaled codes of both sides exactly. Accumulators of a given width count
+/// exact products, so both formats must be exact.
 ///
 /// # Errors
 /// Unsupported, naming the pair, where no class is defined.
@@ -68,8 +135,23 @@ pub fn dot_class(activations: FormatRef, weights: FormatRef, accumulator: Accumu
         Err(Error::unsupported(format!("no dot product is defined for {names}: {why}")))
     };
     let low_bit = pair.iter().all(|f| f.is_exact());
-    if low_bit && accumulator == Accumulator::Exact {
-        return Ok(DotClass::Exact);
+    let span = activations.span + weights.span;
+    match accumulator {
+        Accumulator::Exact if low_bit => return Ok(DotClass::Exact),
+        Accumulator::Exact | Accumulator::F32 | Accumulator::Chunked(_) => {}
+        Accumulator::Int24s | Accumulator::Fp22 | Accumulator::Adc { .. } if !low_bit => {
+            return refuse(&format!("the accumulator {} counts products of integer levels", accumulator.name()));
+        }
+        Accumulator::Int24s if span > 22 => {
+            return refuse("one product leaves 23 bits, so a saturating 24-bit accumulator means nothing");
+        }
+        Accumulator::Int24s => return Ok(DotClass::Int24s),
+        Accumulator::Fp22 if span > 47 => {
+            return refuse("sums of 32 products leave 52 bits, so the accumulator fp22 is not defined");
+        }
+        Accumulator::Fp22 => return Ok(DotClass::Fp22),
+        Accumulator::Adc { .. } if span > 47 => return refuse("one product leaves 47 bits, so it has no analogue sum"),
+        Accumulator::Adc { .. } => return Ok(DotClass::Exact),
     }
     for (carrier, class) in [("bf16", DotClass::PairBf16), ("fp16", DotClass::PairFp16)] {
         let carrier = find(carrier)?;
@@ -139,5 +221,30 @@ mod tests {
         for real in ["nf4", "log8"] {
             assert_eq!([class(real, "int8"), class("fp16", real), class(real, real)], [DotClass::Chain; 3]);
         }
+        assert_eq!(dot_class(real, real, Accumulator::F32).unwrap(), DotClass::Chain);
+        for (accumulator, why) in [(Accumulator::Int24s, "counts products"), (Accumulator::Fp22, "counts products")] {
+            let error = dot_class(bf16, real, accumulator).unwrap_err();
+            assert!(error.message().contains("bf16 x test_real") && error.message().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn accumulators_read_what_they_write() {
+        for text in ["exact", "f32", "f32c(64)", "int24s", "fp22", "adc(8,0.5,128)", "adc(6,0,256)"] {
+            assert_eq!(Accumulator::parse(text).unwrap().name(), text);
+        }
+        assert_eq!(Accumulator::parse("adc(8,0.5)"), Accumulator::parse("adc(8, 0.5, 128)"));
+        for text in
+            ["", "f16", "f32c(48)", "f32c(16)", "adc(8)", "adc(99,0)", "adc(8,-1)", "adc(8,nan)", "adc(8,0,100)"]
+        {
+            assert_eq!(Accumulator::parse(text), None, "{text}");
+        }
+        let (int8, e5m2) = (find("int8").unwrap(), find("fp8e5m2").unwrap());
+        assert_eq!(dot_class(int8, int8, Accumulator::Int24s).unwrap(), DotClass::Int24s);
+        assert_eq!(dot_class(int8, int8, Accumulator::Fp22).unwrap(), DotClass::Fp22);
+        assert_eq!(dot_class(int8, int8, Accumulator::Chunked(64)).unwrap(), DotClass::PairBf16);
+        assert!(
+            dot_class(e5m2, e5m2, Accumulator::Fp22).is_err() && dot_class(e5m2, int8, Accumulator::Int24s).is_err()
+        );
     }
 }

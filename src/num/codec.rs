@@ -135,7 +135,11 @@ pub fn encode(format: &Format, x: u32, mode: Rounding, saturate: bool) -> u32 {
             let fields = Fields { exp: *exp, man: *man, bias: *bias, specials: *specials };
             fields.encode(x, mode, saturate) << (format.bits - 1 - exp - man)
         }
-        Element::Int => encode_int(format.bits, x, mode),
+        Element::Int => match format.unit {
+            None | Some(0) => encode_int(format.bits, x, mode),
+            Some(unit) => encode_int(format.bits, (f32::from_bits(x) * exp2(-unit)).to_bits(), mode),
+        },
+        Element::Squares => encode_squares(x),
         Element::Codebook { .. } | Element::Real { .. } => encode_level(format, x, mode, saturate),
     }
 }
@@ -164,7 +168,11 @@ pub(super) fn decode_any(format: &Format, code: u32) -> u32 {
             let fields = Fields { exp: *exp, man: *man, bias: *bias, specials: *specials };
             fields.decode(code >> (format.bits - 1 - exp - man))
         }
-        Element::Int => (sign_extend(code, format.bits) as f32).to_bits(),
+        Element::Int => (sign_extend(code, format.bits) as f32 * exp2(format.unit.unwrap_or(0))).to_bits(),
+        Element::Squares => {
+            let (p1, p2) = (f32::from_bits(code << 16), f32::from_bits(code & 0xffff_0000));
+            func::fma(p1, p1, p2 * p2).to_bits()
+        }
         Element::Codebook { levels } => {
             let level = levels.get(code as usize).copied().unwrap_or(0);
             (level as f32 * exp2(format.unit.unwrap_or(0))).to_bits()
@@ -180,6 +188,8 @@ pub(super) fn max_code(format: &Format) -> u32 {
             let fields = Fields { exp: *exp, man: *man, bias: *bias, specials: *specials };
             fields.largest() << (format.bits - 1 - exp - man)
         }
+        // The largest p1 alone.
+        Element::Squares => 0x5f7f,
         _ => (1 << (format.bits - 1)) - 1,
     }
 }
@@ -326,6 +336,25 @@ impl Fields {
             _ => self.nan(negative).unwrap_or(self.largest()),
         }
     }
+}
+
+/// The two bf16 roots of a sum of squares; NaN stays NaN, negative values are zero.
+fn encode_squares(x: u32) -> u32 {
+    let value = f32::from_bits(x);
+    if value.is_nan() {
+        return 0x7fc0;
+    }
+    if value <= 0.0 {
+        return 0;
+    }
+    let value = f64::from(if value > f32::MAX { f32::MAX } else { value });
+    // Both roots are truncated before the last rounding, so that the sum of squares stays finite.
+    let p1 = (func::round_f64(value.sqrt()).to_bits() >> 16).min(0x5f7f);
+    let p1 = if f64::from(f32::from_bits(p1 << 16)).powi(2) > value { p1 - 1 } else { p1 };
+    let rest = value - f64::from(f32::from_bits(p1 << 16)).powi(2);
+    let p2 = func::round_f64(rest.sqrt()).to_bits();
+    let p2 = (p2 + 0x7fff + (p2 >> 16 & 1)) >> 16;
+    p2 << 16 | p1
 }
 
 fn encode_int(bits: u32, x: u32, mode: Rounding) -> u32 {

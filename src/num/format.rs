@@ -24,7 +24,7 @@ pub enum Element {
         /// Which codes are NaN or infinite.
         specials: Specials,
     },
-    /// Two's complement integer of `Format::bits` bits.
+    /// Two's complement integer of `Format::bits` bits, in units of 2^unit.
     Int,
     /// Explicit levels: code `i` is `levels[i] * 2^unit`; all levels are integers below 2^15 in magnitude.
     Codebook {
@@ -36,6 +36,9 @@ pub enum Element {
         /// Value of every code; codes beyond the end are reserved and read as zero.
         values: Vec<f32>,
     },
+    /// p1^2 + p2^2 of two bf16 numbers, p1 in the low half: a scale that cannot be negative. p1 is sqrt(x) rounded towards
+    /// zero, p2 the root of the rest rounded to nearest.
+    Squares,
 }
 
 /// Special codes of a float element.

@@ -30,6 +30,8 @@ fn decide(wide: &Format, narrow: &Format) -> bool {
     let (significant, quantum, largest) = match narrow.element {
         Element::Float { man, bias, .. } => (man + 1, 1 - bias - man as i32, narrow.max),
         Element::Int => (narrow.bits - 1, 0, 2f32.powi(narrow.bits as i32 - 1)),
+        // Sums of squares fill f32.
+        Element::Squares => (24, -149, narrow.max),
         Element::Codebook { .. } | Element::Real { .. } => return false,
     };
     match wide.element {
@@ -37,7 +39,7 @@ fn decide(wide: &Format, narrow: &Format) -> bool {
             man + 1 >= significant && 1 - bias - man as i32 <= quantum && wide.max >= largest
         }
         Element::Int => narrow.element == Element::Int && wide.bits >= narrow.bits,
-        Element::Codebook { .. } | Element::Real { .. } => false,
+        Element::Codebook { .. } | Element::Real { .. } | Element::Squares => false,
     }
 }
 

@@ -135,8 +135,7 @@ fn row(at: &Text<'_>, span: Range<usize>, raw: &RawRow, index: usize) -> Result<
     }
     let unit = match &element {
         Element::Float { man, bias, .. } if bits <= 8 => Some(1 - bias - *man as i32),
-        Element::Int => Some(0),
-        Element::Codebook { .. } => Some(raw.unit.as_ref().map_or(0, |u| *u.get_ref())),
+        Element::Int | Element::Codebook { .. } => Some(raw.unit.as_ref().map_or(0, |u| *u.get_ref())),
         _ => None,
     };
     let format = Format {
@@ -182,7 +181,7 @@ fn container(at: &Text<'_>, raw: &RawRow, bits: u32) -> Result<u32> {
 
 fn element(at: &Text<'_>, span: &Range<usize>, raw: &RawRow, bits: u32) -> Result<Element> {
     let kind = raw.element.get_ref().as_str();
-    let words = [("float", 0), ("int", 1), ("codebook", 2), ("real", 3), ("log", 4)];
+    let words = [("float", 0), ("int", 1), ("codebook", 2), ("real", 3), ("log", 4), ("squares", 5)];
     let which = at.word("element", &raw.element, &words)?;
     if which != 0 {
         at.refuse(kind, "exp", &raw.exp)?;
@@ -200,6 +199,8 @@ fn element(at: &Text<'_>, span: &Range<usize>, raw: &RawRow, bits: u32) -> Resul
     }
     if which != 2 {
         at.refuse(kind, "levels", &raw.levels)?;
+    }
+    if which != 1 && which != 2 {
         at.refuse(kind, "unit", &raw.unit)?;
     }
     if which != 3 {
@@ -208,10 +209,18 @@ fn element(at: &Text<'_>, span: &Range<usize>, raw: &RawRow, bits: u32) -> Resul
     }
     match which {
         0 => float(at, span, raw, bits),
-        1 if (2..=16).contains(&bits) => Ok(Element::Int),
+        1 if (2..=16).contains(&bits) => match &raw.unit {
+            Some(unit) if !(-126..=96).contains(unit.get_ref()) => Err(at.error(
+                unit.span(),
+                format!("a unit of 2^{} leaves the range of f32; it is -126 to 96", unit.get_ref()),
+            )),
+            _ => Ok(Element::Int),
+        },
         1 => Err(at.error(raw.bits.span(), format!("an int has 2 to 16 bits, not {bits}"))),
         2 => codebook(at, at.need(span, "levels", &raw.levels)?, raw, bits),
         3 => real(at, at.need(span, "values", &raw.values)?, bits),
+        5 if bits == 32 => Ok(Element::Squares),
+        5 => Err(at.error(raw.bits.span(), format!("squares have 32 bits, not {bits}"))),
         _ => log(at, span, raw, bits),
     }
 }

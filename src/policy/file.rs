@@ -74,10 +74,9 @@ impl Text<'_> {
 
     fn accumulator(&self, value: &Value<'_>) -> Result<Accumulator> {
         let name = self.string("accumulator", value)?;
-        let all = Accumulator::ALL;
-        all.iter().find(|(known, _)| *known == name).map(|(_, accumulator)| *accumulator).ok_or_else(|| {
-            let list = all.map(|(known, _)| known).join(", ");
-            self.error(value.span(), format!("unknown accumulator `{name}`")).help(format!("one of {list}"))
+        Accumulator::parse(name).ok_or_else(|| {
+            let help = format!("one of {}", Accumulator::SPELLINGS);
+            self.error(value.span(), format!("unknown accumulator `{name}`")).help(help)
         })
     }
 }

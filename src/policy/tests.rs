@@ -182,7 +182,7 @@ fn files_are_refused_with_their_place() {
         (rule("weights = \"int8/block0\""), "p.toml:5:11: int8/block0: a block has at least one element"),
         (rule("weights = 8"), "p.toml:5:11: `weights` must be a string"),
         (rule("optional = 1"), "p.toml:5:12: `optional` must be true or false"),
-        (rule("accumulator = \"f64\""), "p.toml:5:15: unknown accumulator `f64` (one of exact, f32)"),
+        (rule("accumulator = \"f64\""), "p.toml:5:15: unknown accumulator `f64` (one of exact, f32, "),
         (rule("optional = true"), "p.toml:4:9: this rule sets nothing"),
         (rule("").replace("\"*\"", "\"a[\""), "p.toml:4:9: `[` without `]`"),
         (rule("kv = \"bf16\"").replace("match = \"*\"", ""), "p.toml:3:1: a rule needs a `match`"),

@@ -1,26 +1,40 @@
 //! f32 tensors and the offline quantisers of weights (numerics contract, section 8).
 //!
-//! A group of values that share a scale (a tensor, a row, a block) is measured, then every value is encoded. All steps
-//! are f32 operations, each rounded, but the mean magnitude, which is summed in f64 and rounded once.
+//! A group of values that share a scale (a tensor, a row, a block, a tile) is measured, then every value is encoded. All
+//! steps are f32 operations, each rounded, but means, which are summed in f64 and rounded once.
 
 use super::pack::{get, put};
 use super::{Scaling, Tensor, TensorType, rows_cols};
 use crate::diag::{Error, Result};
+use crate::num::block::{self, BlockFormat, Blocking};
+use crate::num::bulk::Mode;
 use crate::num::format::{Format, ScaleRule};
 use crate::num::{Element, Rounding, cast, encode, func, value};
+use std::ops::Range;
 
 /// Floor of the measured magnitude that ints and ternary divide by, so that a group of zeros has a finite factor.
 pub const MAGNITUDE_FLOOR: f32 = 1e-5;
 
 /// How the values of one group become codes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     /// code = encode(x): casts, and binary, whose code is the sign.
     Plain,
     /// code = encode(fl(x * factor)): ints and ternary.
     Multiply(f32),
-    /// code = encode(fl(x / scale)): absmax into floats and codebooks.
+    /// code = encode(fl(x / scale)): absmax into floats and codebooks, and every scale that was rounded to its format.
     Divide(f32),
+    /// code = clamp(rne(fl(x / scale)) - shift) for a shift by a whole number.
+    Shift(f32, f32),
+    /// code = encode(x / 2^(code - 127)), exactly scaled.
+    Power(BlockFormat, u8),
+}
+
+/// What the values of one group have in common.
+struct Group {
+    step: Step,
+    scale: f32,
+    offset: f32,
 }
 
 impl Tensor {
@@ -33,7 +47,9 @@ impl Tensor {
         Tensor::new(shape, TensorType::plain(crate::num::format::find("fp32")?), payload, Vec::new())
     }
 
-    /// Dequantised values, row-major: the value of the code, times its scale in f32 if it has one. NaN is canonical.
+    /// Dequantised values, row-major, in f32: the codes' terms folded as a dot with one folds them, that is
+    /// t = fl(code * scale); with planes then t = fma(code_i, scale_i, t); with an offset t = fl(t + offset); with a global
+    /// scale t = fl(t * global). NaN is canonical.
     pub fn to_f32(&self) -> Vec<f32> {
         let (rows, cols) = self.rows_cols();
         if self.ty.format.name == "fp32" && self.ty.scaling == Scaling::None {
@@ -41,14 +57,27 @@ impl Tensor {
             return words.map(|word| func::canonical(f32::from_le_bytes(*word))).collect();
         }
         let mut values = Vec::with_capacity(rows * cols);
+        let plane_bytes = self.ty.plane_bytes(cols);
         for row in 0..rows {
             let packed = self.row(row);
             for col in 0..cols {
-                let plain = value(self.ty.format, get(self.ty.format, packed, col));
-                values.push(match self.scale_index(row, col) {
-                    None => plain,
-                    Some(at) => func::canonical(plain * self.scales[at]),
-                });
+                let code =
+                    |plane: usize| value(self.ty.format, get(self.ty.format, &packed[plane * plane_bytes..], col));
+                let Some(at) = self.scale_index(row, col) else {
+                    values.push(code(0));
+                    continue;
+                };
+                let mut total = code(0) * self.scales[at];
+                for plane in 1..self.ty.planes as usize {
+                    total = func::fma(code(plane), self.scales[at + plane], total);
+                }
+                if self.ty.offset {
+                    total += self.offsets[at];
+                }
+                if self.ty.scale.global {
+                    total *= self.global;
+                }
+                values.push(func::canonical(total));
             }
         }
         values
@@ -70,51 +99,166 @@ impl Tensor {
             return Err(Error::bad_input(format!("element {at} is {what}, so the tensor cannot be quantised"))
                 .help("export the model's weights again"));
         }
-        // The tensor falls into bands of rows, a band into groups of columns; a group is measured as one.
-        let (bands, groups, width) = match ty.scaling {
-            Scaling::None | Scaling::Tensor => (1, 1, cols),
-            Scaling::Row => (rows, 1, cols),
-            Scaling::Block(n) => (rows, cols.div_ceil(n as usize), n as usize),
-        };
-        let (height, row_bytes) = (rows / bands.max(1), ty.row_bytes(cols));
+        let grid = Grid::new(ty.scaling, rows, cols);
+        if ty.scale.global {
+            return two_level(shape, values, ty, grid);
+        }
+        if ty.planes > 1 {
+            return planes(shape, values, ty, grid);
+        }
+        let row_bytes = ty.row_bytes(cols);
         let mut payload = vec![0; rows * row_bytes];
-        let mut scales = Vec::with_capacity(ty.scale_count(rows, cols));
-        for band in 0..bands {
-            let inside = &values[band * height * cols..][..height * cols];
-            for group in 0..groups {
-                let columns = group * width..((group + 1) * width).min(cols);
-                let mut step = Step::Plain;
-                if ty.scaling != Scaling::None {
-                    // A group narrower than a row stands in a band of one row.
-                    let measured = if groups == 1 { inside } else { &inside[columns.clone()] };
-                    let (how, scale) = measure(ty.format, measured);
-                    scales.push(scale);
-                    step = how;
-                }
-                let packed = payload[band * height * row_bytes..].chunks_mut(row_bytes.max(1));
-                for (row, packed) in inside.chunks(cols.max(1)).zip(packed) {
-                    for (at, x) in columns.clone().zip(&row[columns.clone()]) {
-                        put(ty.format, packed, at, step.code(ty.format, *x));
-                    }
+        let (mut scales, mut offsets) = (Vec::with_capacity(ty.scale_count(rows, cols)), Vec::new());
+        let mut inside = Vec::new();
+        for (band, columns) in grid.groups() {
+            inside.clear();
+            band.clone().for_each(|row| inside.extend(&values[row * cols..][columns.clone()]));
+            let group = match ty.scaling {
+                Scaling::None => Group { step: Step::Plain, scale: 1.0, offset: 0.0 },
+                _ => measure(&ty, &inside),
+            };
+            if ty.scaling != Scaling::None {
+                scales.push(group.scale);
+            }
+            if ty.offset {
+                offsets.push(group.offset);
+            }
+            for row in band {
+                let packed = &mut payload[row * row_bytes..][..row_bytes];
+                for col in columns.clone() {
+                    put(ty.format, packed, col, group.step.code(ty.format, values[row * cols + col]));
                 }
             }
         }
-        Tensor::new(shape, ty, payload, scales)
+        Tensor::with_sides(shape, ty, payload, (scales, offsets, 1.0))
     }
+}
+
+/// The tensor cut into groups that share a scale.
+#[derive(Clone, Copy)]
+struct Grid {
+    rows: usize,
+    cols: usize,
+    /// Rows of a group, and how many bands of that height there are.
+    height: usize,
+    bands: usize,
+    /// Columns of a group, and how many of that width there are.
+    width: usize,
+    across: usize,
+}
+
+impl Grid {
+    fn new(scaling: Scaling, rows: usize, cols: usize) -> Self {
+        let (height, bands, width, across) = match scaling {
+            Scaling::None | Scaling::Tensor => (rows, 1, cols, 1),
+            Scaling::Row => (1, rows, cols, 1),
+            Scaling::Block(n) => (1, rows, n as usize, cols.div_ceil(n as usize)),
+            Scaling::Tile(r, n) => (r as usize, rows.div_ceil(r as usize), n as usize, cols.div_ceil(n as usize)),
+        };
+        Grid { rows, cols, height, bands, width, across }
+    }
+
+    /// Rows and columns of every group, in the order of the scales.
+    fn groups(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        (0..self.bands).flat_map(move |band| {
+            let rows = band * self.height..((band + 1) * self.height).min(self.rows);
+            (0..self.across).map(move |at| (rows.clone(), at * self.width..((at + 1) * self.width).min(self.cols)))
+        })
+    }
+}
+
+/// NVFP4, in the order of operations of its reference ([`block::encode_two_level`]).
+fn two_level(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid) -> Result<Tensor> {
+    let bits: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
+    let Grid { rows, cols, height, width, .. } = grid;
+    let blocking = Blocking { rows, cols, block_rows: height, block_cols: width };
+    let coded = block::encode_two_level(&bits, blocking, Mode::Fixed(Rounding::NearestEven))?;
+    let payload = coded.codes.chunks(cols.max(1)).flat_map(|row| super::pack::pack_row(ty.format, row)).collect();
+    let scales = coded.scales.iter().map(|code| value(ty.scale.format, u32::from(*code))).collect();
+    Tensor::with_sides(shape, ty, payload, (scales, Vec::new(), coded.global))
+}
+
+/// Sums of sign planes, greedily: the signs of what is left, times its mean magnitude, plane after plane.
+fn planes(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid) -> Result<Tensor> {
+    let (plane_bytes, row_bytes) = (ty.plane_bytes(grid.cols), ty.row_bytes(grid.cols));
+    let mut payload = vec![0; grid.rows * row_bytes];
+    let mut scales = Vec::new();
+    for (band, _) in grid.groups() {
+        let first = band.start * grid.cols;
+        let mut left = values[first..band.end * grid.cols].to_vec();
+        for plane in 0..ty.planes as usize {
+            let scale = cast_scale(&ty, mean_magnitude(&left));
+            scales.push(scale);
+            for (at, x) in left.iter_mut().enumerate() {
+                let (row, col) = (band.start + at / grid.cols, at % grid.cols);
+                let code = cast(ty.format, *x);
+                put(ty.format, &mut payload[row * row_bytes + plane * plane_bytes..][..plane_bytes], col, code);
+                *x -= value(ty.format, code) * scale;
+            }
+        }
+    }
+    Tensor::new(shape, ty, payload, scales)
 }
 
 impl Step {
     fn code(self, format: &Format, x: f32) -> u32 {
+        let nearest = |x: f32| encode(format, x.to_bits(), Rounding::NearestEven, true);
         match self {
             Step::Plain => cast(format, x),
-            Step::Multiply(factor) => encode(format, (x * factor).to_bits(), Rounding::NearestEven, true),
-            Step::Divide(scale) => encode(format, (x / scale).to_bits(), Rounding::NearestEven, true),
+            Step::Multiply(factor) => nearest(x * factor),
+            Step::Divide(scale) => nearest(x / scale),
+            Step::Shift(scale, shift) => nearest(func::rne(x / scale) as f32 - shift),
+            Step::Power(block, scale) => block.code_power(x.to_bits(), scale, Rounding::NearestEven),
         }
     }
 }
 
-/// Step and stored scale of a group of finite values.
-fn measure(format: &Format, values: &[f32]) -> (Step, f32) {
+/// `scale` rounded to the format of the type's scales; what rounds to zero or beyond the largest is the nearest value that
+/// is neither.
+fn cast_scale(ty: &TensorType, scale: f32) -> f32 {
+    let format = ty.scale.format;
+    let stored = value(format, encode(format, scale.to_bits(), Rounding::NearestEven, true));
+    if stored == 0.0 && scale > 0.0 { value(format, 1) } else { stored }
+}
+
+/// Step, stored scale and offset of a group of finite values.
+fn measure(ty: &TensorType, values: &[f32]) -> Group {
+    let format = ty.format;
+    if ty.scale.is_power() {
+        let block = BlockFormat::of(format);
+        let bits: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
+        let code = block.power(&bits, ty.scale.exponent);
+        return Group { step: Step::Power(block, code), scale: value(ty.scale.format, u32::from(code)), offset: 0.0 };
+    }
+    if ty.offset {
+        return affine(ty, values);
+    }
+    let (step, exact) = measure_exact(format, values);
+    let scale = cast_scale(ty, exact);
+    let step = match step {
+        Step::Plain => Step::Plain,
+        // The codes belong to the scale that is stored.
+        _ if ty.scale.format.name != "fp32" => Step::Divide(scale),
+        step => step,
+    };
+    Group { step, scale, offset: 0.0 }
+}
+
+/// Asymmetric integers: the range from least to largest value, zero included, in 2^N - 1 steps; zero is a code. The code
+/// of -2^(N-1) is the least value, so element = code * s + b with b = fl(s * (2^(N-1) - z)).
+fn affine(ty: &TensorType, values: &[f32]) -> Group {
+    let least = values.iter().fold(0.0, |a, v| if *v < a { *v } else { a });
+    let largest = values.iter().fold(0.0, |a, v| if *v > a { *v } else { a });
+    let steps = ((1u32 << ty.format.bits) - 1) as f32;
+    let scale = cast_scale(ty, (largest - least) / steps);
+    let scale = if scale == 0.0 { 1.0 } else { scale };
+    let zero = func::rne(-least / scale) as f32;
+    let shift = (1u32 << (ty.format.bits - 1)) as f32 - zero;
+    Group { step: Step::Shift(scale, shift), scale, offset: scale * shift }
+}
+
+/// Step and f32 scale of a group of finite values, by the rule of the format.
+fn measure_exact(format: &Format, values: &[f32]) -> (Step, f32) {
     if format.rule == ScaleRule::Absmean {
         let mean = mean_magnitude(values);
         // Without a zero among its levels a format keeps the sign alone, and the mean is not divided by.

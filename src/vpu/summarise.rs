@@ -13,7 +13,7 @@ use crate::policy::{self, Assignment, Policy};
 use crate::sim::{
     CAUSES, Energy, Estimate, Ledger, NOT_MODELLED, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule,
 };
-use crate::tensor::{Scaling, rows_cols};
+use crate::tensor::rows_cols;
 use std::collections::BTreeMap;
 
 /// Everything a summary is made from.
@@ -242,12 +242,7 @@ fn weights(graph: &Graph) -> Vec<WeightTensor> {
             rows: rows as u64,
             columns: columns as u64,
             bits: u64::from(value.ty.format.bits),
-            scaling: match value.ty.scaling {
-                Scaling::None => "none".to_owned(),
-                Scaling::Tensor => "tensor".to_owned(),
-                Scaling::Row => "row".to_owned(),
-                Scaling::Block(n) => format!("block{n}"),
-            },
+            scaling: value.ty.to_string().split_once('/').map_or("none", |(_, scaling)| scaling).to_owned(),
             scales: tensor.scales.len() as u64,
             bytes: tensor.bytes() as u64,
         })

@@ -30,7 +30,7 @@ pub fn table(format: FormatRef) -> Result<String> {
     let mut text = format!("\nSQNR, dB      {column:>14}     best scale\n");
     for (name, x) in samples() {
         let shape = vec![SAMPLES / BLOCK as usize, BLOCK as usize];
-        let ruled = Tensor::quantise(shape, &x, TensorType { format, scaling })?.to_f32();
+        let ruled = Tensor::quantise(shape, &x, TensorType::new(format, scaling))?.to_f32();
         text += &format!("{name:<13} {:>14.2}", sqnr_db(&x, &ruled));
         if format.bits <= 8 && scaling != Scaling::None {
             text += &format!(" {:>14.2}", best(format, &x));

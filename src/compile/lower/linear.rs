@@ -66,7 +66,7 @@ fn weight_scale(context: &Context<'_>, value: ValueId, w: &Placement) -> (u64, u
         Scaling::None => all(1.0),
         Scaling::Tensor => all(context.graph.constant(value).map_or(1.0, |tensor| tensor.scales[0])),
         Scaling::Row => (1, w.scale_addr),
-        Scaling::Block(_) => (2, w.scale_addr),
+        Scaling::Block(_) | Scaling::Tile(..) => (2, w.scale_addr),
     }
 }
 
@@ -123,6 +123,15 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
         Scaling::Block(b) => (u64::from(b), true),
         _ => (k as u64, false),
     };
+    let plain = |ty: &crate::tensor::TensorType| {
+        let plain = crate::tensor::TensorType::new(ty.format, ty.scaling);
+        *ty == plain && !matches!(ty.scaling, Scaling::Tile(..)) && node.accumulator.chunk().is_none()
+    };
+    if !plain(&operands.w.ty) || !plain(&operands.x.ty) {
+        let message =
+            format!("{} x {} with accumulator {} has no kernel", operands.x.ty, operands.w.ty, node.accumulator.name());
+        return Err(Error::unsupported(message).code("E0403"));
+    }
     let product = Product {
         m: m as u64,
         n: n as u64,
@@ -158,6 +167,9 @@ fn call(
         DotClass::Chain => 1,
         DotClass::PairBf16 => 2,
         DotClass::PairFp16 => 3,
+        class @ (DotClass::Int24s | DotClass::Fp22) => {
+            return Err(Error::unsupported(format!("sums of class {} have no kernel", class.name())).code("E0403"));
+        }
     };
     let (kernel, depth) = match tiling.path {
         Path::Array => ("linear-array", ("kt", tiling.kt)),

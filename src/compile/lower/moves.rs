@@ -14,7 +14,7 @@ pub fn embedding(context: &Context<'_>, node: &Node) -> Result<Lowered> {
         Scaling::None => (0, 1.0_f32),
         Scaling::Tensor => (0, context.graph.constant(node.inputs[0]).map_or(1.0, |tensor| tensor.scales[0])),
         Scaling::Row => (table.scale_addr, 1.0),
-        Scaling::Block(_) => {
+        Scaling::Block(_) | Scaling::Tile(..) => {
             return Err(Error::unsupported(format!(
                 "an embedding table in {} with block scales has no kernel",
                 table.ty.format.name

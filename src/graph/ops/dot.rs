@@ -1,11 +1,11 @@
 //! Contractions: `linear` (activations by weights) and `matmul` (activations by activations, heads apart).
 
-use super::{Inferred, Op, is_plain_fp32, plain_fp32, type_name, want_rank, want_shape};
+use super::{Inferred, Op, plain_fp32, want_rank, want_shape};
 use crate::diag::{Error, Result};
 use crate::graph::Value;
 use crate::graph::eval::{HUGE, Operand, Real, Reference, TINY, U, exp2};
 use crate::num::{Accumulator, DotClass, dot_class};
-use crate::tensor::{Scaling, rows_cols};
+use crate::tensor::{TensorType, Term, rows_cols, terms};
 
 /// Largest extent of a summed axis: exact sums of class S are defined up to here (numerics 3.1).
 pub(crate) const MAX_K: usize = 1 << 31;
@@ -15,7 +15,6 @@ pub(super) fn infer_linear(inputs: &[&Value]) -> Inferred {
     want_rank(op, x, &["T", "K"])?;
     want_rank(op, w, &["N", "K"])?;
     want_same_k(op, x, w)?;
-    want_row_scaling(op, x)?;
     if let Some(bias) = inputs.get(2) {
         want_shape(op, bias, &w.shape[..1])?;
         super::want_fp32(op, bias)?;
@@ -29,8 +28,6 @@ pub(super) fn infer_matmul(group: usize, inputs: &[&Value]) -> Inferred {
     want_rank(op, a, &["H", "M", "K"])?;
     want_rank(op, b, &["H/group", "N", "K"])?;
     want_same_k(op, a, b)?;
-    want_row_scaling(op, a)?;
-    want_row_scaling(op, b)?;
     if group == 0 || b.shape[0].checked_mul(group) != Some(a.shape[0]) {
         return Err(Error::bad_input(format!(
             "matmul with groups of {group} needs {group} times as many heads in `{}` as in `{}`, not {} and {}",
@@ -56,19 +53,6 @@ fn want_same_k(op: &Op, a: &Value, b: &Value) -> Result<()> {
         return Err(Error::unsupported(format!("{} sums at most 2^31 products, not {ka}", op.name())));
     }
     Ok(())
-}
-
-/// Run-time operands carry no scales or one a row.
-fn want_row_scaling(op: &Op, value: &Value) -> Result<()> {
-    if is_plain_fp32(value.ty) || matches!(value.ty.scaling, Scaling::None | Scaling::Row) {
-        return Ok(());
-    }
-    Err(Error::unsupported(format!(
-        "{} does not take `{}` in {}: only weights may have scales of a tensor or of blocks",
-        op.name(),
-        value.name,
-        type_name(value.ty)
-    )))
 }
 
 pub(super) fn linear(accumulator: Accumulator, operands: &[Operand<'_>]) -> Result<Reference> {
@@ -116,60 +100,113 @@ struct Dot<'a> {
     a: &'a Real,
     b: &'a Real,
     class: DotClass,
+    accumulator: Accumulator,
+    terms: Vec<Term>,
     /// Summed extent.
     k: usize,
-    /// Run along k that shares one scale of `b`.
-    block: usize,
-    /// Subnormal operands count as zero (the bf16 pair order reads them so).
-    flush: bool,
+    /// Ones, for the terms of offsets.
+    ones: Vec<f64>,
+}
+
+/// What one term adds: its exact sum, the sum of magnitudes, the scale, and how far its accumulator may be off besides
+/// rounding.
+struct Added {
+    sum: f64,
+    magnitude: f64,
+    scale: f64,
+    slack: f64,
 }
 
 impl<'a> Dot<'a> {
     fn new(a: &'a Real, b: &'a Real, accumulator: Accumulator) -> Result<Self> {
-        let class = dot_class(a.format, b.format, accumulator)?;
+        let class = dot_class(a.ty.format, b.ty.format, accumulator)?;
         let (_, k) = rows_cols(&a.shape);
-        let block = match b.scaling {
-            Scaling::Block(n) => n as usize,
-            _ => k,
+        let terms = terms(&a.ty, &b.ty, k, accumulator.chunk())?;
+        Ok(Dot { a, b, class, accumulator, terms, k, ones: vec![1.0; if b.ty.offset { k } else { 0 }] })
+    }
+
+    fn term(&self, term: &Term, row_a: usize, row_b: usize) -> Added {
+        let planes = self.b.ty.planes as usize;
+        let a = &self.a.values[row_a * self.k..][term.k.clone()];
+        let b = match term.ones {
+            true => &self.ones[term.k.clone()],
+            false => &self.b.values[(row_b * planes + term.plane) * self.k..][term.k.clone()],
         };
-        Ok(Dot { a, b, class, k, block: block.max(1), flush: class == DotClass::PairBf16 })
+        let at = term.k.start.min(self.k.saturating_sub(1));
+        let scale_b = if term.ones { self.b.offset(row_b, at) } else { self.b.scale(row_b, at, term.plane) };
+        let (sum, magnitude) = exact_sum(a, b, self.class == DotClass::PairBf16);
+        let mut added = Added { sum, magnitude, scale: self.a.scale(row_a, at, 0) * scale_b, slack: 0.0 };
+        match self.class {
+            DotClass::Int24s => added.sum = saturating_sum(a, b, exp2(self.unit()), (-(1 << 23), (1 << 23) - 1)),
+            // Truncation to 14 bits at each of the groups of 32, and one f32 addition every 128.
+            DotClass::Fp22 => added.slack = (a.len().div_ceil(32) as f64) * exp2(-13) * 1.01 * magnitude,
+            _ => {}
+        }
+        if let Accumulator::Adc { bits, noise_milli, rows } = self.accumulator {
+            let step = f64::from(rows) * self.largest() * exp2(1 - bits as i32);
+            // The noise is a sum of twelve uniform draws, so that it stays within six standard deviations.
+            added.slack = step * (0.51 + 6.0 * f64::from(noise_milli) / 1000.0);
+        }
+        added
+    }
+
+    fn unit(&self) -> i32 {
+        self.a.ty.format.unit.unwrap_or(0) + self.b.ty.format.unit.unwrap_or(0)
+    }
+
+    /// Largest magnitude of a product of codes.
+    fn largest(&self) -> f64 {
+        let of = |ty: &TensorType| {
+            let values = ty.format.values.iter().map(|v| f64::from(f32::from_bits(*v)).abs());
+            values.filter(|v| v.is_finite()).fold(0.0, |a, v| if v > a { v } else { a })
+        };
+        of(&self.a.ty) * of(&self.b.ty)
     }
 
     /// The scaled sum over k, and the bound of its f32 form (docs/numerics.md, section 11).
     fn element(&self, row_a: usize, row_b: usize) -> (f64, f64) {
-        let a = &self.a.values[row_a * self.k..(row_a + 1) * self.k];
-        let b = &self.b.values[row_b * self.k..(row_b + 1) * self.k];
-        let scale_a = self.a.scale(row_a, 0);
-        let (mut sum, mut magnitude, mut unscaled, mut largest_scale) = (0.0, 0.0, 0.0, 0.0);
-        for (g, (a, b)) in a.chunks(self.block).zip(b.chunks(self.block)).enumerate() {
-            let scale = scale_a * self.b.scale(row_b, g * self.block);
-            let (s, m) = exact_sum(a, b, self.flush);
-            sum += s * scale;
-            magnitude += m * scale.abs();
-            unscaled += m;
-            if scale.abs() > largest_scale {
-                largest_scale = scale.abs();
+        let (mut sum, mut magnitude, mut unscaled, mut largest_scale, mut slack) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for term in &self.terms {
+            let added = self.term(term, row_a, row_b);
+            sum += added.sum * added.scale;
+            magnitude += added.magnitude * added.scale.abs();
+            slack += added.slack * added.scale.abs();
+            unscaled += added.magnitude;
+            if added.scale.abs() > largest_scale {
+                largest_scale = added.scale.abs();
             }
         }
+        let global = self.a.global * self.b.global;
+        let (sum, magnitude, slack, largest_scale) =
+            (sum * global, magnitude * global.abs(), slack * global.abs(), largest_scale * global.abs());
         if !(magnitude < HUGE && unscaled < HUGE) {
             let certain = sum.is_nan() && !magnitude.is_infinite();
             return (sum, if certain { 0.0 } else { f64::INFINITY });
         }
-        let (k, groups) = (self.block.min(self.k) as f64, self.k.div_ceil(self.block) as f64);
-        let blocks = if self.b.scaling == Scaling::None || groups <= 1.0 { 0.0 } else { groups + 3.0 };
+        let count = self.terms.len() as f64;
+        let two_level = self.a.ty.scale.global || self.b.ty.scale.global;
+        let k = self.terms.iter().map(|term| term.k.len()).max().unwrap_or(0) as f64;
+        let single = self.terms.len() <= 1 && !two_level;
+        let blocks = if single { 0.0 } else { count + 6.0 };
         let bound = match self.class {
-            DotClass::Exact if blocks == 0.0 => 3.1 * U * sum.abs(),
-            DotClass::Exact => 1.01 * U * blocks * magnitude,
+            DotClass::Exact | DotClass::Int24s if single && slack == 0.0 => 3.1 * U * sum.abs(),
+            DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => 1.01 * U * (blocks + 4.0) * (magnitude + slack),
             DotClass::Chain => 1.01 * U * (k + 3.0 + blocks) * magnitude + (self.k as f64 + 1.0) * TINY * largest_scale,
             DotClass::PairBf16 | DotClass::PairFp16 => {
                 let steps = 19.0 + (k / 32.0).ceil() + blocks;
-                let all = self.k as f64;
+                let all = (self.k * self.b.ty.planes as usize) as f64;
                 1.01 * U * steps * magnitude + (all + all / 16.0 + 2.0) * exp2(-126) * largest_scale
             }
         };
         // A product of scales, and the result, may underflow.
-        (sum, bound + 2.0 * TINY * (1.0 + unscaled) * groups)
+        (sum, bound + slack + 2.0 * TINY * (1.0 + unscaled) * (count + 1.0) * (1.0 + global.abs()))
     }
+}
+
+/// Products in units of `unit` added one by one to an integer that stays between the limits.
+fn saturating_sum(a: &[f64], b: &[f64], unit: f64, (least, most): (i64, i64)) -> f64 {
+    let add = |sum: i64, (a, b): (&f64, &f64)| (sum + (a * b / unit) as i64).clamp(least, most);
+    a.iter().zip(b).fold(0, add) as f64 * unit
 }
 
 /// Independent partial sums, so that the additions of one need not wait for those of another.

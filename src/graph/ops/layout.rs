@@ -21,9 +21,7 @@ pub(super) fn infer_reshape(shape: &[usize], x: &Value) -> Inferred {
     if !same_rows && !keeps_bytes {
         return Err(Error::unsupported(format!(
             "reshape of `{}` from {:?} to {shape:?} would repack its {} codes",
-            x.name,
-            x.shape,
-            super::type_name(x.ty)
+            x.name, x.shape, x.ty
         )));
     }
     Ok((shape.to_vec(), x.ty))

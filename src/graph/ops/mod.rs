@@ -188,22 +188,12 @@ fn is_plain_fp32(ty: TensorType) -> bool {
     ty.scaling == Scaling::None && ty.format.name == "fp32"
 }
 
-/// A type as people write it: `int8/row`, `fp4e2m1/block32`, `fp32`.
-pub fn type_name(ty: TensorType) -> String {
-    match ty.scaling {
-        Scaling::None => ty.format.name.clone(),
-        Scaling::Tensor => format!("{}/tensor", ty.format.name),
-        Scaling::Row => format!("{}/row", ty.format.name),
-        Scaling::Block(n) => format!("{}/block{n}", ty.format.name),
-    }
-}
-
 /// Refuses an operand that is not plain fp32.
 fn want_fp32(op: &Op, value: &Value) -> Result<()> {
     if is_plain_fp32(value.ty) {
         return Ok(());
     }
-    Err(Error::bad_input(format!("{} needs `{}` in fp32, not {}", op.name(), value.name, type_name(value.ty))))
+    Err(Error::bad_input(format!("{} needs `{}` in fp32, not {}", op.name(), value.name, value.ty)))
 }
 
 /// Refuses an operand of another rank; `axes` names the axes wanted.

@@ -1,7 +1,7 @@
 //! Dynamic quantisation of fp32 activations: a cast, or codes with one scale a row.
 
 use super::reduce::mean_bound;
-use super::{Inferred, Op, type_name, want_fp32};
+use super::{Inferred, Op, want_fp32};
 use crate::diag::{Error, Result};
 use crate::graph::Value;
 use crate::graph::eval::{HUGE, Operand, Real, Reference, TINY, U, exp2};
@@ -15,8 +15,8 @@ pub(super) fn infer(to: TensorType, x: &Value) -> Inferred {
         return Err(Error::unsupported(format!(
             "quantise of `{}` to {} is not served at run time, only to {}",
             x.name,
-            type_name(to),
-            type_name(TensorType { format: to.format, scaling })
+            to,
+            TensorType::new(to.format, scaling)
         )));
     }
     Ok((x.shape.clone(), to))
@@ -47,7 +47,7 @@ pub(super) fn quantise(to: TensorType, operands: &[Operand<'_>]) -> Result<Refer
             scale_bound.push(if certain || stored.is_nan() { spread * stored.abs() + TINY } else { f64::INFINITY });
         }
     }
-    let result = Real { shape, values, scales, scaling: to.scaling, format: to.format };
+    let result = Real { shape, values, scales, offsets: Vec::new(), global: 1.0, ty: to };
     Ok(Reference { result, bound, scale_bound })
 }
 
@@ -137,6 +137,8 @@ fn nearest(format: FormatRef, x: f64) -> f64 {
             let best = values.iter().copied().reduce(|best, value| if nearer(value, best) { value } else { best });
             f64::from(best.unwrap_or(0.0))
         }
+        // No tensor has elements in squares (TensorType::check).
+        Element::Squares => f64::NAN,
         Element::Float { .. } if !x.is_finite() => {
             if format.saturate {
                 limited(x)
