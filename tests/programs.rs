@@ -73,7 +73,7 @@ fn examples_compute_what_they_expect() {
         let object = assembled(&path, &text);
         let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# expect: ")).collect();
         assert!(!expected.is_empty(), "{path} expects nothing");
-        for (vlen, cols) in [(32, 1), (64, 4), (128, 3), (1024, 16), (16384, 32)] {
+        for (vlen, cols) in [(32, 1), (64, 4), (128, 3), (512, 8), (1024, 16), (4096, 16), (16384, 32)] {
             let place = format!("{path} at VLEN {vlen}, {cols} columns");
             let mut vm = Vm::new(object.clone(), config(vlen, cols), Mode::Functional).expect("a machine for it");
             vm.run().unwrap_or_else(|trap| panic!("{place}: {trap:?}"));
