@@ -11,6 +11,7 @@
 //! | [`class`] | which dot product a pair of formats has |
 //! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
+//! | [`gradient`] | derivatives that stand in for that of rounding |
 
 pub mod block;
 pub mod bulk;
@@ -19,6 +20,7 @@ pub mod codec;
 pub mod crc32;
 pub mod format;
 pub mod func;
+pub mod gradient;
 pub mod philox;
 mod table;
 
