@@ -18,6 +18,7 @@
 //! | [`class`] | which dot product a pair of formats has |
 //! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
+//! | [`gradient`] | derivatives that stand in for that of rounding |
 
 mod arch;
 pub mod bitnet;
@@ -31,6 +32,7 @@ pub mod crc32;
 pub mod format;
 pub mod func;
 pub mod gguf;
+pub mod gradient;
 pub mod isa;
 pub mod philox;
 pub mod stream;

@@ -2,6 +2,7 @@
 //!
 //! The last axis is a row. Every row starts on a byte, first element in the low bits; padding bits are zero.
 
+pub mod fit;
 pub mod layout;
 pub mod pack;
 mod quantise;
