@@ -223,10 +223,50 @@ impl Tile {
         self.total[i] = value;
     }
 
-    /// The 16 partials of a reduction: the first entries of row 0 of a chain tile.
+    /// The partials of a reduction: row 0 of a chain tile.
     pub fn partials(&mut self) -> &mut [f32] {
         self.used = self.used.max(1);
-        &mut self.total[..16]
+        &mut self.total[..self.stride]
+    }
+
+    /// Entries of a row; at least 16.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// What a converter of `bits` bits with noise makes of an exact entry; its full scale is `full` quanta.
+    ///
+    /// # Errors
+    /// ACC if an intermediate integer leaves 128 bits.
+    pub fn convert(&mut self, row: usize, col: usize, full: i64, bits: u32, noise: i64) -> Result<()> {
+        let i = self.at(row, col);
+        let sum = self.exact[i];
+        // In units of 2^-32 steps of full / 2^(bits-1): exact, then rounded once.
+        let scaled = sum.checked_mul(1 << (bits - 1)).and_then(|n| n.checked_mul(1 << 32));
+        let exact = scaled.and_then(|n| n.checked_add(i128::from(noise).checked_mul(full.into())?));
+        let Some(exact) = exact else {
+            let message = format!("the sum of entry [{row}][{col}] is too wide for a converter of {bits} bits");
+            return Err(Trap::new(TrapKind::Acc, message));
+        };
+        let step = i128::from(full) << 32;
+        let (whole, rest) = (exact.div_euclid(step), exact.rem_euclid(step));
+        let code = whole + i128::from(2 * rest > step || (2 * rest == step && whole & 1 == 1));
+        let most = 1i128 << (bits - 1);
+        self.exact[i] = code.clamp(-most, most - 1) * i128::from(full);
+        Ok(())
+    }
+
+    /// Notes that the entries of an exact tile, which [`Tile::convert`] changes, are in quanta 2^`by` finer.
+    ///
+    /// # Errors
+    /// ACC if the tile has another class.
+    pub fn refine(&mut self, by: i32) -> Result<()> {
+        if self.class != DotClass::Exact {
+            let message = format!("adc reads exact sums, this tile has class {}", self.class.name());
+            return Err(Trap::new(TrapKind::Acc, message));
+        }
+        self.unit = self.unit.map(|unit| unit - by);
+        Ok(())
     }
 }
 

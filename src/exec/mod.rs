@@ -34,7 +34,8 @@ pub use trap::{Result, Trap, TrapKind};
 use crate::diag::{self, Error};
 use crate::isa::{Inst, Object, Op, Unit, encode};
 use crate::machine::Machine;
-use crate::num::format;
+use crate::num::philox::Draws;
+use crate::num::{FormatRef, format};
 use acc::Tile;
 use codes::Codes;
 use operand::{Operand, Stationary};
@@ -192,8 +193,9 @@ pub struct Vm {
     loops: [Loop; 4],
     depth: usize,
     stationary: Stationary,
-    /// Format id of fp32, in which scales are stored.
-    fp32: u16,
+    /// Draws of stochastic rounding and noise, and the index that theirs count from; `None` if it is unknown.
+    draws: Option<(Draws, u64)>,
+    e4m3: FormatRef,
     memory: Spaces,
     scratch: Scratch,
 }
@@ -231,7 +233,8 @@ impl Vm {
             loops: [Loop::default(); 4],
             depth: 0,
             stationary: Stationary::default(),
-            fp32: format::find("fp32")?.id,
+            draws: Some((Draws::of(0, 0), 0)),
+            e4m3: format::find("fp8e4m3")?,
             memory: Spaces::new(&config, &object.control, values),
             scratch: Scratch::default(),
             config,

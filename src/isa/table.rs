@@ -247,6 +247,8 @@ pub enum Operand {
     Mem {
         /// `rows xR` may follow.
         rows: bool,
+        /// `+xS` exists; rs2 is free where it does not.
+        steps: bool,
     },
     /// `cN` or `cN[xR]` with the row register in rs3.
     Tile {
@@ -260,6 +262,15 @@ pub enum Operand {
         /// Names, indexed by code.
         names: &'static [&'static str],
     },
+    /// One of `names` that may be left out: the first then.
+    Choice {
+        /// Field with its code.
+        field: Field,
+        /// Names, indexed by code.
+        names: &'static [&'static str],
+    },
+    /// Optional `seg N`, N from 1 to 2047 in the immediate; absent = 0.
+    Segment,
     /// Suffix `name` after the operands; bit `bit` of mode.
     Flag {
         /// Its text, with the leading dot.
