@@ -63,7 +63,8 @@ const V_FORM: &[(&str, u32, u32)] = &[
     ("imm", 52, 12),
 ];
 /// Register classes: letter and count.
-const CLASSES: &[(&str, u64)] = &[("x", 32), ("v", 32), ("p", 8), ("c", 8), ("q", 16), ("t", 16), ("d", 4), ("f", 16)];
+const CLASSES: &[(&str, u64)] =
+    &[("x", 32), ("v", 32), ("p", 8), ("c", 8), ("q", 16), ("t", 16), ("d", 4), ("f", 16), ("e", 4)];
 
 fn main() {
     println!("cargo::rerun-if-changed=isa/vpu.toml");

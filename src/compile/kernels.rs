@@ -32,6 +32,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "softmax.vasm",
     "transpose.vasm",
     "unary.vasm",
+    "unpack-ec.vasm",
 ];
 
 impl Kernels {

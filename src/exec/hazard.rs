@@ -7,7 +7,8 @@ use crate::isa::encode::Step;
 use crate::isa::table::{Field, Operand, RegClass, Rule, When};
 use crate::isa::{Inst, Op};
 
-/// Registers that `inst` reads and writes. Tags, DMA shapes and format slots are taken at issue and not recorded;
+/// Registers that `inst` reads and writes. Tags, DMA shapes and format slots are taken at issue,
+/// decoders live in the load/store unit, which works in order: none of these is recorded;
 /// x0 and p0 are constants.
 pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
     let (mut reads, mut writes) = (RegSet::default(), RegSet::default());
@@ -101,7 +102,7 @@ fn add(set: &mut RegSet, class: RegClass, n: i64) {
         RegClass::P => RegSet::P,
         RegClass::C => RegSet::C,
         RegClass::Q => RegSet::Q,
-        RegClass::T | RegClass::D | RegClass::F => return,
+        RegClass::T | RegClass::D | RegClass::F | RegClass::E => return,
     };
     let constant = n == 0 && matches!(class, RegClass::X | RegClass::P);
     if !constant && n < i64::from(class.count()) {

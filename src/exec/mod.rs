@@ -12,6 +12,7 @@ mod bits;
 mod codes;
 mod control;
 mod dma;
+mod entropy;
 pub mod event;
 mod hazard;
 mod mac;
@@ -183,6 +184,7 @@ pub struct Vm {
     /// 16 vectors of `config.scale_entries`.
     q: Vec<f32>,
     c: Vec<Tile>,
+    e: [entropy::Decoder; 4],
     /// Index into `formats`.
     slots: [Option<u16>; 16],
     vl: u32,
@@ -225,6 +227,7 @@ impl Vm {
             p: (0..8).map(|n| Mask::ones(config.vlen_bits, if n == 0 { config.vlen_bits } else { 0 })).collect(),
             q: vec![0.0; if values { 16 * config.scale_entries as usize } else { 0 }],
             c: (0..8).map(|_| Tile::new(rows, cols, values)).collect(),
+            e: Default::default(),
             slots: [None; 16],
             vl: 0,
             view: View::default(),

@@ -127,6 +127,7 @@ fn meaning(class: RegClass) -> &'static str {
         RegClass::T => "tags: numbers of unfinished transfers",
         RegClass::D => "DMA shapes of up to three dimensions; d0 is plain",
         RegClass::F => "format slots",
+        RegClass::E => "entropy decoders: an open tile, its model, and how far it is read",
     }
 }
 

@@ -125,18 +125,20 @@ pub enum RegClass {
     D,
     /// Format slots.
     F,
+    /// Entropy decoders.
+    E,
 }
 
 impl RegClass {
     /// Every class.
-    pub const ALL: [RegClass; 8] = [Self::X, Self::V, Self::P, Self::C, Self::Q, Self::T, Self::D, Self::F];
+    pub const ALL: [RegClass; 9] = [Self::X, Self::V, Self::P, Self::C, Self::Q, Self::T, Self::D, Self::F, Self::E];
     /// Its letter in the text.
     pub fn letter(self) -> char {
-        ['x', 'v', 'p', 'c', 'q', 't', 'd', 'f'][self as usize]
+        ['x', 'v', 'p', 'c', 'q', 't', 'd', 'f', 'e'][self as usize]
     }
     /// Number of registers.
     pub fn count(self) -> u8 {
-        [32, 32, 8, 8, 16, 16, 4, 16][self as usize]
+        [32, 32, 8, 8, 16, 16, 4, 16, 4][self as usize]
     }
     /// Class and number of a register's name, whether or not a register of that number exists.
     pub fn parse(word: &str) -> Option<(RegClass, u32)> {
@@ -156,6 +158,7 @@ impl RegClass {
             "tag",
             "DMA shape",
             "format slot",
+            "entropy decoder",
         ][self as usize]
     }
 }

@@ -2,6 +2,7 @@
 
 mod bits;
 mod blocks;
+mod entropy;
 mod rows;
 mod sums;
 mod traps;

@@ -40,6 +40,8 @@ const CASES: &[(Op, fn())] = &[
     (Op::StS, scales),
     (Op::StC, tiles),
     (Op::LdC, tiles),
+    (Op::EcOpen, entropy::decodes_a_tile),
+    (Op::LdEc, entropy::decodes_a_tile),
     (Op::Mac, mac),
     (Op::CFill, tiles),
     (Op::Fold, fold),
