@@ -254,6 +254,8 @@ pub fn setacc(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
         Class::Chain => DotClass::Chain,
         Class::PairBf16 => DotClass::PairBf16,
         Class::PairFp16 => DotClass::PairFp16,
+        Class::Int24s => DotClass::Int24s,
+        Class::Fp22 => DotClass::Fp22,
     };
     vm.c[usize::from(inst.rd)].set_class(class);
     Ok(())
