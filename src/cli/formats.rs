@@ -75,8 +75,10 @@ pub fn run(verb: &Verb) -> Result<()> {
             out::data(&table::render(&["format", "bits", "layout", "largest", ""], &rows, &[1, 3]))
         }
         Verb::Show { format, value: None, pictures } if named::about(format)?.is_some() => match pictures.wanted() {
-            true => Err(Error::unsupported(format!("{format} has no grid of its own: its levels follow each block's scale"))
-                .help("draw the grid of its element format")),
+            true => Err(Error::unsupported(format!(
+                "{format} has no grid of its own: its levels follow each block's scale"
+            ))
+            .help("draw the grid of its element format")),
             false => out::data(&named::about(format)?.unwrap_or_default()),
         },
         Verb::Show { format, value: None, pictures } => {

@@ -37,14 +37,20 @@ pub fn histogram(name: &str, shape: &[usize], values: &[f32], ty: TensorType) ->
     if values.is_empty() {
         return Err(Error::unsupported(format!("`{name}` has no elements to draw")));
     }
+    if ty.planes > 1 {
+        let text = format!("{ty} has levels of its own in every row, so there is no one grid to draw");
+        return Err(Error::unsupported(text));
+    }
     let tensor = Tensor::quantise(shape.to_vec(), values, ty)?;
     let (_, cols) = tensor.rows_cols();
     let scaled: Vec<f64> = values
         .iter()
         .enumerate()
         .map(|(at, v)| {
-            let scale = tensor.scale_index(at / cols, at % cols).map_or(1.0, |s| f64::from(tensor.scales[s]));
-            if scale > 0.0 { f64::from(*v) / scale } else { 0.0 }
+            let Some(s) = tensor.scale_index(at / cols, at % cols) else { return f64::from(*v) };
+            let scale = f64::from(tensor.scales[s]) * f64::from(tensor.global);
+            let offset = tensor.offsets.get(s).map_or(0.0, |offset| f64::from(*offset));
+            if scale > 0.0 { (f64::from(*v) - offset) / scale } else { 0.0 }
         })
         .collect();
     let format = ty.format;

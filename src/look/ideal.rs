@@ -4,8 +4,8 @@
 //! Nearest levels change where a value passes the middle between two levels, so with the values sorted and their sums known
 //! from the left, the squared error of a scale needs a search for each middle and no walk over the values.
 
-use crate::num::Format;
-use crate::num::value;
+use crate::num::{Format, value};
+use crate::tensor::TensorType;
 
 /// Sorted values with running sums of weight and of weighted value.
 struct Sums {
@@ -82,43 +82,56 @@ impl Sums {
     }
 }
 
-/// The levels of a format of 8 bits or fewer, ascending; empty for a wider one.
+/// The levels of an element format of 8 bits or fewer, ascending; empty for a wider one.
 fn levels(format: &Format) -> Vec<f64> {
     format.sorted.iter().map(|code| f64::from(value(format, *code))).collect()
 }
 
-/// The least squared error of rounding `row` to the levels of `format` under one scale, whatever its bits; `None` for
-/// formats of more than 8 bits.
-pub fn row_error(format: &Format, row: &[f32]) -> Option<f64> {
-    let levels = levels(format);
-    if levels.is_empty() {
-        return None;
+/// The sets of levels that a type may have up to a scale: one, or for two sign planes one for each ratio of their scales,
+/// in steps of 1/32. None for formats of more than 8 bits and for more planes.
+fn level_sets(ty: &TensorType) -> Vec<Vec<f64>> {
+    let levels = levels(ty.format);
+    match ty.planes {
+        _ if levels.is_empty() => Vec::new(),
+        1 => vec![levels],
+        2 => (0..=32).map(|step| f64::from(step) / 32.0).map(|r| vec![-1.0 - r, r - 1.0, 1.0 - r, 1.0 + r]).collect(),
+        _ => Vec::new(),
     }
-    let mut sorted = row.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    Some(Sums::new(sorted.into_iter().map(|x| (f64::from(x), 1.0))).least(&levels))
 }
 
-/// SQNR in dB of a Gaussian rounded to the levels of `format` under its best scale; `None` for formats of more than 8 bits.
-pub fn gauss_sqnr_db(format: &Format) -> Option<f64> {
+fn least_of_sets(sums: &Sums, sets: &[Vec<f64>]) -> Option<f64> {
+    sets.iter().map(|levels| sums.least(levels)).min_by(f64::total_cmp)
+}
+
+/// The least squared error of rounding `row` to the levels of `ty` under the best scale (the best two of two planes);
+/// `None` where that is not worked out: more than 8 bits, more than two planes.
+pub fn row_error(ty: &TensorType, row: &[f32]) -> Option<f64> {
+    let mut sorted = row.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    least_of_sets(&Sums::new(sorted.into_iter().map(|x| (f64::from(x), 1.0))), &level_sets(ty))
+}
+
+/// SQNR in dB of a Gaussian rounded to the levels of `ty` under the best scale; `None` as for [`row_error`].
+pub fn gauss_sqnr_db(ty: &TensorType) -> Option<f64> {
     /// Points of the integral over ±8 standard deviations.
     const POINTS: u32 = 1 << 15;
-    let levels = levels(format);
-    if levels.is_empty() {
-        return None;
-    }
+    let sets = level_sets(ty);
     let points = (0..POINTS).map(|at| {
         let x = 16.0 * (f64::from(at) + 0.5) / f64::from(POINTS) - 8.0;
         (x, (-0.5 * x * x).exp())
     });
     let sums = Sums::new(points);
-    Some(10.0 * (sums.power / sums.least(&levels)).log10())
+    least_of_sets(&sums, &sets).map(|error| 10.0 * (sums.power / error).log10())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::num::format::find;
+
+    fn ty(name: &str) -> TensorType {
+        TensorType::parse(name).unwrap()
+    }
 
     /// Closed forms for N(0, 1) (binary is 1 - 2/pi).
     #[test]
@@ -138,10 +151,11 @@ mod tests {
             ("int4", 19.258),
         ];
         for (name, db) in wanted {
-            let got = gauss_sqnr_db(find(name).unwrap()).unwrap();
+            let got = gauss_sqnr_db(&ty(name)).unwrap();
             assert!((got - db).abs() < 2e-3, "{name}: {got} is not {db}");
         }
-        assert!(gauss_sqnr_db(find("fp16").unwrap()).is_none());
+        assert!((gauss_sqnr_db(&ty("colour2")).unwrap() - 9.300).abs() < 0.01);
+        assert!(gauss_sqnr_db(&ty("fp16")).is_none() && gauss_sqnr_db(&ty("colour4")).is_none());
     }
 
     #[test]
@@ -149,7 +163,7 @@ mod tests {
         let row: Vec<f32> = (0..96).map(|i| ((i * 37 % 97) as f32 - 48.0) * 0.01).collect();
         for name in ["ternary", "triplet", "int4"] {
             let format = find(name).unwrap();
-            let best = row_error(format, &row).unwrap();
+            let best = row_error(&ty(name), &row).unwrap();
             for step in 1..200 {
                 let scale = f64::from(step) * 0.005;
                 let nearest = |x: f64| {
@@ -159,6 +173,6 @@ mod tests {
                 assert!(best <= error * (1.0 + 1e-6), "{name} at {scale}: {best} {error}");
             }
         }
-        assert_eq!(row_error(find("int4").unwrap(), &[0.0; 4]), Some(0.0));
+        assert_eq!(row_error(&ty("int4"), &[0.0; 4]), Some(0.0));
     }
 }

@@ -34,16 +34,20 @@ pub fn relative_l2(signal: &[f32], got: &[f32]) -> Option<f64> {
     (signal.len() == got.len() && ratio.is_finite()).then_some(ratio)
 }
 
-/// How often each code occurs in a packed tensor.
+/// How often each code occurs in a packed tensor; the codes of several planes are one code, first plane lowest.
 pub fn code_counts(tensor: &Tensor) -> BTreeMap<u32, u64> {
     let (rows, cols) = tensor.rows_cols();
     let format = tensor.ty.format;
-    let mut small = vec![0u64; if format.bits <= 8 { 1 << format.bits } else { 0 }];
+    let (planes, bits) = (tensor.ty.planes, format.bits * tensor.ty.planes);
+    let bytes = tensor.ty.plane_bytes(cols);
+    let mut small = vec![0u64; if bits <= 8 { 1 << bits } else { 0 }];
     let mut large = BTreeMap::new();
     for row in 0..rows {
         let packed = tensor.row(row);
         for col in 0..cols {
-            let code = pack::get(format, packed, col);
+            let code = (0..planes).fold(0, |code, plane| {
+                code | pack::get(format, &packed[plane as usize * bytes..], col) << (plane * format.bits)
+            });
             match small.get_mut(code as usize) {
                 Some(count) => *count += 1,
                 None => *large.entry(code).or_insert(0) += 1,

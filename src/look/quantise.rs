@@ -223,14 +223,7 @@ fn quantised(
     } else {
         let (rows, cols) = rows_cols(shape);
         file.put(name, "U8", &[rows, ty.row_bytes(cols)], &tensor.payload)?;
-        let groups = tensor.scales.len() / rows.max(1);
-        let scales: Vec<u8> = tensor.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
-        match ty.scaling {
-            Scaling::None => {}
-            Scaling::Tensor => file.put(&stored::scales_name(name), "F32", &[1], &scales)?,
-            Scaling::Row => file.put(&stored::scales_name(name), "F32", &[rows], &scales)?,
-            Scaling::Block(_) => file.put(&stored::scales_name(name), "F32", &[rows, groups], &scales)?,
-        }
+        put_sides(file, name, tensor, rows, cols)?;
         file.stored.insert(name.clone(), Stored { ty: ty.to_string(), shape: shape.clone() });
     }
     let elements = info.elements();
@@ -246,6 +239,32 @@ fn quantised(
         bytes_before: info.bytes,
         bytes_after: file.bytes - before,
     })
+}
+
+/// Scales, offsets and the global scale, each under a name of its own: a row of them for each row (of tiles) of the tensor.
+fn put_sides(file: &mut Writer, name: &str, tensor: &Tensor, rows: usize, cols: usize) -> Result<()> {
+    let ty = tensor.ty;
+    let count = ty.scale_count(rows, cols);
+    let each = ty.scales_per_row(cols);
+    let shape = if each == 1 { vec![count] } else { vec![count / each.max(1), each] };
+    let side = tensor.side_data();
+    let [scales, offsets, global] = stored::side_names(name);
+    let dtype = match ty.scale.format.name.as_str() {
+        "fp32" => "F32",
+        "bf16" => "BF16",
+        "fp16" => "F16",
+        _ => "U8",
+    };
+    if count > 0 {
+        file.put(&scales, dtype, &shape, &side[..ty.scale_bytes(rows, cols)])?;
+    }
+    if ty.offset {
+        file.put(&offsets, "F32", &shape, &side[ty.offsets_at(rows, cols)..][..4 * count])?;
+    }
+    if ty.scale.global {
+        file.put(&global, "F32", &[1], &side[ty.global_at(rows, cols)..][..4])?;
+    }
+    Ok(())
 }
 
 /// A tensor's place in one of the streams.

@@ -109,7 +109,7 @@ pub struct Distance {
 /// left out.
 pub fn weight_types() -> Vec<TensorType> {
     let rows = format::formats().into_iter().map(|f| f.name.clone());
-    let names = rows.chain(format::composites().map(String::from));
+    let names = rows.chain(TensorType::composite_names().map(String::from));
     let signed = |ty: &TensorType| {
         let lowest = ty.format.sorted.first();
         lowest.is_none_or(|code| crate::num::value(ty.format, *code) < 0.0)
@@ -222,7 +222,7 @@ impl<'a> Study<'a> {
             }
             if ty.scaling != Scaling::None {
                 let rows = layer.values.chunks(layer.row.inputs.max(1));
-                best = rows.fold(best, |sum, row| Some(sum? + row_error(ty.format, row)?));
+                best = rows.fold(best, |sum, row| Some(sum? + row_error(&ty, row)?));
             }
             (bytes, count) = (bytes + tensor.bytes(), count + layer.values.len());
             let tensor = Arc::new(tensor);
@@ -250,11 +250,11 @@ impl<'a> Study<'a> {
         let scaled = ty.scaling != Scaling::None;
         let row = FormatRow {
             ty: name,
-            code_bits: ty.format.bits,
+            code_bits: ty.format.bits * ty.planes,
             bits_per_weight: 8.0 * bytes as f64 / count.max(1) as f64,
             sqnr_db: db(noise),
             best_scale_sqnr_db: best.filter(|_| scaled).and_then(db),
-            gauss_sqnr_db: gauss_sqnr_db(ty.format).filter(|_| scaled),
+            gauss_sqnr_db: gauss_sqnr_db(&ty).filter(|_| scaled),
             all_layers,
             refused,
         };

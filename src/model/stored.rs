@@ -11,9 +11,9 @@ pub const SCHEMA: &str = "preon.weights/1";
 /// Key of the metadata text in the header's `__metadata__`.
 pub const KEY: &str = "preon.weights";
 
-/// Name of the tensor that holds the scales of `name`.
-pub fn scales_name(name: &str) -> String {
-    format!("{name}.scales")
+/// Names of the tensors that may stand beside the codes of `name`: scales, offsets, the scale of the whole tensor.
+pub fn side_names(name: &str) -> [String; 3] {
+    [format!("{name}.scales"), format!("{name}.offsets"), format!("{name}.global")]
 }
 
 /// Type and shape of one quantised tensor.
@@ -69,23 +69,31 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Stored>> {
 }
 
 impl Stored {
-    /// The tensor of these packed codes and scales (little-endian f32).
+    /// The tensor of these packed codes and what stands beside them, in the order of [`side_names`], each empty if absent.
     ///
     /// # Errors
     /// BadInput if the lengths do not fit the type and shape.
-    pub(super) fn tensor(&self, payload: Vec<u8>, scales: &[u8]) -> Result<Tensor> {
+    pub(super) fn tensor(&self, payload: Vec<u8>, sides: [Vec<u8>; 3]) -> Result<Tensor> {
         let ty = TensorType::parse(&self.ty)?;
         let damaged = || Error::bad_input(format!("its codes and scales do not fit {ty} of shape {:?}", self.shape));
         let elements = self.shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
         // Fewer than 64 elements stand in a byte of payload plus scales, so that a false shape costs no memory.
-        if elements.is_none_or(|n| n / 64 > payload.len() + scales.len()) || !scales.len().is_multiple_of(4) {
+        if elements.is_none_or(|n| n / 64 > payload.len()) {
             return Err(damaged());
         }
         let (rows, cols) = rows_cols(&self.shape);
-        if payload.len() != rows * ty.row_bytes(cols) || scales.len() != 4 * ty.scale_count(rows, cols) {
+        let [mut side, offsets, global] = sides;
+        let lengths = (payload.len(), side.len(), offsets.len(), global.len());
+        let count = ty.scale_count(rows, cols);
+        let offset_bytes = if ty.offset { 4 * count } else { 0 };
+        let wanted =
+            (rows * ty.row_bytes(cols), ty.scale_bytes(rows, cols), offset_bytes, 4 * usize::from(ty.scale.global));
+        if lengths != wanted {
             return Err(damaged());
         }
-        let scales = scales.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        Tensor::new(self.shape.clone(), ty, payload, scales)
+        side.resize(ty.offsets_at(rows, cols), 0);
+        side.extend(offsets);
+        side.extend(global);
+        Tensor::from_bytes(self.shape.clone(), ty, payload, &side)
     }
 }

@@ -164,8 +164,8 @@ fn files(spec: &str) -> Result<Vec<PathBuf>> {
 /// The tensors of one file; scales belong to the tensor that they scale.
 fn list(file: &Weights) -> Vec<TensorInfo> {
     let names = file.names();
-    let scales: Vec<String> =
-        names.iter().filter(|n| file.stored(n).is_some()).map(|n| super::stored::scales_name(n)).collect();
+    let quantised = names.iter().filter(|name| file.stored(name).is_some());
+    let sides: Vec<String> = quantised.flat_map(|name| super::stored::side_names(name)).collect();
     let of = |name: &String| {
         let (dtype, shape) = file.info(name)?;
         let bytes = |dtype: Dtype, shape: &[usize]| (shape.iter().product::<usize>() * dtype.bitsize()).div_ceil(8);
@@ -177,13 +177,14 @@ fn list(file: &Weights) -> Vec<TensorInfo> {
             floating: matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16),
         };
         if let Some(stored) = file.stored(name) {
-            let scales = file.info(&super::stored::scales_name(name));
-            info.bytes += scales.map_or(0, |(dtype, shape)| bytes(dtype, shape)) as u64;
+            for side in super::stored::side_names(name) {
+                info.bytes += file.info(&side).map_or(0, |(dtype, shape)| bytes(dtype, shape)) as u64;
+            }
             (info.dtype, info.shape) = (stored.ty.clone(), stored.shape.clone());
         }
         Some(info)
     };
-    names.iter().filter(|name| !scales.contains(name)).filter_map(of).collect()
+    names.iter().filter(|name| !sides.contains(name)).filter_map(of).collect()
 }
 
 /// Numbers of a plain element type, `None` for a type that is not read.

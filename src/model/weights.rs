@@ -113,11 +113,13 @@ impl Weights {
         let Some(entry) = self.quantised.get(name).cloned() else { return Ok(None) };
         let place = self.place(name);
         let payload = self.bytes(name)?;
-        let scales = match self.header.info(&stored::scales_name(name)) {
-            Some(_) => self.bytes(&stored::scales_name(name))?,
-            None => Vec::new(),
-        };
-        entry.tensor(payload, &scales).map(Some).map_err(|e| e.at(place))
+        let mut sides = [Vec::new(), Vec::new(), Vec::new()];
+        for (side, name) in sides.iter_mut().zip(stored::side_names(name)) {
+            if self.header.info(&name).is_some() {
+                *side = self.bytes(&name)?;
+            }
+        }
+        entry.tensor(payload, sides).map(Some).map_err(|e| e.at(place))
     }
 
     /// Looks up every later name behind `prefix` if the file has `name` only there.

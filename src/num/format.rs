@@ -174,11 +174,6 @@ const COMPOSITES: [(&str, &str); 11] = [
     ("colour4", "a sum of 4 scaled sign planes"),
 ];
 
-/// Names of the contract that are no element formats: block formats and sums of planes.
-pub fn composites() -> impl Iterator<Item = &'static str> {
-    COMPOSITES.iter().map(|(name, _)| *name)
-}
-
 /// The format called `name`.
 ///
 /// # Errors
