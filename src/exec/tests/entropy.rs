@@ -11,7 +11,9 @@ const INT8: u8 = 4;
 const TABLE: u64 = CONTROL + 256;
 
 fn codes(n: usize) -> Vec<u8> {
-    (0..n as u64).map(|i| if (i.wrapping_mul(0x9e37_79b9) >> 7) % 7 < 5 { 0 } else { 1 + (i / 3 & 1) as u8 }).collect()
+    (0..n as u64)
+        .map(|i| if (i.wrapping_mul(0x9e37_79b9) >> 7) % 7 < 5 { 0 } else { 1 + ((i / 3) & 1) as u8 })
+        .collect()
 }
 
 fn coded(codes: &[u8], tile: u32) -> Coded {
