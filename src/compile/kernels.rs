@@ -29,6 +29,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "rmsnorm.vasm",
     "rope.vasm",
     "rows.inc",
+    "setup.inc",
     "softmax.vasm",
     "transpose.vasm",
     "unary.vasm",
