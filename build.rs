@@ -63,7 +63,8 @@ const V_FORM: &[(&str, u32, u32)] = &[
     ("imm", 52, 12),
 ];
 /// Register classes: letter and count.
-const CLASSES: &[(&str, u64)] = &[("x", 32), ("v", 32), ("p", 8), ("c", 8), ("q", 16), ("t", 16), ("d", 4), ("f", 16)];
+const CLASSES: &[(&str, u64)] =
+    &[("x", 32), ("v", 32), ("p", 8), ("c", 8), ("q", 16), ("t", 16), ("d", 4), ("f", 16), ("e", 4)];
 
 fn main() {
     println!("cargo::rerun-if-changed=isa/vpu.toml");
@@ -271,6 +272,10 @@ fn operand_literal(text: &str, bits: &mut Bits, table: &Table) -> String {
         let values = enum_of(bits.row, table, list).len() as u64;
         return format!("Operand::Enum {{ field: {}, names: {}::NAMES }}", bits.claim(field, values), camel(list));
     }
+    if let Some((list, field)) = inner("enum?(") {
+        let values = enum_of(bits.row, table, list).len() as u64;
+        return format!("Operand::Choice {{ field: {}, names: {}::NAMES }}", bits.claim(field, values), camel(list));
+    }
     if let Some((name, bit)) = inner("flag(") {
         let bit: u32 = bit.parse().unwrap_or_else(|_| fail());
         bits.claim_part("mode", bit, 1);
@@ -282,16 +287,22 @@ fn operand_literal(text: &str, bits: &mut Bits, table: &Table) -> String {
         return format!("Operand::Num {{ field: {}, lo: {lo}, hi: {hi} }}", bits.claim(field, u64::from(hi) + 1));
     }
     match text {
-        "mem" | "mem rows" => {
-            let rows = text == "mem rows";
+        "mem" | "mem rows" | "mem pieces" => {
+            let (rows, steps) = (text != "mem", text != "mem pieces");
             bits.claim("rs1", 32);
-            bits.claim("rs2", 32);
             bits.claim("imm", 0);
             bits.claim_part("mode", 0, if rows { 3 } else { 2 });
+            if steps {
+                bits.claim("rs2", 32);
+            }
             if rows {
                 bits.claim("rs3", 32);
             }
-            return format!("Operand::Mem {{ rows: {rows} }}");
+            return format!("Operand::Mem {{ rows: {rows}, steps: {steps} }}");
+        }
+        "seg" => {
+            bits.claim("imm", 0);
+            return "Operand::Segment".to_string();
         }
         "mask" => {
             bits.claim("pm", 8);

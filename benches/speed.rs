@@ -8,7 +8,9 @@ use preon::exec::{Config, Event, Mode, Status, Vm, Work};
 use preon::isa::Object;
 use preon::isa::asm::{Options, Sources, assemble};
 use preon::native::{self, Isa};
-use preon::num::{cast, format, value};
+use preon::num::bits::{Map, join, split};
+use preon::num::bulk::{Decoder, Encoder, Mode::Fixed};
+use preon::num::{Rounding, cast, format, value};
 use preon::sim::Sim;
 use preon::{compile, machine, model, policy};
 use std::hint::black_box;
@@ -120,6 +122,47 @@ fn codecs(c: &mut Criterion) {
     group.finish();
 }
 
+/// Conversions beside a plain copy, far beyond the caches. A byte that is read counts once and so does a byte that is
+/// written, for the copy and the conversions alike.
+fn conversions(c: &mut Criterion) {
+    const COUNT: usize = 1 << 24;
+    let x: Vec<u32> =
+        (0..COUNT as u32).map(|i| (f32::from(i.wrapping_mul(40_503) as u16) / 16_384.0 - 2.0).to_bits()).collect();
+    let (mut y, mut bytes) = (x.clone(), Vec::new());
+    let mut group = c.benchmark_group("conversion");
+    group.throughput(Throughput::Bytes(8 * COUNT as u64));
+    group.bench_function("copy", |b| b.iter(|| black_box(&mut y).copy_from_slice(black_box(&x))));
+    for name in ["fp8e4m3", "fp8e5m2", "fp4e2m1", "ternary", "int8"] {
+        let format = format::find(name).expect("a built-in format");
+        group.throughput(Throughput::Bytes((4 * COUNT + COUNT * format.bits as usize / 8) as u64));
+        let (encoder, decoder) = (Encoder::new(format, Fixed(Rounding::NearestEven), true), Decoder::new(format));
+        group.bench_function(format!("encode/{name}"), |b| {
+            b.iter(|| encoder.encode_packed(black_box(&x), 0, &mut bytes))
+        });
+        group.bench_function(format!("decode/{name}"), |b| b.iter(|| decoder.decode_into(black_box(&bytes), &mut y)));
+    }
+    // Packed ternary in rows of 16384 elements; here the copy is that of the packed bytes.
+    let (row, forth) = (4096, Map::new([Some(0), Some(1), Some(3)]));
+    let back = Map::new([Some(0), Some(1), None, Some(2)]);
+    let (packed, mut planes) = (vec![0b0010_0100u8; 4 * COUNT], vec![1; 4 * COUNT]);
+    let mut again = planes.clone();
+    group.throughput(Throughput::Bytes(8 * COUNT as u64));
+    group.bench_function("copy/ternary", |b| b.iter(|| black_box(&mut again).copy_from_slice(black_box(&packed))));
+    group.bench_function("split/ternary", |b| {
+        b.iter(|| {
+            let rows = packed.chunks_exact(row).zip(planes.chunks_exact_mut(row));
+            rows.fold(true, |good, (from, to)| good & split(2, from, 4 * row, &forth, to))
+        });
+    });
+    group.bench_function("join/ternary", |b| {
+        b.iter(|| {
+            let rows = planes.chunks_exact(row).zip(again.chunks_exact_mut(row));
+            rows.fold(true, |good, (from, to)| good & join(2, from, 4 * row, &back, to))
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = speed;
     config = Criterion::default()
@@ -127,6 +170,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))
         .without_plots();
-    targets = native_linear, exec_products, timing_only, codecs
+    targets = native_linear, exec_products, timing_only, codecs, conversions
 }
 criterion_main!(speed);

@@ -18,6 +18,7 @@ fn bindings(kernel: &str) -> Vec<Binding> {
         }
         "quantise" => vec![(vec![("Y", "int8")], vec![("RULE", 0)]), (vec![("Y", "binary")], vec![("RULE", 1)])],
         "cast" => vec![(vec![("Y", "bf16")], vec![])],
+        "unpack-ec" => vec![(vec![("W", "ternary")], vec![])],
         "embedding" => vec![(vec![("W", "fp32")], vec![]), (vec![("W", "int8")], vec![])],
         _ => vec![(vec![], vec![])],
     }

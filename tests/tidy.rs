@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 9] = [
     &["tensor", "isa", "machine"],
     &["graph", "exec"],
     &["policy", "model", "native", "compile", "sim"],
-    &["check"],
+    &["check", "look"],
     &["vpu"],
     &["report"],
     &["cli"],

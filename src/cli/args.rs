@@ -84,17 +84,28 @@ pub fn key_value(text: &str) -> std::result::Result<(String, String), String> {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Policies {
     /// Policies, by name or TOML file, separated by commas; `all` for every built-in one
-    #[arg(short, long = "policy", value_name = "NAME|FILE", default_value = "int8", value_delimiter = ',')]
+    /// [default: int8; for a folder of `preon quantise`, its own]
+    #[arg(short, long = "policy", value_name = "NAME|FILE", value_delimiter = ',')]
     policy: Vec<String>,
 }
 
 impl Policies {
     /// Loads all of them.
     pub fn load(&self) -> Result<Vec<Policy>> {
-        if self.policy == ["all"] {
-            return Ok(policy::built_ins());
+        match self.policy.as_slice() {
+            [] => Ok(vec![policy::load("int8")?]),
+            [all] if all == "all" => Ok(policy::built_ins()),
+            names => names.iter().map(|name| policy::load(name)).collect(),
         }
-        self.policy.iter().map(|name| policy::load(name)).collect()
+    }
+
+    /// Loads all of them; without any, the policy that stands in the model's folder if `preon quantise` wrote it.
+    pub fn load_for(&self, model: &str) -> Result<Vec<Policy>> {
+        let own = Path::new(model).join("policy.toml");
+        match self.policy.is_empty() && own.is_file() {
+            true => Ok(vec![policy::load(&own.display().to_string())?]),
+            false => self.load(),
+        }
     }
 }
 

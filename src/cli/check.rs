@@ -24,7 +24,7 @@ pub struct Args {
 
 /// One line a (machine, policy), then every node that differs.
 pub fn run(args: &Args) -> Result<()> {
-    let (machines, policies) = (args.machines.load()?, args.policies.load()?);
+    let (machines, policies) = (args.machines.load()?, args.policies.load_for(&args.model)?);
     let prepared = model::load(&args.model)?.prepare(&args.inputs.get()?)?;
     let bar = out::bar(machines.len() * policies.len());
     let mut wrong = 0;

@@ -7,11 +7,11 @@ mod named;
 mod sqnr;
 mod stream;
 
-use super::out;
-use crate::diag::Result;
+use super::{out, pictures};
+use crate::diag::{Error, Result};
 use crate::num::format::{self, Element, Format, ScaleRule};
 use crate::num::{Rounding, decode, encode, value};
-use crate::report::table;
+use crate::report::{charts, table};
 use named::Named;
 
 /// What to do.
@@ -26,6 +26,8 @@ pub enum Verb {
         /// One value instead: its code, the neighbours of that, and the error
         #[arg(long, value_name = "X", allow_hyphen_values = true)]
         value: Option<f32>,
+        #[command(flatten)]
+        pictures: pictures::Pictures,
     },
     /// Round the f32 values on stdin to a format; f32 values on stdout
     Round {
@@ -72,16 +74,26 @@ pub fn run(verb: &Verb) -> Result<()> {
             rows.extend(named::composites()?);
             out::data(&table::render(&["format", "bits", "layout", "largest", ""], &rows, &[1, 3]))
         }
-        Verb::Show { format, value: None } if named::about(format)?.is_some() => {
-            out::data(&named::about(format)?.unwrap_or_default())
-        }
-        Verb::Show { format, value: None } => {
+        Verb::Show { format, value: None, pictures } if named::about(format)?.is_some() => match pictures.wanted() {
+            true => Err(Error::unsupported(format!(
+                "{format} has no grid of its own: its levels follow each block's scale"
+            ))
+            .help("draw the grid of its element format")),
+            false => out::data(&named::about(format)?.unwrap_or_default()),
+        },
+        Verb::Show { format, value: None, pictures } => {
             let format = format::find(format)?;
+            let chart = charts::grid::chart(format);
+            if chart.is_none() && pictures.wanted() {
+                let text = format!("{} has too many values to draw: more than 16 bits a code", format.name);
+                return Err(Error::unsupported(text));
+            }
+            pictures.save(chart.as_slice(), &[])?;
             let signed = format.sorted.first().is_none_or(|code| value(format, *code) < 0.0);
             let noise = if signed { sqnr::table(format)? } else { String::new() };
-            out::data(&(show(format) + &noise))
+            out::data(&(show(format) + &charts::grid::text(format) + &noise))
         }
-        Verb::Show { format, value: Some(x) } => out::data(&show_value(format::find(format)?, *x)),
+        Verb::Show { format, value: Some(x), .. } => out::data(&show_value(format::find(format)?, *x)),
         Verb::Round { format, rounding, shape } => match Named::find(format)? {
             Named::Element(format) => stream::round(format, rounding),
             Named::Block(format) => block::round(&format, rounding, shape),

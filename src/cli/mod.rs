@@ -12,11 +12,15 @@ mod exec;
 mod explain;
 mod formats;
 mod gemm;
+mod inspect;
 mod isa;
 mod machine;
 mod out;
+mod pictures;
 mod policy;
+mod quantise;
 mod run;
+mod sensitivity;
 
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -50,6 +54,12 @@ enum Verb {
     Check(check::Args),
     /// One matrix product: cycles and joules of X[m,k] · W[n,k]
     Gemm(gemm::Args),
+    /// What is in the tensors of a model: range, spread, outliers, zeros, entropy
+    Inspect(inspect::Args),
+    /// Write a model's weights in the formats of a policy: codes, scales and a report
+    Quantise(quantise::Args),
+    /// What each number format does to each layer of a model, and to its result
+    Sensitivity(sensitivity::Args),
     /// Machine descriptions
     #[command(subcommand)]
     Machine(machine::Verb),
@@ -79,6 +89,9 @@ impl Verb {
             Verb::Run(args) => run::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Gemm(args) => gemm::run(args),
+            Verb::Inspect(args) => inspect::run(args),
+            Verb::Quantise(args) => quantise::run(args),
+            Verb::Sensitivity(args) => sensitivity::run(args),
             Verb::Machine(verb) => machine::run(verb),
             Verb::Policy(verb) => policy::run(verb),
             Verb::Formats(verb) => formats::run(verb),

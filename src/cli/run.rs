@@ -47,7 +47,7 @@ const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.j
 /// Runs the model under every policy on every machine.
 pub fn run(args: &Args) -> Result<()> {
     let machines = args.machines.load()?;
-    let policies = args.policies.load()?;
+    let policies = args.policies.load_for(&args.model)?;
     let model = model::load(&args.model)?;
     let prepared = model.prepare(&args.inputs.get()?)?;
     let options = RunOptions {

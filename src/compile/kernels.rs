@@ -29,9 +29,11 @@ const BUILTIN: &[(&str, &str)] = embed![
     "rmsnorm.vasm",
     "rope.vasm",
     "rows.inc",
+    "setup.inc",
     "softmax.vasm",
     "transpose.vasm",
     "unary.vasm",
+    "unpack-ec.vasm",
 ];
 
 impl Kernels {

@@ -14,6 +14,7 @@ use crate::diag::{Error, Result};
 use crate::graph::{Def, Graph, NodeId, Op, ValueId};
 use crate::isa::Object;
 use crate::machine::Machine;
+use crate::num::{Rounding, encode};
 use crate::tensor::{Scaling, TensorType, rows_cols};
 use fuse::Group;
 use kernels::Kernels;
@@ -51,8 +52,11 @@ pub struct Placement {
     pub value: ValueId,
     /// Address of its payload, space in bits 63:60.
     pub addr: u64,
-    /// Address of its f32 scales; 0 if it has none.
+    /// Address of its scales; 0 if it has none. Run-time values lie as [`crate::tensor::Tensor::side_data`] writes them,
+    /// constants as [`sides_in_memory`] does.
     pub scale_addr: u64,
+    /// Address of its global scale; 0 if it has none.
+    pub global_addr: u64,
     /// Shape.
     pub shape: Vec<usize>,
     /// Type.
@@ -112,7 +116,13 @@ impl Storage {
         let (addr, scale_addr) = self.places[root(graph, value).0 as usize]
             .ok_or_else(|| Error::internal(format!("value `{}` has no place", graph.value(value).name)))?;
         let value_ref = graph.value(value);
-        Ok(Placement { value, addr, scale_addr, shape: value_ref.shape.clone(), ty: value_ref.ty })
+        let (rows, cols) = rows_cols(&value_ref.shape);
+        let global_at = match value_ref.def {
+            Def::Const(_) => constant_global_at(&value_ref.ty, rows, cols),
+            _ => value_ref.ty.global_at(rows, cols),
+        };
+        let global_addr = if value_ref.ty.scale.global { scale_addr + global_at as u64 } else { 0 };
+        Ok(Placement { value, addr, scale_addr, global_addr, shape: value_ref.shape.clone(), ty: value_ref.ty })
     }
 }
 
@@ -124,11 +134,32 @@ pub fn root(graph: &Graph, value: ValueId) -> ValueId {
     }
 }
 
-/// Payload and scale bytes of a value.
+/// Payload bytes of a value, and those of its scales with all that belongs to them.
 fn sizes(graph: &Graph, value: ValueId) -> (u64, u64) {
     let value = graph.value(value);
     let (rows, cols) = rows_cols(&value.shape);
-    ((rows * value.ty.row_bytes(cols)) as u64, 4 * value.ty.scale_count(rows, cols) as u64)
+    let ty = &value.ty;
+    let side = match value.def {
+        Def::Const(_) => constant_global_at(ty, rows, cols) + if ty.scale.global { 4 } else { 0 },
+        _ => ty.side_bytes(rows, cols),
+    };
+    ((rows * ty.row_bytes(cols)) as u64, side as u64)
+}
+
+/// Scales of one output of a constant in memory: one for each term of a dot product with it, offsets included.
+fn scales_per_output(ty: &TensorType, cols: usize) -> usize {
+    ty.scales_per_row(cols) * if ty.offset { 2 } else { 1 }
+}
+
+/// Where the global scale of a constant stands behind its other scales.
+fn constant_global_at(ty: &TensorType, rows: usize, cols: usize) -> usize {
+    let scale_bytes = ty.scale.format.bits as usize / 8;
+    let bytes = match ty.scaling {
+        Scaling::None => 0,
+        Scaling::Tensor if scales_per_output(ty, cols) == 1 => scale_bytes,
+        _ => rows * scales_per_output(ty, cols) * scale_bytes,
+    };
+    if ty.scale.global { bytes.next_multiple_of(4) } else { bytes }
 }
 
 /// Compiles an annotated graph for a machine.
@@ -314,17 +345,36 @@ fn weights(graph: &Graph) -> (u64, Vec<(String, u64)>) {
     (by_format.values().sum(), by_format.into_iter().collect())
 }
 
-/// f32 scales of a constant in the order in which kernels read them: block-major for block scales.
-pub fn scales_in_memory(tensor: &crate::tensor::Tensor) -> Vec<f32> {
-    match tensor.ty.scaling {
-        Scaling::Block(b) => {
-            let (rows, cols) = tensor.rows_cols();
-            let blocks = cols.div_ceil(b as usize);
-            (0..blocks)
-                .flat_map(|block| (0..rows).map(move |row| (row, block)))
-                .map(|(row, block)| tensor.scales[row * blocks + block])
-                .collect()
+/// The scales of a constant as kernels read them: codes of their format, little-endian; one scale of a tensor, else term
+/// by term (blocks or planes, after each the offsets that belong to it), in each one for every row, tiles repeated for
+/// their rows; then the global scale in f32 at a multiple of 4.
+pub fn sides_in_memory(tensor: &crate::tensor::Tensor) -> Vec<u8> {
+    let (rows, cols) = tensor.rows_cols();
+    let ty = &tensor.ty;
+    let format = ty.scale.format;
+    let mut bytes = Vec::new();
+    let mut push = |value: f32| {
+        let code = encode(format, value.to_bits(), Rounding::NearestEven, false);
+        bytes.extend(&code.to_le_bytes()[..format.bits as usize / 8]);
+    };
+    let runs = ty.scales_per_row(cols) / ty.planes as usize;
+    match ty.scaling {
+        Scaling::None => {}
+        Scaling::Tensor if scales_per_output(ty, cols) == 1 => push(tensor.scales[0]),
+        _ => {
+            for term in 0..ty.planes as usize * runs {
+                let (plane, col) = (term / runs, term % runs * ty.run(cols));
+                let at = |row: usize| ty.scale_index(row, col, plane, cols).expect("a scaled type");
+                (0..rows).for_each(|row| push(tensor.scales[at(row)]));
+                if ty.offset {
+                    (0..rows).for_each(|row| push(tensor.offsets[at(row)]));
+                }
+            }
         }
-        _ => tensor.scales.clone(),
     }
+    bytes.resize(constant_global_at(ty, rows, cols), 0);
+    if ty.scale.global {
+        bytes.extend(tensor.global.to_le_bytes());
+    }
+    bytes
 }

@@ -14,12 +14,20 @@ pub struct Product {
     pub m: u64,
     /// Outputs.
     pub n: u64,
-    /// Depth.
+    /// Depth, times the planes of the weights.
     pub k: u64,
-    /// Elements between folds: a scale block, or `k`.
+    /// Elements between folds: a term, or `k`.
     pub kb: u64,
-    /// True if scales of weights vary along k.
+    /// True if there are several terms.
     pub blocked: bool,
+    /// Planes of the weights.
+    pub planes: u64,
+    /// True if every term is followed by one of an offset.
+    pub offset: bool,
+    /// Bytes of the scales of an input row.
+    pub x_scale_row: u64,
+    /// Bytes of the scales of an output, offsets included.
+    pub w_scale_row: u64,
     /// Weight format.
     pub w: FormatRef,
     /// Input format.
@@ -62,11 +70,15 @@ impl Product {
     }
     /// Bytes of one row of inputs.
     pub fn x_row(&self) -> u64 {
-        self.row_bytes(self.x, self.k)
+        self.row_bytes(self.x, self.k / self.planes)
     }
-    /// Bytes of one row of weights.
+    /// Bytes of one row of weights, all planes.
     pub fn w_row(&self) -> u64 {
-        self.row_bytes(self.w, self.k)
+        self.planes * self.row_bytes(self.w, self.k / self.planes)
+    }
+    /// Whether the array can walk the terms: planes must begin on a byte, and it has no sums of inputs for offsets.
+    fn array_walks(&self) -> bool {
+        !self.offset && (self.planes == 1 || (self.k / self.planes).is_multiple_of(8))
     }
     /// Scratch ranges of a tiling, as (parameter name, bytes), the same for both kernels.
     pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 8] {
@@ -77,10 +89,10 @@ impl Product {
         let tile = 4 * mt * nt;
         [
             ("bx", mt * self.x_row()),
-            ("bsx", 4 * mt),
+            ("bsx", mt * self.x_scale_row),
             ("bw0", w_tile),
             ("bw1", w_tile),
-            ("bsw", 4 * nt * self.k.div_ceil(self.kb)),
+            ("bsw", nt * self.w_scale_row),
             ("bbias", 4 * nt),
             ("by", tile),
             ("bres", if self.residual { tile } else { 0 }),
@@ -108,7 +120,7 @@ fn sizes(most: u64, from: u64) -> impl Iterator<Item = u64> {
 /// # Errors
 /// Unsupported if no unit of the machine serves the format pair, or if not even the smallest tile fits.
 pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling> {
-    let array = machine.array_serves(product.w, product.x);
+    let array = machine.array_serves(product.w, product.x) && product.array_walks();
     let vector = machine.vector_serves(product.w, product.x);
     if !array && !vector {
         return Err(Error::unsupported(format!(

@@ -61,9 +61,16 @@ impl Tile {
     pub fn clear(&mut self) {
         let n = self.used * self.stride;
         match self.class {
-            DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => {
+            DotClass::Exact | DotClass::Int24s => {
                 self.exact[..n].fill(0);
                 self.specials[..n].fill(0);
+            }
+            DotClass::Fp22 => {
+                self.exact[..n].fill(0);
+                self.specials[..n].fill(0);
+                self.total[..n].fill(0.0);
+                self.even[..n].fill(0.0);
+                self.phase[..n].fill(0);
             }
             DotClass::Chain => self.total[..n].fill(0.0),
             DotClass::PairBf16 | DotClass::PairFp16 => {
@@ -115,7 +122,7 @@ impl Tile {
     /// ACC if the tile already holds sums in another quantum.
     pub fn begin(&mut self, unit: i32) -> Result<()> {
         (self.result, self.dirty) = (false, true);
-        if self.class != DotClass::Exact {
+        if !Tile::counts(self.class) {
             return Ok(());
         }
         match self.unit.replace(unit) {
@@ -144,6 +151,36 @@ impl Tile {
             Trap::new(TrapKind::Acc, format!("the exact sum of entry [{row}][{col}] leaves 128 bits"))
         })?;
         Ok(())
+    }
+
+    /// Whether sums of `class` count quanta in integers.
+    pub fn counts(class: DotClass) -> bool {
+        matches!(class, DotClass::Exact | DotClass::Int24s | DotClass::Fp22)
+    }
+
+    /// Adds the products of `w` and `x`, in quanta, to an entry of class int24s or fp22, ascending. A product that a mask
+    /// took away is zero and keeps its place.
+    pub fn add_narrow(&mut self, row: usize, col: usize, w: &[i64], x: &[i64], specials: u8) {
+        let i = self.at(row, col);
+        self.specials[i] |= specials;
+        if self.class == DotClass::Int24s {
+            const LIMIT: i64 = 1 << 23;
+            let add = |sum: i64, (w, x): (&i64, &i64)| (sum + w * x).clamp(-LIMIT, LIMIT - 1);
+            self.exact[i] = w.iter().zip(x).fold(self.exact[i] as i64, add).into();
+            return;
+        }
+        let unit = self.unit.unwrap_or(0);
+        for (w, x) in w.iter().zip(x) {
+            self.exact[i] += i128::from(*w) * i128::from(*x);
+            self.phase[i] += 1;
+            if self.phase[i].is_multiple_of(32) {
+                self.even[i] = cut(self.even[i] as i128 + std::mem::take(&mut self.exact[i])) as f32;
+            }
+            if self.phase[i] == 128 {
+                self.total[i] += round_scaled(self.even[i] as i128, unit);
+                (self.even[i], self.phase[i]) = (0.0, 0);
+            }
+        }
     }
 
     /// Adds the products of `w` and `x` to a chain entry, ascending; `live` false skips a term.
@@ -185,6 +222,10 @@ impl Tile {
     pub fn value(&self, row: usize, col: usize) -> f32 {
         let i = row * self.stride + col;
         canonical(match self.class {
+            DotClass::Fp22 if self.specials[i] == 0 => {
+                let open = cut(self.even[i] as i128 + self.exact[i]);
+                self.total[i] + round_scaled(open, self.unit.unwrap_or(0)) + 0.0
+            }
             DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => match self.specials[i] {
                 0 => round_scaled(self.exact[i], self.unit.unwrap_or(0)) + 0.0,
                 SPECIAL_PLUS => f32::INFINITY,
@@ -223,11 +264,58 @@ impl Tile {
         self.total[i] = value;
     }
 
-    /// The 16 partials of a reduction: the first entries of row 0 of a chain tile.
+    /// The partials of a reduction: row 0 of a chain tile.
     pub fn partials(&mut self) -> &mut [f32] {
         self.used = self.used.max(1);
-        &mut self.total[..16]
+        &mut self.total[..self.stride]
     }
+
+    /// Entries of a row; at least 16.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// What a converter of `bits` bits with noise makes of an exact entry; its full scale is `full` quanta.
+    ///
+    /// # Errors
+    /// ACC if an intermediate integer leaves 128 bits.
+    pub fn convert(&mut self, row: usize, col: usize, full: i64, bits: u32, noise: i64) -> Result<()> {
+        let i = self.at(row, col);
+        let sum = self.exact[i];
+        // In units of 2^-32 steps of full / 2^(bits-1): exact, then rounded once.
+        let scaled = sum.checked_mul(1 << (bits - 1)).and_then(|n| n.checked_mul(1 << 32));
+        let exact = scaled.and_then(|n| n.checked_add(i128::from(noise).checked_mul(full.into())?));
+        let Some(exact) = exact else {
+            let message = format!("the sum of entry [{row}][{col}] is too wide for a converter of {bits} bits");
+            return Err(Trap::new(TrapKind::Acc, message));
+        };
+        let step = i128::from(full) << 32;
+        let (whole, rest) = (exact.div_euclid(step), exact.rem_euclid(step));
+        let code = whole + i128::from(2 * rest > step || (2 * rest == step && whole & 1 == 1));
+        let most = 1i128 << (bits - 1);
+        self.exact[i] = code.clamp(-most, most - 1) * i128::from(full);
+        Ok(())
+    }
+
+    /// Notes that the entries of an exact tile, which [`Tile::convert`] changes, are in quanta 2^`by` finer.
+    ///
+    /// # Errors
+    /// ACC if the tile has another class.
+    pub fn refine(&mut self, by: i32) -> Result<()> {
+        if self.class != DotClass::Exact {
+            let message = format!("adc reads exact sums, this tile has class {}", self.class.name());
+            return Err(Trap::new(TrapKind::Acc, message));
+        }
+        self.unit = self.unit.map(|unit| unit - by);
+        Ok(())
+    }
+}
+
+/// `sum` without what is below its 14 highest bits: exact as f32.
+fn cut(sum: i128) -> i128 {
+    let drop = (128 - sum.unsigned_abs().leading_zeros()).saturating_sub(14);
+    let kept = (sum.unsigned_abs() >> drop << drop) as i128;
+    if sum < 0 { -kept } else { kept }
 }
 
 /// fma, flushed to a zero of its sign if the result is tiny after rounding to 24 bits with unbounded exponent.

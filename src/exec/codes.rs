@@ -121,6 +121,12 @@ impl Codes {
         }
     }
 
+    /// The f32 of code `i` of codes in memory.
+    pub fn load(&self, bytes: &[u8], i: usize) -> f32 {
+        let code = get_bits(bytes, i, self.format.bits);
+        if self.bits == 32 { self.wide(code) } else { self.reals[code as usize] }
+    }
+
     /// Writes code `i` of codes in memory.
     pub fn store(&self, to: &mut [u8], i: usize, code: u32) {
         if self.bits == self.format.bits { self.put(to, i, code) } else { put_bits(to, i, self.format.bits, code) }

@@ -7,6 +7,7 @@ use super::{Codes, Vm};
 use crate::isa::Inst;
 use crate::isa::table::{Alu, Branch, Class, Csr, Dim};
 use crate::num::DotClass;
+use crate::num::philox::Draws;
 
 impl Vm {
     /// Value of register `n`, which `what` depends on.
@@ -253,8 +254,20 @@ pub fn setacc(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
         Class::Chain => DotClass::Chain,
         Class::PairBf16 => DotClass::PairBf16,
         Class::PairFp16 => DotClass::PairFp16,
+        Class::Int24s => DotClass::Int24s,
+        Class::Fp22 => DotClass::Fp22,
     };
     vm.c[usize::from(inst.rd)].set_class(class);
+    Ok(())
+}
+
+/// Sets the draws of stochastic rounding.
+pub fn sr_set(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
+    let known = [inst.rd, inst.rs1, inst.rs2].map(|n| vm.x(n));
+    vm.draws = match known {
+        [Some(key), Some(counter), Some(base)] => Some((Draws::of(key, counter), base)),
+        _ => None,
+    };
     Ok(())
 }
 

@@ -131,6 +131,15 @@ pub enum Work {
         /// Storage format id, for bytes by format; [`NO_FORMAT`] for masks.
         format: u16,
     },
+    /// Codes decoded by an entropy decoder of the L unit.
+    Decode {
+        /// Codes.
+        symbols: u32,
+        /// Bytes of the tile that they account for.
+        bytes: u64,
+        /// Format id of the codes.
+        format: u16,
+    },
     /// Bytes moved by a DMA engine.
     Dma {
         /// Bytes.

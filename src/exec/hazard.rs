@@ -4,10 +4,11 @@
 
 use super::event::RegSet;
 use crate::isa::encode::Step;
-use crate::isa::table::{Field, Operand, RegClass, When};
+use crate::isa::table::{Field, Operand, RegClass, Rule, When};
 use crate::isa::{Inst, Op};
 
-/// Registers that `inst` reads and writes. Tags, DMA shapes and format slots are taken at issue and not recorded;
+/// Registers that `inst` reads and writes. Tags, DMA shapes and format slots are taken at issue,
+/// decoders live in the load/store unit, which works in order: none of these is recorded;
 /// x0 and p0 are constants.
 pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
     let (mut reads, mut writes) = (RegSet::default(), RegSet::default());
@@ -16,6 +17,7 @@ pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
         let to = if at == 0 && !first_is_read { &mut writes } else { &mut reads };
         match *operand {
             Operand::Reg { when: When::Sub(code), .. } if code != inst.sub_code() => {}
+            Operand::Reg { when: When::Given, field, .. } if inst.get(field) == 0 => {}
             Operand::Reg { class, field, .. } => add(to, class, inst.get(field)),
             Operand::RegOrImm { field } if !inst.is_immediate() => add(to, RegClass::X, inst.get(field)),
             Operand::Base { field } => add(&mut reads, RegClass::X, inst.get(field)),
@@ -47,7 +49,7 @@ pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
 /// Rows whose first operand is not written.
 fn first_is_source(op: Op) -> bool {
     use Op::*;
-    matches!(op, Sw | Branch | Loop | Node | JmpMask | StBp | StS | StC | MmW)
+    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StS | StC | MmW)
 }
 
 /// What the operands do not show: accumulation, register pairs, cleared sources.
@@ -55,7 +57,7 @@ fn add_special(inst: &Inst, reads: &mut RegSet, writes: &mut RegSet) {
     let pair = |n: u8| i64::from(n) + 1;
     match inst.op {
         Op::Lih => add(reads, RegClass::X, inst.rd.into()),
-        Op::Mac | Op::Red => add(reads, RegClass::C, inst.rd.into()),
+        Op::Mac | Op::Red | Op::Adc => add(reads, RegClass::C, inst.rd.into()),
         Op::MmX if !inst.flag(3) => add(reads, RegClass::C, inst.rd.into()),
         Op::Setmac => add(writes, RegClass::X, pair(inst.rd)),
         Op::Fold => {
@@ -66,7 +68,12 @@ fn add_special(inst: &Inst, reads: &mut RegSet, writes: &mut RegSet) {
         }
         Op::RedEnd => add(writes, RegClass::C, inst.rs1.into()),
         Op::Bit => drop_unused_sources(inst, reads),
-        Op::Qset => add(writes, RegClass::Q, pair(inst.rd)),
+        Op::Qset => {
+            add(writes, RegClass::Q, pair(inst.rd));
+            if inst.mode == Rule::Nv as u8 {
+                add(reads, RegClass::Q, inst.rs3.into());
+            }
+        }
         Op::Quant => add(reads, RegClass::Q, pair(inst.rs2)),
         Op::Rope => {
             add(reads, RegClass::V, pair(inst.rs1));
@@ -95,7 +102,7 @@ fn add(set: &mut RegSet, class: RegClass, n: i64) {
         RegClass::P => RegSet::P,
         RegClass::C => RegSet::C,
         RegClass::Q => RegSet::Q,
-        RegClass::T | RegClass::D | RegClass::F => return,
+        RegClass::T | RegClass::D | RegClass::F | RegClass::E => return,
     };
     let constant = n == 0 && matches!(class, RegClass::X | RegClass::P);
     if !constant && n < i64::from(class.count()) {

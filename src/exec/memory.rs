@@ -143,7 +143,7 @@ pub fn st_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 }
 
 #[cold]
-fn too_wide(vm: &Vm, elements: u64, format: &str) -> Trap {
+pub(super) fn too_wide(vm: &Vm, elements: u64, format: &str) -> Trap {
     let message = format!("{elements} elements of {format} do not fit a register of {} bits", vm.config.vlen_bits);
     Trap::new(TrapKind::Shape, message)
 }

@@ -12,6 +12,7 @@ mod bits;
 mod codes;
 mod control;
 mod dma;
+mod entropy;
 pub mod event;
 mod hazard;
 mod mac;
@@ -34,7 +35,8 @@ pub use trap::{Result, Trap, TrapKind};
 use crate::diag::{self, Error};
 use crate::isa::{Inst, Object, Op, Unit, encode};
 use crate::machine::Machine;
-use crate::num::format;
+use crate::num::philox::Draws;
+use crate::num::{FormatRef, format};
 use acc::Tile;
 use codes::Codes;
 use operand::{Operand, Stationary};
@@ -182,6 +184,7 @@ pub struct Vm {
     /// 16 vectors of `config.scale_entries`.
     q: Vec<f32>,
     c: Vec<Tile>,
+    e: [entropy::Decoder; 4],
     /// Index into `formats`.
     slots: [Option<u16>; 16],
     vl: u32,
@@ -192,8 +195,9 @@ pub struct Vm {
     loops: [Loop; 4],
     depth: usize,
     stationary: Stationary,
-    /// Format id of fp32, in which scales are stored.
-    fp32: u16,
+    /// Draws of stochastic rounding and noise, and the index that theirs count from; `None` if it is unknown.
+    draws: Option<(Draws, u64)>,
+    e4m3: FormatRef,
     memory: Spaces,
     scratch: Scratch,
 }
@@ -223,6 +227,7 @@ impl Vm {
             p: (0..8).map(|n| Mask::ones(config.vlen_bits, if n == 0 { config.vlen_bits } else { 0 })).collect(),
             q: vec![0.0; if values { 16 * config.scale_entries as usize } else { 0 }],
             c: (0..8).map(|_| Tile::new(rows, cols, values)).collect(),
+            e: Default::default(),
             slots: [None; 16],
             vl: 0,
             view: View::default(),
@@ -231,7 +236,8 @@ impl Vm {
             loops: [Loop::default(); 4],
             depth: 0,
             stationary: Stationary::default(),
-            fp32: format::find("fp32")?.id,
+            draws: Some((Draws::of(0, 0), 0)),
+            e4m3: format::find("fp8e4m3")?,
             memory: Spaces::new(&config, &object.control, values),
             scratch: Scratch::default(),
             config,

@@ -30,8 +30,12 @@ pub enum Path {
 /// ACC if the class does not serve the pair.
 pub fn path(class: DotClass, weights: &Codes, inputs: &Codes) -> Result<(Path, i32)> {
     let served = match class {
-        DotClass::Int24s | DotClass::Fp22 => false,
         DotClass::Exact => weights.format.unit.is_some() && inputs.format.unit.is_some(),
+        DotClass::Int24s | DotClass::Fp22 => {
+            let span = if class == DotClass::Int24s { 22 } else { 47 };
+            let exact = weights.format.unit.is_some() && inputs.format.unit.is_some();
+            exact && weights.format.span + inputs.format.span <= span
+        }
         DotClass::Chain => true,
         DotClass::PairBf16 => weights.in_bf16 && inputs.in_bf16,
         DotClass::PairFp16 => weights.in_fp16 && inputs.in_fp16,
@@ -43,13 +47,15 @@ pub fn path(class: DotClass, weights: &Codes, inputs: &Codes) -> Result<(Path, i
             format!("a tile of class {class} cannot sum {w} weights times {x} inputs; setacc chooses the class");
         return Err(Trap::new(TrapKind::Acc, message));
     }
-    if class != DotClass::Exact {
+    if !Tile::counts(class) {
         return Ok((Path::Real { flushed: class == DotClass::PairBf16 }, 0));
     }
     let unit = weights.format.unit.unwrap_or(0) + inputs.format.unit.unwrap_or(0);
     let product = i128::from(weights.largest) * i128::from(inputs.largest);
     let special = !weights.specials.is_empty() || !inputs.specials.is_empty();
     let path = match product {
+        // One by one, in order.
+        _ if class != DotClass::Exact => Path::Wide,
         _ if !weights.small.is_empty() && !inputs.small.is_empty() && !special => Path::Small,
         _ if product < 1 << 50 => Path::Wide,
         _ => Path::Widest,
@@ -142,13 +148,13 @@ pub fn contract(
             }
             Path::Wide | Path::Widest => {
                 let (wide_w, wide_x) = (&w.wide[weights], &x.wide[inputs.clone()]);
-                let sum = if path == Path::Wide { dot_wide(wide_w, wide_x) } else { dot_widest(wide_w, wide_x) };
-                let mut specials = 0;
-                if w.special_row[col] || x.special_row[m] {
-                    let alive = (0..k).filter(|&k| live.is_empty() || live[k]);
-                    specials = alive.fold(0, |marks, k| marks | special_product(w.code(col, k), x.code(m, k)));
+                if tile.class() != DotClass::Exact {
+                    let specials = specials((w, col), (x, m), live);
+                    tile.add_narrow(row, col, wide_w, wide_x, specials);
+                    continue;
                 }
-                tile.add_exact(row, col, sum, specials)?;
+                let sum = if path == Path::Wide { dot_wide(wide_w, wide_x) } else { dot_widest(wide_w, wide_x) };
+                tile.add_exact(row, col, sum, specials((w, col), (x, m), live))?;
             }
             Path::Real { .. } if tile.class() == DotClass::Chain => {
                 tile.add_chain(row, col, &w.real[weights], &x.real[inputs.clone()], live);
@@ -157,6 +163,15 @@ pub fn contract(
         }
     }
     Ok(())
+}
+
+/// Marks of the products of row `col` of `w` and row `m` of `x`.
+fn specials((w, col): (&Operand, usize), (x, m): (&Operand, usize), live: &[bool]) -> u8 {
+    if !w.special_row[col] && !x.special_row[m] {
+        return 0;
+    }
+    let alive = (0..w.k).filter(|&k| live.is_empty() || live[k]);
+    alive.fold(0, |marks, k| marks | special_product(w.code(col, k), x.code(m, k)))
 }
 
 /// Exact for magnitudes below 2^12: 64 products stay below 2^30.

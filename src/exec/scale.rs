@@ -1,13 +1,17 @@
 //! Scale vectors and the quantisers: scale from a statistic, codes from values, values from codes.
 
 use super::event::{Event, EwKind, Work};
+use super::memory::Rows;
+use super::reduce::collapse;
 use super::trap::{Result, Trap, TrapKind};
 use super::{Codes, Vm};
 use crate::isa::Inst;
-use crate::isa::table::Rule;
-use crate::num::codec::cast;
-use crate::num::format::{Element, Format, ScaleRule};
+use crate::isa::table::{Red, Round, Rule};
+use crate::num::block::{BlockFormat, SCALE_NAN, ScaleExponent, two_level_block, two_level_factor, two_level_global};
+use crate::num::codec::{Draw, Rounding, Stochastic, cast, decode, encode};
+use crate::num::format::{Element, Format, FormatRef, ScaleRule};
 use crate::num::func::{NAN, canonical, max};
+use crate::num::philox::Draws;
 
 /// Smallest statistic of integer, ternary and binary quantisers: a row of zeros keeps a finite factor.
 const LEAST: f32 = 1e-5;
@@ -40,22 +44,22 @@ impl Vm {
     }
 
     /// Writes vl codes of the format of slot `slot`, each computed from the value of one f32 element.
-    fn write_codes(&mut self, slot: usize, (to, from): (u8, u8), vl: u32, code: impl Fn(&Format, f32) -> u32) {
+    fn write_codes(&mut self, slot: usize, (to, from): (u8, u8), vl: u32, code: impl Fn(&Format, f32, usize) -> u32) {
         let codes = &self.formats[slot];
         for i in 0..vl as usize {
             // Code i ends where element i ends, or before: in place is safe.
-            let code = code(codes.format, self.v.f32(from, i));
+            let code = code(codes.format, self.v.f32(from, i), i);
             codes.put(self.v.get_mut(to), i, code);
         }
         codes.clear_tail(self.v.get_mut(to), vl as usize);
     }
 
     /// Writes vl f32 elements, each computed from one code of the format of slot `slot`.
-    fn write_values(&mut self, slot: usize, (to, from): (u8, u8), vl: u32, value: impl Fn(f32) -> f32) {
+    fn write_values(&mut self, slot: usize, (to, from): (u8, u8), vl: u32, value: impl Fn(f32, usize) -> f32) {
         let codes = &self.formats[slot];
         // Element i starts where code i starts, or after: backwards is safe in place.
         for i in (0..vl as usize).rev() {
-            let value = canonical(value(codes.real(self.v.get(from), i)));
+            let value = canonical(value(codes.real(self.v.get(from), i), i));
             self.v.set_f32(to, i, value);
         }
         self.v.zero_f32_from(to, vl as usize);
@@ -71,16 +75,30 @@ pub fn q_fill(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
     Ok(())
 }
 
+/// Rows of the scales that `ld.s` and `st.s` move, and their number: one dense row, or one entry a row.
+fn scale_rows(vm: &mut Vm, inst: &Inst, event: &mut Event, write: bool) -> Result<(Rows, u32)> {
+    let codes = vm.codes(inst.fa)?;
+    let (one, id) = (codes.bytes(1), codes.format.id);
+    let count = vm.scale_count(inst.rs2)?;
+    let (pieces, bytes) = match inst.mem().rows {
+        Some(_) => (count, one),
+        None => (1, vm.codes(inst.fa)?.bytes(count.into())),
+    };
+    let rows = vm.rows(inst, event, write, pieces, bytes)?;
+    event.work = Work::Move { bytes: u64::from(pieces) * bytes, rows: pieces, format: id };
+    Ok((rows, count))
+}
+
 /// Loads scales.
 pub fn ld_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let bytes = 4 * u64::from(vm.scale_count(inst.rs3)?);
-    let rows = vm.rows(inst, event, false, 1, bytes)?;
-    event.work = Work::Move { bytes, rows: 1, format: vm.fp32 };
+    let (rows, count) = scale_rows(vm, inst, event, false)?;
     if vm.values {
+        let codes = &vm.formats[vm.bound(inst.fa)?];
         let entries = vm.config.scale_entries as usize;
-        let to = &mut vm.q[usize::from(inst.rd) * entries..];
-        for (to, b) in to.iter_mut().zip(vm.memory.get(rows.row(0)).chunks_exact(4)) {
-            *to = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        let to = &mut vm.q[usize::from(inst.rd) * entries..][..count as usize];
+        for (i, to) in to.iter_mut().enumerate() {
+            let (row, at) = if inst.mem().rows.is_some() { (i as u32, 0) } else { (0, i) };
+            *to = canonical(codes.load(vm.memory.get(rows.row(row)), at));
         }
     }
     Ok(())
@@ -88,14 +106,20 @@ pub fn ld_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// Stores scales.
 pub fn st_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let bytes = 4 * u64::from(vm.scale_count(inst.rs3)?);
-    let rows = vm.rows(inst, event, true, 1, bytes)?;
-    event.work = Work::Move { bytes, rows: 1, format: vm.fp32 };
+    let (rows, count) = scale_rows(vm, inst, event, true)?;
     if vm.values {
+        let codes = &vm.formats[vm.bound(inst.fa)?];
         let entries = vm.config.scale_entries as usize;
-        let from = &vm.q[usize::from(inst.rd) * entries..];
-        for (to, from) in vm.memory.get_mut(rows.row(0)).chunks_exact_mut(4).zip(from) {
-            to.copy_from_slice(&from.to_le_bytes());
+        let from = &vm.q[usize::from(inst.rd) * entries..][..count as usize];
+        for (i, from) in from.iter().enumerate() {
+            let (row, at) = if inst.mem().rows.is_some() { (i as u32, 0) } else { (0, i) };
+            let to = vm.memory.get_mut(rows.row(row));
+            if at * codes.format.bits as usize % 8 == 0 {
+                // The tail bits of the last byte are zero.
+                let byte = at * codes.format.bits as usize / 8;
+                to[byte] = 0;
+            }
+            codes.store(to, at, cast(codes.format, canonical(*from)));
         }
     }
     Ok(())
@@ -130,51 +154,186 @@ fn quantiser(format: &Format, statistic: f32, count: u64) -> (f32, f32) {
     if statistic.is_finite() && scale.is_finite() { (scale, factor) } else { (NAN, NAN) }
 }
 
-/// Scale of a row from its statistic.
+/// Scales of a row, or of its segments, from their statistics.
 pub fn qset(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let format = vm.codes(inst.fd)?.format;
-    let rule = match Rule::from_code(inst.mode.into()).expect("decode checks enumerations") {
-        Rule::Absmax => ScaleRule::Absmax,
-        Rule::Absmean => ScaleRule::Absmean,
-    };
-    if format.rule != rule {
-        let message = format!("{} is scaled by rule {:?}, not {rule:?}", format.name, format.rule);
-        return Err(Trap::new(TrapKind::Fmt, message));
-    }
+    let rule = Rule::from_code(inst.mode.into()).expect("decode checks enumerations");
+    let quantiser = Quantiser::new(format, rule, vm.e4m3)?;
     if inst.rd == 15 {
         return Err(Trap::new(TrapKind::Shape, "qset writes qd and q(d+1); q15 has no next register"));
     }
-    event.work = Work::Elementwise { kind: EwKind::Div, elements: 2 };
+    let segment = inst.imm as u64;
+    let elements = vm.known(inst.rs2, "an element count")?;
+    let count = if segment == 0 { 1 } else { elements.div_ceil(segment) };
+    let room = vm.config.scale_entries.min(vm.config.acc_cols.max(16));
+    let per_entry = if segment != 0 && rule == Rule::Absmean { 16 } else { 1 };
+    if count > u64::from(room) || count * per_entry > u64::from(vm.config.acc_cols.max(16)) {
+        let message = format!("{count} segments of {segment} elements need more than {room} entries");
+        return Err(Trap::new(TrapKind::Shape, message));
+    }
+    event.work = Work::Elementwise { kind: EwKind::Div, elements: 2 * count as u32 };
     if vm.values {
-        let statistic = vm.c[usize::from(inst.rs1)].value(0, 0);
-        let (scale, factor) = quantiser(format, statistic, vm.x.get(inst.rs2));
-        vm.scales(inst.rd)[0] = scale;
-        vm.scales(inst.rd + 1)[0] = factor;
+        let up = vm.scales(inst.rs3)[0];
+        for entry in 0..count {
+            let tile = &vm.c[usize::from(inst.rs1)];
+            let of_entry = if segment == 0 { elements } else { segment.min(elements - entry * segment) };
+            let statistic = if per_entry == 1 {
+                tile.value(0, entry as usize)
+            } else {
+                let mut partials: [f32; 16] = std::array::from_fn(|j| tile.value(0, 16 * entry as usize + j));
+                collapse(Red::Asum, &mut partials)
+            };
+            let (scale, factor) = quantiser.scale(statistic, of_entry, up);
+            vm.scales(inst.rd)[entry as usize] = canonical(scale);
+            vm.scales(inst.rd + 1)[entry as usize] = canonical(factor);
+        }
     }
     Ok(())
+}
+
+/// How the scales of a format follow from statistics, by rule.
+enum Quantiser {
+    /// absmax, absmean: f32 scales.
+    Plain(FormatRef),
+    /// Powers of two.
+    Power(BlockFormat, ScaleExponent),
+    /// E4M3 under the tensor's factor.
+    TwoLevel(FormatRef),
+    /// The tensor's scale and factor.
+    Tensor,
+}
+
+impl Quantiser {
+    fn new(format: FormatRef, rule: Rule, e4m3: FormatRef) -> Result<Quantiser> {
+        let refuse = || {
+            let message = format!("{} is scaled by rule {:?}, not {}", format.name, format.rule, rule.name());
+            Err(Trap::new(TrapKind::Fmt, message))
+        };
+        let power = |exponent| Ok(Quantiser::Power(BlockFormat::of(format), exponent));
+        match rule {
+            Rule::Absmax if format.rule == ScaleRule::Absmax => Ok(Quantiser::Plain(format)),
+            Rule::Absmean if format.rule == ScaleRule::Absmean => Ok(Quantiser::Plain(format)),
+            Rule::MxFloor => power(ScaleExponent::Floor),
+            Rule::MxCeil => power(ScaleExponent::Ceil),
+            Rule::MxRceil => power(ScaleExponent::RoundedCeil),
+            Rule::MxEven => power(ScaleExponent::Even),
+            Rule::Nv if format.max == 6.0 => Ok(Quantiser::TwoLevel(e4m3)),
+            Rule::NvTensor if format.max == 6.0 => Ok(Quantiser::Tensor),
+            Rule::Absmax | Rule::Absmean | Rule::Nv | Rule::NvTensor => refuse(),
+        }
+    }
+
+    /// Stored scale, and what values are multiplied or divided by, of `count` elements with this statistic.
+    fn scale(&self, statistic: f32, count: u64, up: f32) -> (f32, f32) {
+        match self {
+            Quantiser::Plain(format) => quantiser(format, statistic, count),
+            Quantiser::Power(block, rule) => match block.power_of(statistic.to_bits() & 0x7fff_ffff, *rule) {
+                SCALE_NAN => (NAN, NAN),
+                code => {
+                    let power = |unit: i32| 2f64.powi(i32::from(code) - 127 + unit) as f32;
+                    (power(0), power(block.unit))
+                }
+            },
+            Quantiser::TwoLevel(e4m3) if statistic.is_finite() && up.is_finite() => {
+                let (code, factor) = two_level_block(e4m3, statistic, up);
+                (decoded(e4m3, code), factor)
+            }
+            Quantiser::Tensor if statistic.is_finite() => (two_level_global(statistic), two_level_factor(statistic)),
+            Quantiser::TwoLevel(_) | Quantiser::Tensor => (NAN, NAN),
+        }
+    }
+}
+
+impl Vm {
+    /// Position of element 0 and elements of a segment (0: all elements use entry 0) of an instruction with `x?:rs3` and
+    /// `seg`; all of its `vl` elements have an entry.
+    fn segments(&self, inst: &Inst, vl: u32) -> Result<(u64, u64)> {
+        let (position, segment) = (self.known(inst.rs3, "a position")?, inst.imm as u64);
+        let entries = u64::from(self.config.scale_entries);
+        let last = position.saturating_add(u64::from(vl).saturating_sub(1));
+        if last.checked_div(segment).is_some_and(|entry| entry >= entries) {
+            let message = format!("position {last} in segments of {segment} is beyond the {entries} entries");
+            return Err(Trap::new(TrapKind::Shape, message));
+        }
+        Ok((position, segment))
+    }
+
+    /// The rounding of element `i` of an instruction with `enum?(round):mode` whose element 0 is at `position`.
+    fn rounding(&self, inst: &Inst, position: u64) -> impl Fn(usize) -> Rounding + use<> {
+        let round = Round::from_code(inst.mode.into()).expect("decode checks enumerations");
+        let (draws, base) = self.draws.unwrap_or((Draws::of(0, 0), 0));
+        move |i| match round {
+            Round::Rne => Rounding::NearestEven,
+            Round::Rz => Rounding::TowardZero,
+            Round::Rna => Rounding::NearestAway,
+            Round::Up => Rounding::Up,
+            Round::Down => Rounding::Down,
+            Round::Sr => {
+                let random = draws.word(base.wrapping_add(position).wrapping_add(i as u64)) >> 8;
+                Rounding::Stochastic(Draw { kind: Stochastic::Rounded, bits: 24, random })
+            }
+        }
+    }
+}
+
+/// What `quant` does to a value before rounding.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Times the entry of q(b+1).
+    Multiply,
+    /// Over the entry of qb.
+    Divide,
+    /// Over the entry of q(b+1), a power of two.
+    Shift,
+}
+
+/// `x` over a power of two: below the f32 grid only whether the value is zero matters to an element.
+fn shifted(x: f32, power: f32) -> f32 {
+    let quotient = x / power;
+    if quotient == 0.0 && x != 0.0 { f32::from_bits(1).copysign(x) } else { quotient }
 }
 
 /// Values to codes.
 pub fn quant(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let slot = vm.bound(inst.fd)?;
     let codes = &vm.formats[slot];
-    if codes.format.rule == ScaleRule::Cast {
-        let message = format!("{} has no scale; cvt casts to it", codes.format.name);
-        return Err(Trap::new(TrapKind::Fmt, message));
-    }
+    let rule = Rule::from_code(inst.aux.into()).expect("decode checks enumerations");
+    let (step, saturate) = match rule {
+        Rule::Absmax | Rule::Absmean if codes.format.rule == ScaleRule::Cast => {
+            let message = format!("{} has no scale; cvt casts to it", codes.format.name);
+            return Err(Trap::new(TrapKind::Fmt, message));
+        }
+        Rule::Absmax | Rule::Absmean if multiplies(codes.format) => (Step::Multiply, codes.format.saturate),
+        Rule::Absmax | Rule::Absmean => (Step::Divide, codes.format.saturate),
+        Rule::MxFloor | Rule::MxCeil | Rule::MxRceil | Rule::MxEven => (Step::Shift, true),
+        Rule::Nv | Rule::NvTensor => (Step::Multiply, true),
+    };
     if inst.rs2 == 15 {
         return Err(Trap::new(TrapKind::Shape, "quant reads qb and q(b+1); q15 has no next register"));
     }
     let vl = vm.converted(codes)?;
-    let (zero, product) = (codes.zero, multiplies(codes.format));
+    let (position, segment) = vm.segments(inst, vl)?;
+    let zero = codes.zero;
     event.work = Work::Elementwise { kind: EwKind::Convert, elements: vl };
     if vm.values {
-        let (scale, factor) = (vm.scales(inst.rs2)[0], vm.scales(inst.rs2 + 1)[0]);
-        let poisoned = !scale.is_finite();
-        vm.write_codes(slot, (inst.rd, inst.rs1), vl, |format, x| {
-            let scaled = if product { x * factor } else { x / scale };
-            if poisoned { zero } else { cast(format, scaled) }
+        let entries = vm.config.scale_entries as usize;
+        let q = std::mem::take(&mut vm.q);
+        let (scales, factors) = q[usize::from(inst.rs2) * entries..][..2 * entries].split_at(entries);
+        let rounding = vm.rounding(inst, position);
+        vm.write_codes(slot, (inst.rd, inst.rs1), vl, |format, x, i| {
+            let entry = position.wrapping_add(i as u64).checked_div(segment).unwrap_or(0) as usize;
+            let (scale, factor) = (scales[entry], factors[entry]);
+            if !scale.is_finite() {
+                return zero;
+            }
+            let scaled = match step {
+                Step::Multiply => x * factor,
+                Step::Divide => x / scale,
+                Step::Shift => shifted(x, factor),
+            };
+            encode(format, scaled.to_bits(), rounding(i), saturate)
         });
+        vm.q = q;
     }
     Ok(())
 }
@@ -183,10 +342,15 @@ pub fn quant(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 pub fn dequant(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let slot = vm.bound(inst.fa)?;
     let vl = vm.converted(&vm.formats[slot])?;
+    let (position, segment) = vm.segments(inst, vl)?;
     event.work = Work::Elementwise { kind: EwKind::Convert, elements: vl };
     if vm.values {
-        let scale = vm.scales(inst.rs2)[0];
-        vm.write_values(slot, (inst.rd, inst.rs1), vl, |x| x * scale);
+        let q = std::mem::take(&mut vm.q);
+        let scales = &q[usize::from(inst.rs2) * vm.config.scale_entries as usize..];
+        vm.write_values(slot, (inst.rd, inst.rs1), vl, |x, i| {
+            x * scales[position.wrapping_add(i as u64).checked_div(segment).unwrap_or(0) as usize]
+        });
+        vm.q = q;
     }
     Ok(())
 }
@@ -201,11 +365,19 @@ pub fn cvt(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         return Err(Trap::new(TrapKind::Fmt, message));
     }
     let vl = vm.converted(&vm.formats[if wide_to { from } else { to }])?;
+    let position = vm.known(inst.rs3, "a position")?;
     event.work = Work::Elementwise { kind: EwKind::Convert, elements: vl };
     if vm.values && wide_to {
-        vm.write_values(from, (inst.rd, inst.rs1), vl, |x| x);
+        vm.write_values(from, (inst.rd, inst.rs1), vl, |x, _| x);
     } else if vm.values {
-        vm.write_codes(to, (inst.rd, inst.rs1), vl, cast);
+        let rounding = vm.rounding(inst, position);
+        vm.write_codes(to, (inst.rd, inst.rs1), vl, |format, x, i| {
+            encode(format, x.to_bits(), rounding(i), format.saturate)
+        });
     }
     Ok(())
+}
+
+fn decoded(format: FormatRef, code: u32) -> f32 {
+    f32::from_bits(decode(format, code))
 }

@@ -66,6 +66,47 @@ pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     Ok(())
 }
 
+/// Exact sums as an analogue-to-digital converter reads them.
+pub fn adc(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let [tm, tn, _] = vm.tile;
+    let bits = inst.imm as u32;
+    if tm > vm.config.acc_rows || tn > vm.config.acc_cols {
+        return Err(Trap::new(TrapKind::Shape, format!("a view of {tm} x {tn} entries of a smaller tile")));
+    }
+    event.work = Work::Tile { entries: tm * tn, fold: true };
+    let tile = &mut vm.c[usize::from(inst.rd)];
+    tile.refine(bits as i32 - 1)?;
+    if !vm.values {
+        return Ok(());
+    }
+    let full = vm.x.get(inst.rs1) as i64;
+    let sigma = vm.x.get(inst.rs2) as i64;
+    if full <= 0 || !(0..=1 << 32).contains(&sigma) {
+        let message = format!("a converter of full scale {full} with a noise of {sigma} / 2^16 steps");
+        return Err(Trap::new(TrapKind::Shape, message));
+    }
+    let (pitch, draws) = (vm.x.get(inst.rs3), vm.draws.map(|(draws, base)| (draws, base)));
+    for m in 0..tm as usize {
+        for n in 0..tn as usize {
+            let noise = match draws.filter(|_| sigma != 0) {
+                Some((draws, base)) => {
+                    let index = base.wrapping_add(pitch.wrapping_mul(m as u64)).wrapping_add(n as u64);
+                    sigma * normal(draws.quad(2 * index), draws.quad(2 * index + 1))
+                }
+                None => 0,
+            };
+            tile.convert(m, n, full, bits, noise)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sum of twelve 16-bit halves of eight words, low halves first, about its mean: nearly normal, of deviation 2^16.
+fn normal(one: [u32; 4], two: [u32; 4]) -> i64 {
+    let halves = one.into_iter().chain(two).flat_map(|word| [word & 0xffff, word >> 16]);
+    halves.take(12).fold(0, |sum, half| sum + i64::from(half)) - 12 * 65535 / 2
+}
+
 /// Row of a tile to a register.
 pub fn cmv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let vl = vm.f32_elements()?;

@@ -22,6 +22,8 @@ pub enum TrapKind {
     Shape,
     /// The class of an accumulator tile does not serve this, or its exact sum overflowed.
     Acc,
+    /// An entropy decoder is not open, has too few codes left, or its tile or model is damaged.
+    Ec,
     /// Hardware loops nested too deep or left open.
     Loop,
     /// The program used up its fuel.
@@ -40,6 +42,7 @@ impl TrapKind {
             TrapKind::Align => "ALIGN",
             TrapKind::Shape => "SHAPE",
             TrapKind::Acc => "ACC",
+            TrapKind::Ec => "EC",
             TrapKind::Loop => "LOOP",
             TrapKind::Fuel => "FUEL",
             TrapKind::Data => "DATA",

@@ -55,8 +55,8 @@ fn instruction(row: &Row, draw: &mut Draw, reach: i64, formats: u32) -> Inst {
                 inst.set(field, i64::from(draw.below(32)));
                 inst.imm = draw.between(lo, hi) as i32;
             }
-            Operand::Mem { rows } => {
-                let step = match draw.below(3) {
+            Operand::Mem { rows, steps } => {
+                let step = match draw.below(if steps { 3 } else { 2 }) {
                     0 => Step::Stay,
                     1 => Step::Bytes,
                     _ => Step::Register(draw.below(32) as u8),
@@ -69,7 +69,10 @@ fn instruction(row: &Row, draw: &mut Draw, reach: i64, formats: u32) -> Inst {
                 inst.set(field, i64::from(draw.below(8)));
                 inst.set(Field::Rs3, i64::from(draw.below(32)));
             }
-            Operand::Enum { field, names } => inst.set(field, i64::from(draw.below(names.len() as u32))),
+            Operand::Segment => inst.imm = draw.below(hi as u32 + 1) as i32,
+            Operand::Enum { field, names } | Operand::Choice { field, names } => {
+                inst.set(field, i64::from(draw.below(names.len() as u32)))
+            }
             Operand::Flag { bit, .. } => inst.mode |= (draw.below(2) as u8) << bit,
             Operand::Mask => {
                 inst.pm = draw.below(8) as u8;

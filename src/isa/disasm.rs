@@ -224,6 +224,8 @@ pub(super) fn text(inst: &Inst, alias: Option<&Alias>, named: impl Fn(&Operand) 
                 _ => show(operand, inst),
             },
             Operand::Mask if inst.pm == 0 && !inst.pz => continue,
+            Operand::Choice { field, .. } if inst.get(*field) == 0 => continue,
+            Operand::Segment if inst.imm == 0 => continue,
             Operand::Flag { name, bit } => {
                 if inst.flag(*bit) {
                     out += &format!(" {name}");
@@ -250,10 +252,13 @@ fn show(operand: &Operand, inst: &Inst) -> String {
         Operand::Num { field, .. } => inst.get(field).to_string(),
         Operand::Label => format!(".{:+}", inst.imm),
         Operand::Base { field } => format!("{}(x{})", inst.imm, inst.get(field)),
-        Operand::Mem { rows: _ } => memory(&inst.mem()),
+        Operand::Mem { .. } => memory(&inst.mem()),
         Operand::Tile { field } if inst.rs3 == 0 => format!("c{}", inst.get(field)),
         Operand::Tile { field } => format!("c{}[x{}]", inst.get(field), inst.rs3),
-        Operand::Enum { field, names } => names.get(inst.get(field) as usize).copied().unwrap_or("?").to_string(),
+        Operand::Enum { field, names } | Operand::Choice { field, names } => {
+            names.get(inst.get(field) as usize).copied().unwrap_or("?").to_string()
+        }
+        Operand::Segment => format!("seg {}", inst.imm),
         Operand::Flag { name, .. } => name.to_string(),
         Operand::Mask => format!("p{}{}", inst.pm, if inst.pz { ".z" } else { "" }),
     }

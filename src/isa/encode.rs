@@ -268,11 +268,11 @@ impl Inst {
                 copy(field, 0, 31)?;
                 copy(Field::Imm, imm_lo, imm_hi)
             }
-            Operand::Mem { rows } => {
+            Operand::Mem { rows, steps } => {
                 copy(Field::Rs1, 0, 31)?;
                 copy(Field::Imm, imm_lo, imm_hi)?;
                 let mode = self.mode & if rows { 7 } else { 3 };
-                if mode & 3 == 3 {
+                if mode & 3 == 3 || (mode & 3 == 2 && !steps) {
                     return Err(DecodeError::Field { op: self.op, field: Field::Mode });
                 }
                 if mode & 3 == 2 {
@@ -288,7 +288,8 @@ impl Inst {
                 copy(field, 0, 7)?;
                 copy(Field::Rs3, 0, 31)
             }
-            Operand::Enum { field, names } => copy(field, 0, names.len() as i64 - 1),
+            Operand::Enum { field, names } | Operand::Choice { field, names } => copy(field, 0, names.len() as i64 - 1),
+            Operand::Segment => copy(Field::Imm, 0, imm_hi),
             Operand::Flag { name: _, bit } => {
                 to.mode |= self.mode & 1 << bit;
                 Ok(())

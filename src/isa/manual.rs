@@ -18,7 +18,9 @@ pub fn usage(name: &str, mnemonic: &Mnemonic) -> String {
             _ => show(operand),
         };
         match operand {
-            Operand::Reg { when: When::Given, .. } | Operand::Mask => text += &format!("[, {shown}]"),
+            Operand::Reg { when: When::Given, .. } | Operand::Mask | Operand::Choice { .. } | Operand::Segment => {
+                text += &format!("[, {shown}]")
+            }
             Operand::Flag { .. } => text += &format!(" [{shown}]"),
             _ => text += &format!("{gap}{shown}"),
         }
@@ -125,6 +127,7 @@ fn meaning(class: RegClass) -> &'static str {
         RegClass::T => "tags: numbers of unfinished transfers",
         RegClass::D => "DMA shapes of up to three dimensions; d0 is plain",
         RegClass::F => "format slots",
+        RegClass::E => "entropy decoders: an open tile, its model, and how far it is read",
     }
 }
 
@@ -197,10 +200,16 @@ fn holds(row: &Row, field: Field) -> String {
             }
             Operand::Label if field == Field::Imm => "label".to_string(),
             Operand::Fmt if field == Field::Imm => "format".to_string(),
-            Operand::Num { field: at, .. } | Operand::Enum { field: at, .. } if at == field => show_range(operand),
+            Operand::Num { field: at, .. } | Operand::Enum { field: at, .. } | Operand::Choice { field: at, .. }
+                if at == field =>
+            {
+                show_range(operand)
+            }
+            Operand::Segment if field == Field::Imm => "seg".to_string(),
             Operand::Base { field: at } if at == field => register(RegClass::X, field),
-            Operand::Mem { rows } => match field {
-                Field::Rs1 | Field::Rs2 => register(RegClass::X, field),
+            Operand::Mem { rows, steps } => match field {
+                Field::Rs1 => register(RegClass::X, field),
+                Field::Rs2 if steps => register(RegClass::X, field),
                 Field::Rs3 if rows => register(RegClass::X, field),
                 Field::Imm => "imm".to_string(),
                 Field::Mode => if rows { "step|rows<<2" } else { "step" }.to_string(),
@@ -220,7 +229,7 @@ fn holds(row: &Row, field: Field) -> String {
 
 fn show_range(operand: &Operand) -> String {
     match operand {
-        Operand::Enum { names, .. } => format!("0..{}", names.len() - 1),
+        Operand::Enum { names, .. } | Operand::Choice { names, .. } => format!("0..{}", names.len() - 1),
         _ => show(operand),
     }
 }
@@ -234,6 +243,8 @@ pub fn example(row: &Row) -> String {
             Operand::Reg { field, .. } => inst.set(field, sample(field)),
             Operand::RegOrImm { field } | Operand::Enum { field, .. } if field == Field::Rs2 => inst.set(field, 3),
             Operand::RegOrImm { .. } | Operand::Enum { .. } | Operand::Label | Operand::Fmt => {}
+            Operand::Choice { field, .. } => inst.set(field, 1),
+            Operand::Segment => inst.imm = 32,
             Operand::Imm => inst.imm = 8,
             Operand::Bits => inst.imm = 0x3000_0000,
             Operand::Num { field, lo, .. } => inst.set(field, i64::from(lo)),
@@ -241,8 +252,9 @@ pub fn example(row: &Row) -> String {
                 inst.set(field, sample(field));
                 inst.imm = 8;
             }
-            Operand::Mem { rows } => {
-                let (step, rows) = if rows { (Step::Register(3), Some(4)) } else { (Step::Bytes, None) };
+            Operand::Mem { rows, steps } => {
+                let step = if rows && steps { Step::Register(3) } else { Step::Bytes };
+                let rows = rows.then_some(4);
                 inst.set_mem(Mem { base: 2, offset: 64, step, rows });
             }
             Operand::Tile { field } => {
@@ -296,9 +308,12 @@ fn show(operand: &Operand) -> String {
         Operand::Label => "label".to_string(),
         Operand::Fmt => "format".to_string(),
         Operand::Base { field } => format!("imm({})", register(RegClass::X, field)),
-        Operand::Mem { rows } => format!("imm(xa)[+[xb]]{}", if rows { "[ rows xc]" } else { "" }),
+        Operand::Mem { rows, steps } => {
+            format!("imm(xa){}{}", if steps { "[+[xb]]" } else { "[+]" }, if rows { "[ rows xc]" } else { "" })
+        }
         Operand::Tile { field } => format!("{}[[xc]]", register(RegClass::C, field)),
-        Operand::Enum { names, .. } => format!("{{{}}}", names.join("|")),
+        Operand::Enum { names, .. } | Operand::Choice { names, .. } => format!("{{{}}}", names.join("|")),
+        Operand::Segment => "seg n".to_string(),
         Operand::Flag { name, .. } => name.to_string(),
         Operand::Mask => "pm[.z]".to_string(),
     }

@@ -125,18 +125,20 @@ pub enum RegClass {
     D,
     /// Format slots.
     F,
+    /// Entropy decoders.
+    E,
 }
 
 impl RegClass {
     /// Every class.
-    pub const ALL: [RegClass; 8] = [Self::X, Self::V, Self::P, Self::C, Self::Q, Self::T, Self::D, Self::F];
+    pub const ALL: [RegClass; 9] = [Self::X, Self::V, Self::P, Self::C, Self::Q, Self::T, Self::D, Self::F, Self::E];
     /// Its letter in the text.
     pub fn letter(self) -> char {
-        ['x', 'v', 'p', 'c', 'q', 't', 'd', 'f'][self as usize]
+        ['x', 'v', 'p', 'c', 'q', 't', 'd', 'f', 'e'][self as usize]
     }
     /// Number of registers.
     pub fn count(self) -> u8 {
-        [32, 32, 8, 8, 16, 16, 4, 16][self as usize]
+        [32, 32, 8, 8, 16, 16, 4, 16, 4][self as usize]
     }
     /// Class and number of a register's name, whether or not a register of that number exists.
     pub fn parse(word: &str) -> Option<(RegClass, u32)> {
@@ -156,6 +158,7 @@ impl RegClass {
             "tag",
             "DMA shape",
             "format slot",
+            "entropy decoder",
         ][self as usize]
     }
 }
@@ -247,6 +250,8 @@ pub enum Operand {
     Mem {
         /// `rows xR` may follow.
         rows: bool,
+        /// `+xS` exists; rs2 is free where it does not.
+        steps: bool,
     },
     /// `cN` or `cN[xR]` with the row register in rs3.
     Tile {
@@ -260,6 +265,15 @@ pub enum Operand {
         /// Names, indexed by code.
         names: &'static [&'static str],
     },
+    /// One of `names` that may be left out: the first then.
+    Choice {
+        /// Field with its code.
+        field: Field,
+        /// Names, indexed by code.
+        names: &'static [&'static str],
+    },
+    /// Optional `seg N`, N from 1 to 2047 in the immediate; absent = 0.
+    Segment,
     /// Suffix `name` after the operands; bit `bit` of mode.
     Flag {
         /// Its text, with the leading dot.

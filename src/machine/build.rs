@@ -96,6 +96,10 @@ fn units(r: &Reader<'_>) -> Result<Units> {
     Ok(Units {
         l_queue: r.small("unit.L.queue")?,
         l_bytes_per_cycle: r.small("unit.L.bytes_per_cycle")?,
+        l_codes_per_cycle: match r.0.at(["unit", "L", "codes_per_cycle"]) {
+            Some(_) => r.small("unit.L.codes_per_cycle")?,
+            None => 0,
+        },
         l_latency: r.small("unit.L.latency")?,
         s_queue: r.small("unit.S.queue")?,
         s_latency: r.small("unit.S.latency")?,
@@ -248,7 +252,7 @@ fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> 
     let stated = per.text().unwrap_or_default();
     let level = sram.iter().find(|s| s.name == group);
     let factor = match (group, row, stated) {
-        ("mac" | "elementwise", _, "op") | ("core", "fold" | "accumulator", "op") => Some(1.0),
+        ("mac" | "elementwise", _, "op") | ("core", "fold" | "accumulator" | "decode", "op") => Some(1.0),
         ("core", "issue", "instruction") | ("core", "control", "access") => Some(1.0),
         ("core", "register" | "dma", "byte") | ("dram", "read" | "write", "byte") => Some(1.0),
         ("core", "register" | "dma", "bit") | ("dram", "read" | "write", "bit") => Some(8.0),

@@ -78,6 +78,8 @@ pub struct Units {
     pub l_queue: u32,
     /// Its register side, bytes a cycle.
     pub l_bytes_per_cycle: u32,
+    /// Codes that its entropy decoders decode a cycle; 0 = it has none.
+    pub l_codes_per_cycle: u32,
     /// Its latency beside the SRAM's, cycles.
     pub l_latency: u32,
     /// Queue of the multiply-accumulate unit.

@@ -8,7 +8,7 @@ use super::weights::Weights;
 use super::{Input, Kind, Network, Prepared};
 use crate::diag::{Error, Result};
 use crate::graph::{Graph, InputData, Op, ValueId};
-use crate::tensor::{Tensor, TensorType};
+use crate::tensor::Tensor;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -192,11 +192,9 @@ fn add_pair(graph: &mut Graph, pair: &Pair, op: Op, x: ValueId) -> Result<ValueI
     graph.add_node(&pair.name, op, &[x, weight, bias])
 }
 
-/// The leading elements of a plain fp32 table, as a tensor of `shape`.
+/// The leading elements of a table, in fp32, as a tensor of `shape`.
 fn first_rows(table: &Tensor, shape: &[usize]) -> Result<Arc<Tensor>> {
-    let bytes = 4 * shape.iter().product::<usize>();
-    Tensor::new(shape.to_vec(), TensorType::plain(table.ty.format), table.payload[..bytes].to_vec(), Vec::new())
-        .map(Arc::new)
+    Tensor::from_f32(shape.to_vec(), &table.to_f32()[..shape.iter().product()]).map(Arc::new)
 }
 
 fn activation(config: &Config) -> Result<Op> {

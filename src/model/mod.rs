@@ -7,10 +7,13 @@ mod bert;
 mod builtin;
 mod config;
 mod gemm;
+pub mod stored;
+mod tensors;
 mod tokenizer;
 mod weights;
 
 pub use gemm::gemm;
+pub use tensors::{TensorInfo, Tensors};
 
 use crate::diag::{Error, Result, did_you_mean};
 use crate::graph::{Graph, InputData};

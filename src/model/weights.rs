@@ -1,14 +1,17 @@
 //! Tensors of a `.safetensors` file, read one by one into place.
 //!
 //! The format: 8 bytes little-endian header length, a JSON header with type, shape and byte range of each tensor,
-//! then the data. Lengths are checked against the file's size before anything is allocated.
+//! then the data. Lengths are checked against the file's size before anything is allocated. Tensors that `preon
+//! quantise` wrote (docs/quantised-files.md) are described by the header's metadata and read back as they were made.
 
 use super::check_file;
+use super::stored::{self, Stored};
 use crate::diag::{Error, Place, Result};
 use crate::num::{decode, format};
 use crate::tensor::{Tensor, TensorType};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -24,6 +27,7 @@ pub(super) struct Weights {
     header: Metadata,
     data_start: u64,
     prefix: String,
+    quantised: BTreeMap<String, Stored>,
 }
 
 impl Weights {
@@ -59,7 +63,63 @@ impl Weights {
                 length - data_start
             )));
         }
-        Ok(Weights { path, file, header, data_start, prefix: String::new() })
+        let quantised = match header.metadata().as_ref().and_then(|pairs| pairs.get(stored::KEY)) {
+            Some(text) => stored::parse(text).map_err(|e| e.in_file(&path))?,
+            None => BTreeMap::new(),
+        };
+        Ok(Weights { path, file, header, data_start, prefix: String::new(), quantised })
+    }
+
+    /// Path of the file.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Names of all tensors, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.header.tensors().into_keys().collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Element type and shape of a tensor as the file's header states them.
+    pub(super) fn info(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.header.info(name).map(|info| (info.dtype, info.shape.as_slice()))
+    }
+
+    /// What the metadata says of a quantised tensor.
+    pub(super) fn stored(&self, name: &str) -> Option<&Stored> {
+        self.quantised.get(name)
+    }
+
+    fn place(&self, name: &str) -> Place {
+        Place::Tensor { path: self.path.clone(), name: name.into() }
+    }
+
+    /// The bytes of a tensor as they stand in the file.
+    ///
+    /// # Errors
+    /// BadInput if it is missing or cannot be read.
+    pub(super) fn bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        let place = self.place(name);
+        let refuse = |what: String| Error::bad_input(what).at(place.clone());
+        let info = self.header.info(name).ok_or_else(|| refuse("is missing from the file".into()))?;
+        read_range(&mut self.file, self.data_start, info).map_err(|e| refuse(format!("cannot be read: {e}")))
+    }
+
+    /// A tensor that `preon quantise` wrote, if `name` is one.
+    ///
+    /// # Errors
+    /// BadInput if its parts do not fit its type.
+    pub(super) fn quantised(&mut self, name: &str) -> Result<Option<Tensor>> {
+        let Some(entry) = self.quantised.get(name).cloned() else { return Ok(None) };
+        let place = self.place(name);
+        let payload = self.bytes(name)?;
+        let mut sides = [Vec::new(), Vec::new(), Vec::new()];
+        for (side, name) in sides.iter_mut().zip(stored::side_names(name)) {
+            if self.header.info(&name).is_some() {
+                *side = self.bytes(&name)?;
+            }
+        }
+        entry.tensor(payload, sides).map(Some).map_err(|e| e.at(place))
     }
 
     /// Looks up every later name behind `prefix` if the file has `name` only there.
@@ -75,8 +135,16 @@ impl Weights {
     /// BadInput if it is missing, has another shape or type, or holds a NaN or an infinity.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<Tensor>> {
         let name = format!("{}{name}", self.prefix);
-        let place = Place::Tensor { path: self.path.clone(), name: name.clone() };
+        let place = self.place(&name);
         let refuse = |what: String| Error::bad_input(what).at(place.clone());
+        if let Some(tensor) = self.quantised(&name)? {
+            return match tensor.shape == shape {
+                // Only matrices are read in another type than fp32.
+                true if shape.len() == 1 => Tensor::from_f32(shape.to_vec(), &tensor.to_f32()).map(Arc::new),
+                true => Ok(Arc::new(tensor)),
+                false => Err(refuse(format!("has shape {:?}, but config.json calls for {shape:?}", tensor.shape))),
+            };
+        }
         let info = self.header.info(&name).ok_or_else(|| refuse("is missing from the file".into()))?;
         if info.shape != shape {
             return Err(refuse(format!("has shape {:?}, but config.json calls for {shape:?}", info.shape)));

@@ -137,7 +137,7 @@ impl BlockFormat {
         self.power_of(magnitude(x), rule)
     }
     /// E8M0 code for a block whose largest magnitude has these f32 bits.
-    fn power_of(&self, largest: u32, rule: ScaleExponent) -> u8 {
+    pub fn power_of(&self, largest: u32, rule: ScaleExponent) -> u8 {
         if largest >= 0x7f80_0000 {
             return SCALE_NAN;
         }
@@ -289,23 +289,38 @@ pub fn encode_two_level(x: &[u32], shape: Blocking, mode: Mode) -> Result<TwoLev
         let scales = vec![E4M3_NAN as u8; largest.len()];
         return Ok(TwoLevel { codes: vec![0; x.len()], scales, global: f32::from_bits(0x7fc0_0000) });
     }
-    let finite = |x: f32| if x > f32::MAX { f32::MAX } else { x };
-    let mut up = finite(TWO_LEVEL_MAX / all);
-    if all == 0.0 || up == 0.0 {
-        up = 1.0;
-    }
-    let down = 1.0 / up;
-    let sixth = up * (1.0 / 6.0);
-    let scale = |a: &u32| encode(e4m3, (f32::from_bits(*a) * sixth).to_bits(), Rounding::NearestEven, true);
-    let scales: Vec<u32> = largest.iter().map(scale).collect();
-    let factor = |s: &u32| finite(1.0 / (f32::from_bits(decode(e4m3, *s)) * down));
-    let factors: Vec<f32> = scales.iter().map(factor).collect();
+    let up = two_level_factor(all);
+    let levels = largest.iter().map(|a| two_level_block(e4m3, f32::from_bits(*a), up));
+    let (scales, factors): (Vec<u32>, Vec<f32>) = levels.unzip();
     let code = |(index, x): (usize, &u32)| {
         let scaled = f32::from_bits(*x) * factors[shape.block(index)];
         encode(e2m1, scaled.to_bits(), at(mode, index as u64), true)
     };
     let codes = x.iter().enumerate().map(code).collect();
-    Ok(TwoLevel { codes, scales: scales.into_iter().map(|s| s as u8).collect(), global: all / TWO_LEVEL_MAX })
+    Ok(TwoLevel { codes, scales: scales.into_iter().map(|s| s as u8).collect(), global: two_level_global(all) })
+}
+
+/// `x`, infinity replaced by the largest finite value.
+fn finite(x: f32) -> f32 {
+    if x > f32::MAX { f32::MAX } else { x }
+}
+
+/// Stored scale of an NVFP4 tensor whose largest magnitude is `largest`.
+pub fn two_level_global(largest: f32) -> f32 {
+    largest / TWO_LEVEL_MAX
+}
+
+/// Factor that takes an NVFP4 tensor of largest magnitude `largest` onto the range of element times block scale.
+pub fn two_level_factor(largest: f32) -> f32 {
+    let up = finite(TWO_LEVEL_MAX / largest);
+    if largest == 0.0 || up == 0.0 { 1.0 } else { up }
+}
+
+/// E4M3 code of the scale of an NVFP4 block of largest magnitude `largest` under the tensor's factor `up`, and the factor
+/// that takes its values to elements.
+pub fn two_level_block(e4m3: FormatRef, largest: f32, up: f32) -> (u32, f32) {
+    let scale = encode(e4m3, (largest * (up * (1.0 / 6.0))).to_bits(), Rounding::NearestEven, true);
+    (scale, finite(1.0 / (f32::from_bits(decode(e4m3, scale)) * (1.0 / up))))
 }
 
 /// f32 bits of a tensor in NVFP4: fl(element * block scale * tensor scale), the first product being exact.

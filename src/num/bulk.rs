@@ -2,12 +2,15 @@
 //!
 //! Every encode is monotone, so that among the 65536 floats with the same upper half at most a few codes occur. Of a
 //! format of 8 bits or fewer a table keeps, for every upper half, the first code, the last one and the last lower half
-//! of the first: one look-up and one comparison an element. Where a row has more than two codes in such a bucket (a
+//! of the first: one look-up and one comparison an element. Vectors do the same without a table (`super::kernel`). Where a row has more than two codes in such a bucket (a
 //! user's dense codebook), and for wider formats, elements are encoded one by one.
 
 use super::codec::{Draw, Rounding, Stochastic, decode, encode};
 use super::format::{Format, FormatRef};
+use super::isa::Isa;
+use super::kernel::Kernel;
 use super::philox::Draws;
+use super::{arch, bits};
 
 /// How streams are rounded.
 #[derive(Debug, Clone, Copy)]
@@ -23,24 +26,45 @@ pub struct Encoder {
     format: FormatRef,
     mode: Mode,
     saturate: bool,
+    isa: Isa,
+    /// What whole vectors need, if this instruction set and mode have it; then there is no table.
+    kernel: Option<Kernel>,
     /// Low byte: first code; next byte: last code; upper half: last lower half with the first code.
     table: Vec<u32>,
 }
 
+/// Elements whose codes stay in the nearest cache; a multiple of the vectors.
+const PIECE: usize = 2048;
+
 impl Encoder {
-    /// Prepares the table, about 10 ms, if the format and mode have one.
+    /// An encoder by the best instructions that [`Isa::current`] admits.
     pub fn new(format: FormatRef, mode: Mode, saturate: bool) -> Self {
-        let table = match mode {
-            Mode::Fixed(rounding) if format.bits <= 8 => {
-                (0..=0xffff).map(|upper| bucket(format, upper << 16, rounding, saturate)).collect::<Option<_>>()
-            }
+        Encoder::with_isa(format, mode, saturate, Isa::current())
+    }
+    /// Prepares an encoder; its table, where it needs one, takes about 10 ms. Every instruction set gives the same codes.
+    pub fn with_isa(format: FormatRef, mode: Mode, saturate: bool, isa: Isa) -> Self {
+        let fixed = match mode {
+            Mode::Fixed(rounding) if format.bits <= 8 => Some(rounding),
             _ => None,
         };
-        Encoder { format, mode, saturate, table: table.unwrap_or_default() }
+        let kernel = fixed.filter(|_| isa != Isa::Scalar).and_then(|rounding| Kernel::of(format, rounding, saturate));
+        let table = fixed.filter(|_| kernel.is_none()).and_then(|rounding| {
+            (0..=0xffff).map(|upper| bucket(format, upper << 16, rounding, saturate)).collect::<Option<_>>()
+        });
+        Encoder { format, mode, saturate, isa, kernel, table: table.unwrap_or_default() }
     }
     /// Encodes f32 bit patterns; `first` is the index of `x[0]` in its tensor (only draws depend on it).
     pub fn encode(&self, x: &[u32], first: u64, codes: &mut Vec<u32>) {
         codes.clear();
+        if let Some(kernel) = &self.kernel {
+            let mut piece = [0; PIECE];
+            for x in x.chunks(PIECE) {
+                let bytes = &mut piece[..x.len()];
+                self.encode_bytes(kernel, x, bytes);
+                codes.extend(bytes.iter().map(|code| u32::from(*code)));
+            }
+            return;
+        }
         match self.mode {
             Mode::Fixed(_) if !self.table.is_empty() => codes.extend(x.iter().map(|x| self.look_up(*x))),
             Mode::Fixed(mode) => codes.extend(x.iter().map(|x| encode(self.format, *x, mode, self.saturate))),
@@ -50,39 +74,41 @@ impl Encoder {
             })),
         }
     }
+    /// One code a byte: whole vectors by the kernel, the rest by the codec.
+    fn encode_bytes(&self, kernel: &Kernel, x: &[u32], codes: &mut [u8]) {
+        let done = arch::encode(self.isa, kernel, x, codes);
+        if let Mode::Fixed(mode) = self.mode {
+            for (x, code) in x.iter().zip(codes).skip(done) {
+                *code = encode(self.format, *x, mode, self.saturate) as u8;
+            }
+        }
+    }
     fn look_up(&self, x: u32) -> u32 {
         let entry = self.table[(x >> 16) as usize];
         let shift = if x & 0xffff > entry >> 16 { 8 } else { 0 };
         entry >> shift & 0xff
     }
-    /// Encodes into packed bytes, first element in the low bits; the last byte is filled with zero bits.
+    /// Encodes into packed bytes, first element in the low bits; the last byte is filled with zero bits. `bytes` is
+    /// overwritten; one of the right length is not cleared first.
     pub fn encode_packed(&self, x: &[u32], first: u64, bytes: &mut Vec<u8>) {
-        bytes.clear();
-        let mut codes = Vec::new();
-        match (self.format.bits, self.table.is_empty()) {
-            (8, false) => bytes.extend(x.iter().map(|x| self.look_up(*x) as u8)),
-            (bits @ (1 | 2 | 4), false) => {
-                let join = |group: &[u32]| group.iter().rev().fold(0, |byte, x| byte << bits | self.look_up(*x)) as u8;
-                // Whole bytes first, so that the loop has a fixed length.
-                match bits {
-                    1 => fixed::<8>(x, bytes, join),
-                    2 => fixed::<4>(x, bytes, join),
-                    _ => fixed::<2>(x, bytes, join),
-                }
+        if self.format.bits > 8 || (self.kernel.is_none() && self.table.is_empty()) {
+            let mut codes = Vec::new();
+            self.encode(x, first, &mut codes);
+            return pack(self.format, &codes, bytes);
+        }
+        let width = self.format.bits as usize;
+        bytes.resize((x.len() / 8 * width) + (x.len() % 8 * width).div_ceil(8), 0);
+        let mut piece = [0; PIECE];
+        for (x, bytes) in x.chunks(PIECE).zip(bytes.chunks_mut(PIECE / 8 * width)) {
+            let codes = if width == 8 { &mut *bytes } else { &mut piece[..x.len()] };
+            match &self.kernel {
+                Some(kernel) => self.encode_bytes(kernel, x, codes),
+                None => codes.iter_mut().zip(x).for_each(|(code, x)| *code = self.look_up(*x) as u8),
             }
-            _ => {
-                self.encode(x, first, &mut codes);
-                pack(self.format, &codes, bytes);
+            if width != 8 {
+                bits::pack(self.format.bits, &piece[..x.len()], bytes);
             }
         }
-    }
-}
-
-fn fixed<const N: usize>(x: &[u32], bytes: &mut Vec<u8>, join: impl Fn(&[u32]) -> u8) {
-    let (groups, rest) = x.as_chunks::<N>();
-    bytes.extend(groups.iter().map(|group| join(group)));
-    if !rest.is_empty() {
-        bytes.push(join(rest));
     }
 }
 
@@ -124,13 +150,19 @@ pub struct Decoder {
     format: FormatRef,
     /// Value of every code of 16 bits or fewer.
     table: Vec<u32>,
+    /// Values of the codes in every byte, for codes of 1, 2, 4 and 8 bits.
+    of_byte: Vec<u32>,
 }
 
 impl Decoder {
-    /// Prepares the table.
+    /// Prepares the tables.
     pub fn new(format: FormatRef) -> Self {
         let codes = if format.bits <= 16 { 0..1u32 << format.bits } else { 0..0 };
-        Decoder { format, table: codes.map(|code| decode(format, code)).collect() }
+        let table: Vec<u32> = codes.map(|code| decode(format, code)).collect();
+        let bytes = if matches!(format.bits, 1 | 2 | 4 | 8) { 0..256usize } else { 0..0 };
+        let in_byte = |byte: usize| (0..8).step_by(format.bits as usize).map(move |shift| byte >> shift);
+        let of_byte = bytes.flat_map(in_byte).map(|code| table[code & (table.len() - 1)]).collect();
+        Decoder { format, table, of_byte }
     }
     /// Appends the f32 bit patterns of codes; bits above a code are ignored.
     pub fn decode(&self, codes: impl Iterator<Item = u32>, values: &mut Vec<u32>) {
@@ -146,37 +178,59 @@ impl Decoder {
     pub fn decode_packed(&self, bytes: &[u8], count: usize, values: &mut Vec<u32>) {
         let bits = self.format.bits as usize;
         let count = count.min(bytes.len() * 8 / bits);
-        match bits {
-            1 => self.split::<8>(bytes, count, values),
-            2 => self.split::<4>(bytes, count, values),
-            4 => self.split::<2>(bytes, count, values),
-            8 => self.decode(bytes[..count].iter().map(|byte| u32::from(*byte)), values),
+        if bits <= 8 {
+            let start = values.len();
+            values.resize(start + count, 0);
+            return self.decode_into(bytes, &mut values[start..]);
+        }
+        let (mut word, mut filled, mut next) = (0u64, 0, bytes.iter());
+        self.decode(
+            (0..count).map(|_| {
+                while filled < bits {
+                    word |= u64::from(*next.next().unwrap_or(&0)) << filled;
+                    filled += 8;
+                }
+                let code = word as u32 & self.format.mask();
+                (word, filled) = (word >> bits, filled - bits);
+                code
+            }),
+            values,
+        );
+    }
+    /// Writes the values of packed codes, as many as `values` or the bytes hold.
+    pub fn decode_into(&self, bytes: &[u8], values: &mut [u32]) {
+        match self.of_byte.len() / 256 {
+            1 => split::<1>(&self.of_byte, bytes, values),
+            2 => split::<2>(&self.of_byte, bytes, values),
+            4 => split::<4>(&self.of_byte, bytes, values),
+            8 => split::<8>(&self.of_byte, bytes, values),
+            _ if self.format.bits <= 8 => {
+                let (width, mut codes) = (self.format.bits as usize, [0; PIECE]);
+                let count = values.len().min(bytes.len() * 8 / width);
+                for (values, bytes) in values[..count].chunks_mut(PIECE).zip(bytes.chunks(PIECE / 8 * width)) {
+                    bits::unpack(self.format.bits, bytes, &mut codes[..values.len()]);
+                    let table = |code: &u8| self.table[usize::from(*code)];
+                    values.iter_mut().zip(&codes).for_each(|(value, code)| *value = table(code));
+                }
+            }
             _ => {
-                let (mut word, mut filled, mut next) = (0u64, 0, bytes.iter());
-                self.decode(
-                    (0..count).map(|_| {
-                        while filled < bits {
-                            word |= u64::from(*next.next().unwrap_or(&0)) << filled;
-                            filled += 8;
-                        }
-                        let code = word as u32 & self.format.mask();
-                        (word, filled) = (word >> bits, filled - bits);
-                        code
-                    }),
-                    values,
-                );
+                let mut list = Vec::new();
+                self.decode_packed(bytes, values.len(), &mut list);
+                values[..list.len()].copy_from_slice(&list);
             }
         }
     }
-    /// Bytes of `N` codes each, by a table of all 256 bytes.
-    fn split<const N: usize>(&self, bytes: &[u8], count: usize, values: &mut Vec<u32>) {
-        let (bits, mask) = (8 / N, self.table.len() - 1);
-        let of_byte: Vec<[u32; N]> =
-            (0..256usize).map(|byte| std::array::from_fn(|at| self.table[byte >> (at * bits) & mask])).collect();
-        let start = values.len();
-        let whole = &bytes[..count.div_ceil(N)];
-        values.extend(whole.iter().flat_map(|byte| of_byte[usize::from(*byte)]));
-        values.truncate(start + count);
+}
+
+/// Values of bytes of `N` codes each, by a table of all 256 bytes.
+fn split<const N: usize>(of_byte: &[u32], bytes: &[u8], values: &mut [u32]) {
+    let of_byte: &[[u32; N]; 256] = of_byte.as_chunks().0.try_into().expect("a list for every byte");
+    let (whole, rest) = values.as_chunks_mut::<N>();
+    for (values, byte) in whole.iter_mut().zip(bytes) {
+        *values = of_byte[usize::from(*byte)];
+    }
+    if let Some(byte) = bytes.get(whole.len()) {
+        rest.copy_from_slice(&of_byte[usize::from(*byte)][..rest.len()]);
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`gguf`] | block types of GGUF files, byte for byte |
 //! | [`bitnet`] | the packed ternary weights of BitNet checkpoints |
 //! | [`isa`] | which instruction sets fast paths may use |
+//! | `kernel` | what vectors need to encode |
 //! | [`philox`] | the draws of stochastic rounding |
 //! | [`stream`] | the words of stochastic bitstreams |
 //! | [`subset`] | which format holds all values of another |
@@ -34,6 +35,7 @@ pub mod func;
 pub mod gguf;
 pub mod gradient;
 pub mod isa;
+mod kernel;
 pub mod philox;
 pub mod stream;
 pub mod subset;

@@ -35,6 +35,11 @@ impl Draws {
         let key = [seed as u32, (seed >> 32) as u32];
         Draws { key, tensor: fnv1a(name.as_bytes()) as u32, step: step.wrapping_mul(16).wrapping_add(purpose as u32) }
     }
+    /// Draws under a key, for the tensor and step that the upper words of the counter name: low half the tensor, high
+    /// half 16 * step + use.
+    pub fn of(key: u64, counter: u64) -> Self {
+        Draws { key: [key as u32, (key >> 32) as u32], tensor: counter as u32, step: (counter >> 32) as u32 }
+    }
     /// Four words for the elements `4 * quad` to `4 * quad + 3` in row-major order.
     pub fn quad(&self, quad: u64) -> [u32; 4] {
         philox([quad as u32, (quad >> 32) as u32, self.tensor, self.step], self.key)
@@ -80,6 +85,7 @@ mod tests {
         assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         let draws = Draws::new(7, "x", 3, Use::Dropout);
         assert_eq!(draws.word(6), philox([1, 0, fnv1a(b"x") as u32, 52], [7, 0])[2]);
+        assert_eq!(Draws::of(7, 52 << 32 | fnv1a(b"x") & 0xffff_ffff), draws);
         let others = [
             Draws::new(7 << 32, "x", 3, Use::Dropout),
             Draws::new(7, "y", 3, Use::Dropout),

@@ -212,14 +212,18 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
 
 /// Refuses what no dot product, reader or quantiser serves, before anything is quantised.
 fn check_site(graph: &Graph, policy: &Policy, node: &Node, site: &Site) -> Result<()> {
+    let weight = weight_operand(graph, node);
     for input in &node.inputs {
         let value = graph.value(*input);
-        if !matches!(value.def, Def::Indices) && !is_plain_fp32(value.ty) {
+        // A weight of a quantised file stays what it is, unless a rule wants it in another type.
+        let stays = Some(*input) == weight && site.w.is_none_or(|(ty, _)| ty == value.ty);
+        if !matches!(value.def, Def::Indices) && !is_plain_fp32(value.ty) && !stays {
             return Err(Error::unsupported(format!(
                 "`{}` is already in {}; policies start from fp32",
                 value.name, value.ty
             ))
-            .at(Place::Node(node.name.clone())));
+            .at(Place::Node(node.name.clone()))
+            .help("a quantised model runs under the policy.toml beside it"));
         }
     }
     if let (Op::Embedding, Some((ty, rule))) = (&node.op, site.w)
@@ -298,7 +302,7 @@ impl<'a> Rewriter<'a> {
             let weight = weight_operand(old, node);
             for input in &node.inputs {
                 let replaced = Some(*input) == weight
-                    && site.as_ref().is_some_and(|s| s.w.is_some_and(|(ty, _)| !is_plain_fp32(ty)));
+                    && site.as_ref().and_then(|s| s.w).is_some_and(|(ty, _)| ty != old.value(*input).ty);
                 if !replaced {
                     plain.insert(*input);
                 }
@@ -363,6 +367,9 @@ impl<'a> Rewriter<'a> {
             return Ok(*known);
         }
         let value = self.old.value(id);
+        if value.ty == ty {
+            return self.mapped(id);
+        }
         let tensor = self.old.constant(id).ok_or_else(|| Error::internal("a weight is a constant"))?;
         let quantised = Tensor::quantise(tensor.shape.clone(), &tensor.to_f32(), ty)
             .map_err(|e| e.at(Place::Tensor { path: self.old.name.clone(), name: value.name.clone() }))?;

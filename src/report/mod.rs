@@ -1,15 +1,19 @@
-//! Reports: tables for the terminal, CSV, JSON, charts and a self-contained HTML page, all from [`RunSummary`] alone.
+//! Reports: tables for the terminal, CSV, JSON, charts and a self-contained HTML page, all from [`RunSummary`] alone;
+//! pictures of formats and of what [`crate::look`] found.
 
 pub mod charts;
 pub mod csv;
 mod folder;
 mod html;
 mod npy;
+mod picture;
 pub mod story;
 pub mod table;
+pub mod terminal;
 pub mod units;
 
 pub use folder::{Artifact, Report, headline};
 pub use npy::npy;
+pub use picture::save;
 
 pub use crate::vpu::summary::RunSummary;

@@ -33,6 +33,8 @@ struct NodeCounts {
     dma_bytes: u64,
     /// Live and skipped terms by (unit, weights, inputs), indexed as [`Counts::pairs`].
     macs: Vec<[u64; 2]>,
+    /// Codes decoded by entropy decoders.
+    decoded: u64,
     /// Bytes of the load-store unit by storage format.
     formats: Vec<u64>,
 }
@@ -95,14 +97,12 @@ impl Counts {
                 counts.accumulator += u64::from(entries) * if fold { 2 } else { 1 };
                 counts.fold[unit] += if fold { u64::from(entries) } else { 0 };
             }
+            Work::Decode { symbols, bytes, format } => {
+                counts.decoded += u64::from(symbols);
+                counts.format_bytes(format, bytes, rates);
+            }
             Work::Move { bytes, format, .. } => {
-                let format = usize::from(format);
-                if counts.formats.len() <= format && format < rates.formats {
-                    counts.formats.resize(rates.formats, 0);
-                }
-                if let Some(slot) = counts.formats.get_mut(format) {
-                    *slot += bytes;
-                }
+                counts.format_bytes(format, bytes, rates);
                 counts.accumulator += if touches_tile { bytes / 4 } else { 0 };
             }
             Work::Dma { bytes, .. } => counts.dma_bytes += bytes,
@@ -165,6 +165,16 @@ fn name(format: u16) -> &'static str {
 }
 
 impl NodeCounts {
+    fn format_bytes(&mut self, format: u16, bytes: u64, rates: &Rates) {
+        let format = usize::from(format);
+        if self.formats.len() <= format && format < rates.formats {
+            self.formats.resize(rates.formats, 0);
+        }
+        if let Some(slot) = self.formats.get_mut(format) {
+            *slot += bytes;
+        }
+    }
+
     fn traffic(&mut self, access: &Access, rates: &Rates) {
         let way = usize::from(access.write);
         let charged = match (access.space, &rates.shared) {
@@ -188,6 +198,7 @@ impl NodeCounts {
         }
         put(Place::Registers, What::RegisterBytes, self.register_bytes);
         put(Place::Accumulators, What::AccumulatorEntries, self.accumulator);
+        put(Place::Unit(Unit::L), What::Decoded, self.decoded);
         put(Place::Unit(Unit::D), What::DmaBytes, self.dma_bytes);
         for (unit, &count) in UNITS.iter().zip(&self.fold) {
             put(Place::Unit(*unit), What::Fold, count);

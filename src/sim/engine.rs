@@ -429,6 +429,16 @@ impl Engine {
                 let occupied = bytes.div_ceil(u64::from(u.l_bytes_per_cycle));
                 Cost { occupied, latency: u64::from(u.l_latency) }
             }
+            Work::Decode { symbols, bytes, .. } => {
+                if u.l_codes_per_cycle == 0 {
+                    let message = format!("machine `{}` has no entropy decoder", self.rates.machine);
+                    return Err(Error::unsupported(message)
+                        .help("give it `unit.L.codes_per_cycle` and a price `energy.core.decode`"));
+                }
+                let decoding = u64::from(symbols.div_ceil(u.l_codes_per_cycle));
+                let occupied = decoding.max(bytes.div_ceil(u64::from(u.l_bytes_per_cycle)));
+                Cost { occupied, latency: u64::from(u.l_latency) }
+            }
             Work::TileLoad { tn, tk, .. } => match &self.rates.array {
                 Some(array) => Cost { occupied: array.load_cycles(tn.into(), tk.into()), latency: 0 },
                 None => return Err(Error::unsupported(format!("machine `{}` has no array", self.rates.machine))),

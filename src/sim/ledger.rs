@@ -81,6 +81,8 @@ pub enum What {
     WriteBytes,
     /// Rows activated (estimated).
     Activate,
+    /// Codes decoded by entropy decoders.
+    Decoded,
     /// Bytes through DMA engines.
     DmaBytes,
     /// Bytes of the load-store unit in one storage format; not priced.
@@ -139,6 +141,7 @@ impl Key {
             What::Issue => movement("core.issue"),
             What::RegisterBytes => movement("core.register"),
             What::AccumulatorEntries => movement("core.accumulator"),
+            What::Decoded => movement("core.decode"),
             What::DmaBytes => movement("core.dma"),
             What::Activate => movement("dram.activate"),
             What::Read => level("read"),

@@ -400,6 +400,39 @@ fn the_bound_is_the_busiest_resource() {
     assert_eq!(bound(&loads), "sram");
 }
 
+fn decode(symbols: u32, bytes: u64, register: u8) -> Event {
+    let format = find("ternary").unwrap().id;
+    let load = event(Op::LdEc, Work::Decode { symbols, bytes, format });
+    regs(touch(load, Space::Sram, false, 0, bytes), &[], &[(RegSet::V, register)])
+}
+
+#[test]
+fn decoding_takes_its_codes_or_its_bytes_and_has_a_price() {
+    let machine = edge();
+    let base = cycles(&machine, &[decode(1, 1, 1)]);
+    let rate = machine.units.l_codes_per_cycle;
+    assert_eq!(cycles(&machine, &[decode(10 * rate, 20, 1)]) - base, 9, "codes bind");
+    let bytes = u64::from(machine.units.l_bytes_per_cycle) * 7;
+    assert_eq!(cycles(&machine, &[decode(rate, bytes, 1)]) - base, 6, "bytes bind");
+    let outcome = run(&machine, &[decode(1000, 100, 1), decode(24, 3, 2)]);
+    assert_eq!(outcome.ledger.bytes_by_format().get("ternary"), Some(&103));
+    let energy = outcome.ledger.energy(&machine).unwrap();
+    let row = energy.rows.iter().find(|row| row.price_key == "core.decode").unwrap();
+    assert_eq!((row.count, row.key.place, row.group), (1024, Place::Unit(Unit::L), Group::Movement));
+    assert_eq!(row.attojoule[1], 1024 * machine.price("core.decode").unwrap().attojoule[1]);
+    assert_eq!(row.source, "anslaw");
+
+    let mut none = Sim::new(&without_decoder(), 1);
+    none.account(&decode(1, 1, 1));
+    assert!(none.finish().unwrap_err().to_string().contains("has no entropy decoder"));
+}
+
+fn without_decoder() -> Machine {
+    let mut machine = edge();
+    machine.units.l_codes_per_cycle = 0;
+    machine
+}
+
 /// Any instruction of a small program.
 fn any_event() -> impl Strategy<Value = Event> {
     let register = 0u8..6;
@@ -409,6 +442,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (0u64..8192, 1u64..4096, register).prop_map(|(lo, n, v)| load(lo, n, v)),
         (0u64..100_000, 0u64..8192, 1u64..9000, 0u8..3).prop_map(|(from, to, n, tag)| dma_in(from, to, n, tag)),
         (0u8..3, 0u32..3).prop_map(|(tag, left)| event(Op::DmaWait, Work::Wait { tag, left })),
+        (1u32..2000, 0u64..900, 0u8..6).prop_map(|(n, bytes, v)| decode(n, bytes, v)),
         (1u32..33, 1u32..65).prop_map(|(n, k)| tile_load(n, k)),
         (1u32..65, 1u32..33, 1u32..65, 0u8..3).prop_map(|(m, n, k, c)| tile_mac(m, n, k, c)),
         Just(scalar()),

@@ -2,7 +2,7 @@
 //! event, and the result of each step is read out the moment the step ends.
 
 use crate::check::Captured;
-use crate::compile::{Compiled, Placement, root, scales_in_memory};
+use crate::compile::{Compiled, Placement, root, sides_in_memory};
 use crate::diag::{Error, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
@@ -75,7 +75,7 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
             let Def::Const(tensor) = &graph.value(place.value).def else {
                 return Err(Error::internal("a constant without a tensor"));
             };
-            store(vm, place, tensor)?;
+            store(vm, place, tensor, true)?;
         }
     }
     for (value, data) in graph.inputs.iter().zip(inputs) {
@@ -89,18 +89,18 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
                 let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
                 vm.write(place.addr, &bytes)?;
             }
-            InputData::Dense(tensor) if mode == Mode::Functional => store(vm, place, tensor)?,
+            InputData::Dense(tensor) if mode == Mode::Functional => store(vm, place, tensor, false)?,
             InputData::Dense(_) => {}
         }
     }
     Ok(())
 }
 
-fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor) -> Result<()> {
+fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor, constant: bool) -> Result<()> {
     vm.write(place.addr, &tensor.payload)?;
-    if !tensor.scales.is_empty() {
-        let scales: Vec<u8> = scales_in_memory(tensor).iter().flat_map(|scale| scale.to_le_bytes()).collect();
-        vm.write(place.scale_addr, &scales)?;
+    let sides = if constant { sides_in_memory(tensor) } else { tensor.side_data() };
+    if !sides.is_empty() {
+        vm.write(place.scale_addr, &sides)?;
     }
     Ok(())
 }
@@ -111,16 +111,9 @@ fn capture(vm: &mut Vm, compiled: &Compiled, graph: &Graph, step: usize, capture
     let place = &step.output;
     let (rows, cols) = rows_cols(&place.shape);
     let payload = vm.read(place.addr, (rows * place.ty.row_bytes(cols)) as u64)?.to_vec();
-    let count = place.ty.scale_count(rows, cols);
-    let scales = match count {
+    let sides = match place.ty.side_bytes(rows, cols) {
         0 => Vec::new(),
-        _ => vm
-            .read(place.scale_addr, 4 * count as u64)?
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
+        bytes => vm.read(place.scale_addr, bytes as u64)?.to_vec(),
     };
     let last = *step.nodes.last().ok_or_else(|| Error::internal("a step without nodes"))?;
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -128,7 +121,7 @@ fn capture(vm: &mut Vm, compiled: &Compiled, graph: &Graph, step: usize, capture
         let id = NodeId(u32::try_from(index).expect("fewer than 2^32 nodes"));
         if id == last || alias {
             let value = graph.value(node.output);
-            let tensor = Tensor::new(value.shape.clone(), value.ty, payload.clone(), scales.clone())?;
+            let tensor = Tensor::from_bytes(value.shape.clone(), value.ty, payload.clone(), &sides)?;
             captured.push(Captured { node: id, tensor, kernel: step.kernel.clone() });
         }
     }

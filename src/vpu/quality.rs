@@ -4,6 +4,7 @@ use super::NamedOutput;
 use crate::check::Captured;
 use crate::diag::{Error, Result};
 use crate::graph::{Graph, InputData};
+use crate::look::{cosine, sqnr_db};
 use crate::model::Prepared;
 use crate::native;
 use std::collections::BTreeMap;
@@ -60,37 +61,5 @@ impl Baseline {
             Some((name.clone(), db))
         };
         Distance { cosine: cosine(&output.values, &self.output), sqnr_db: captured.iter().filter_map(noise).collect() }
-    }
-}
-
-/// Sum of products in f64, in order.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).fold(0.0, |sum, (x, y)| f64::from(*x).mul_add(f64::from(*y), sum))
-}
-
-/// Cosine similarity; 0 if either side is zero or not finite.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let value = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
-    if value.is_finite() { value } else { 0.0 }
-}
-
-/// Signal power over noise power in dB; `None` where there is no noise, no signal, or no finite ratio.
-fn sqnr_db(signal: &[f32], got: &[f32]) -> Option<f64> {
-    let noise: Vec<f32> = signal.iter().zip(got).map(|(s, g)| s - g).collect();
-    let db = 10.0 * (dot(signal, signal) / dot(&noise, &noise)).log10();
-    (signal.len() == got.len() && db.is_finite()).then_some(db)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cosine_and_sqnr_of_known_vectors() {
-        assert_eq!(cosine(&[1.0, 0.0], &[2.0, 0.0]), 1.0);
-        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 0.0]), 0.0);
-        assert_eq!(sqnr_db(&[10.0, 0.0], &[9.0, 0.0]), Some(20.0));
-        assert_eq!(sqnr_db(&[1.0], &[1.0]), None, "no noise");
-        assert_eq!(sqnr_db(&[1.0], &[f32::NAN]), None);
     }
 }

@@ -7,8 +7,8 @@ use crate::compile::place::Workspace;
 use crate::compile::tile::{Path, Product, Tiling, choose};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
-use crate::num::{DotClass, dot_class};
-use crate::tensor::{Scaling, rows_cols};
+use crate::num::{Accumulator, DotClass, FormatRef, dot_class};
+use crate::tensor::{Scaling, TensorType, rows_cols, terms};
 
 /// Epilogue of a product, as addresses; 0 = absent.
 #[derive(Default)]
@@ -18,13 +18,23 @@ struct Epilogue {
     residual: u64,
 }
 
-/// One product: operands, where the result goes, and how weights are scaled.
+/// One product: operands and where the result goes.
 struct Operands {
     x: Placement,
     w: Placement,
     y: Placement,
-    /// `sw_mode` and `sw` of the kernels.
-    weight_scale: (u64, u64),
+    w_scales: Scales,
+}
+
+/// How a kernel walks the scales of its weights (`sw_mode` to `sw_tile` of the kernels).
+#[derive(Debug, Clone, Copy)]
+enum Scales {
+    /// One value for all.
+    Value(f32),
+    /// `each` scales an output, term by term and in each output by output, of all `outputs`: constants.
+    ByTerm { addr: u64, outputs: u64, each: u64 },
+    /// `each` scales an output, output by output: results of steps.
+    ByOutput { addr: u64, each: u64 },
 }
 
 /// `Linear` and what was fused behind it.
@@ -41,8 +51,8 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
     if let Some((_, value)) = group.residual {
         epilogue.residual = context.place(value)?.addr;
     }
-    let weight_scale = weight_scale(context, node.inputs[1], &w);
-    let operands = Operands { x, w, y, weight_scale };
+    let w_scales = weight_scales(context, node.inputs[1], &w);
+    let operands = Operands { x, w, y, w_scales };
     let (product, tiling) = plan(context, node, &operands, epilogue.residual != 0)?;
     let mut lowered = lowered(&product, &tiling, 1);
     let call = call(context, node, &operands, &epilogue, &product, &tiling)?;
@@ -59,14 +69,15 @@ fn activation_code(context: &Context<'_>, node: NodeId) -> u64 {
     }
 }
 
-/// `sw_mode` and `sw`: a scale for all (its bits), an array a row, or an array [block][row].
-fn weight_scale(context: &Context<'_>, value: ValueId, w: &Placement) -> (u64, u64) {
-    let all = |scale: f32| (0, u64::from(scale.to_bits()));
-    match w.ty.scaling {
-        Scaling::None => all(1.0),
-        Scaling::Tensor => all(context.graph.constant(value).map_or(1.0, |tensor| tensor.scales[0])),
-        Scaling::Row => (1, w.scale_addr),
-        Scaling::Block(_) | Scaling::Tile(..) => (2, w.scale_addr),
+/// Scales of the second operand of a `Linear`.
+fn weight_scales(context: &Context<'_>, value: ValueId, w: &Placement) -> Scales {
+    let (outputs, cols) = rows_cols(&w.shape);
+    let each = (w.ty.scales_per_row(cols) * if w.ty.offset { 2 } else { 1 }) as u64;
+    match (w.ty.scaling, context.graph.constant(value)) {
+        (Scaling::None, _) => Scales::Value(1.0),
+        (Scaling::Tensor, Some(tensor)) if each == 1 => Scales::Value(tensor.scales[0]),
+        (_, Some(_)) => Scales::ByTerm { addr: w.scale_addr, outputs: outputs as u64, each },
+        _ => Scales::ByOutput { addr: w.scale_addr, each },
     }
 }
 
@@ -81,11 +92,11 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
         let x = slice(&a, head * m, vec![m, k]);
         let w = slice(&b, other * n, vec![n, k]);
         let y = slice(&y, head * m, vec![m, n]);
-        let weight_scale = match w.ty.scaling {
-            Scaling::Row => (1, w.scale_addr),
-            _ => (0, u64::from(1.0f32.to_bits())),
+        let w_scales = match w.ty.scaling {
+            Scaling::None => Scales::Value(1.0),
+            _ => Scales::ByOutput { addr: w.scale_addr, each: w.ty.scales_per_row(k) as u64 },
         };
-        Operands { x, w, y, weight_scale }
+        Operands { x, w, y, w_scales }
     };
     let (product, tiling) = plan(context, node, &head_operands(0), false)?;
     let mut lowered = lowered(&product, &tiling, heads as u64);
@@ -98,60 +109,55 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
 /// Rows `from..` of a placed value, as a value of `shape`.
 fn slice(whole: &Placement, from: usize, shape: Vec<usize>) -> Placement {
     let (_, cols) = rows_cols(&whole.shape);
-    let scale_addr =
-        if whole.ty.scaling == Scaling::Row { whole.scale_addr + 4 * from as u64 } else { whole.scale_addr };
+    let scales = from as u64 * scale_row(&whole.ty, cols);
+    let scale_addr = if whole.scale_addr == 0 { 0 } else { whole.scale_addr + scales };
     Placement { addr: whole.addr + (from * whole.ty.row_bytes(cols)) as u64, scale_addr, shape, ..whole.clone() }
+}
+
+/// Bytes of the scales of one row of a run-time value.
+fn scale_row(ty: &TensorType, cols: usize) -> u64 {
+    (ty.scales_per_row(cols) * ty.scale.format.bits as usize / 8) as u64
 }
 
 fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool) -> Result<(Product, Tiling)> {
     let (m, k) = rows_cols(&operands.x.shape);
     let (n, _) = rows_cols(&operands.w.shape);
-    if !matches!(operands.x.ty.scaling, Scaling::None | Scaling::Row) {
-        return Err(Error::unsupported(format!(
-            "inputs of {} with scaling {:?} have no kernel",
-            operands.x.ty.format.name, operands.x.ty.scaling
-        ))
-        .code("E0403")
-        .help("scales of activations are per row"));
+    let (x, w) = (&operands.x.ty, &operands.w.ty);
+    let terms = terms(x, w, k, node.accumulator.chunk())?;
+    let refuse = |why: &str| Err(Error::unsupported(format!("{x} x {w} has no kernel: {why}")).code("E0403"));
+    let changes = |ty: &TensorType| matches!(ty.scaling, Scaling::Block(_) | Scaling::Tile(..));
+    if [x, w].iter().any(|ty| changes(ty) && !ty.run(k).is_multiple_of(8)) {
+        return refuse("blocks are multiples of 8, so that each begins on a byte");
     }
-    let (kb, blocked) = match operands.w.ty.scaling {
-        // A block starts on a byte whatever the format.
-        Scaling::Block(b) if !b.is_multiple_of(8) => {
-            return Err(Error::unsupported(format!("weight blocks of {b} have no kernel; blocks are multiples of 8"))
-                .code("E0403"));
-        }
-        Scaling::Block(b) => (u64::from(b), true),
-        _ => (k as u64, false),
-    };
-    let plain = |ty: &crate::tensor::TensorType| {
-        let plain = crate::tensor::TensorType::new(ty.format, ty.scaling);
-        *ty == plain && !matches!(ty.scaling, Scaling::Tile(..)) && node.accumulator.chunk().is_none()
-    };
-    if !plain(&operands.w.ty) || !plain(&operands.x.ty) {
-        let message =
-            format!("{} x {} with accumulator {} has no kernel", operands.x.ty, operands.w.ty, node.accumulator.name());
-        return Err(Error::unsupported(message).code("E0403"));
+    if w.planes > 1 && changes(x) {
+        return refuse("planes of signs take inputs with one scale a row");
     }
+    let planes = u64::from(w.planes);
+    let runs = terms.len() as u64 / planes / if w.offset { 2 } else { 1 };
+    let kb = if runs > 1 { terms[0].k.len() } else { k };
     let product = Product {
         m: m as u64,
         n: n as u64,
-        k: k as u64,
-        kb,
-        blocked,
-        w: operands.w.ty.format,
-        x: operands.x.ty.format,
+        k: k as u64 * planes,
+        kb: kb as u64,
+        blocked: planes * runs > 1,
+        planes,
+        offset: w.offset,
+        w: w.format,
+        x: x.format,
+        x_scale_row: scale_row(x, k),
+        w_scale_row: match operands.w_scales {
+            Scales::Value(_) => 0,
+            Scales::ByTerm { each, .. } | Scales::ByOutput { each, .. } => each * scale_bytes(w),
+        },
         residual,
     };
-    if product.w.bits != product.w.container_bits || product.x.bits != product.x.container_bits {
-        return Err(Error::unsupported(format!(
-            "no kernel repacks codes that do not fill their register lanes: weights {} ({} bits) with inputs {} ({} bits)",
-            product.w.name, product.w.bits, product.x.name, product.x.bits
-        ))
-        .code("E0403"));
-    }
-    dot_class(product.x, product.w, node.accumulator)?;
     let tiling = choose(context.machine, &product, context.workspace_bytes)?;
     Ok((product, tiling))
+}
+
+fn scale_bytes(ty: &TensorType) -> u64 {
+    u64::from(ty.scale.format.bits / 8)
 }
 
 fn call(
@@ -162,21 +168,13 @@ fn call(
     product: &Product,
     tiling: &Tiling,
 ) -> Result<Call> {
-    let class = match dot_class(product.x, product.w, node.accumulator)? {
-        DotClass::Exact => 0,
-        DotClass::Chain => 1,
-        DotClass::PairBf16 => 2,
-        DotClass::PairFp16 => 3,
-        class @ (DotClass::Int24s | DotClass::Fp22) => {
-            return Err(Error::unsupported(format!("sums of class {} have no kernel", class.name())).code("E0403"));
-        }
-    };
+    let class = dot_class(product.x, product.w, node.accumulator)?;
+    let class = DotClass::ALL.iter().position(|c| *c == class).expect("every class is listed");
     let (kernel, depth) = match tiling.path {
         Path::Array => ("linear-array", ("kt", tiling.kt)),
         Path::Vector => ("linear-vector", ("nl", tiling.nl)),
     };
-    let x_scaled = operands.x.ty.scaling == Scaling::Row;
-    // Without scale blocks, "the next fold" lies beyond any k.
+    // With one term, "the next fold" lies beyond any k.
     let kb = if product.blocked { product.kb } else { product.k.next_multiple_of(32) };
     let mut params = vec![
         ("m", product.m),
@@ -188,28 +186,93 @@ fn call(
         ("kb", kb),
         ("x", operands.x.addr),
         ("x_row", product.x_row()),
-        ("sx", if x_scaled { operands.x.scale_addr } else { 0 }),
         ("w", operands.w.addr),
         ("w_row", product.w_row()),
-        ("sw", operands.weight_scale.1),
-        ("sw_mode", operands.weight_scale.0),
         ("bias", epilogue.bias),
         ("act", epilogue.activation),
         ("res", epilogue.residual),
         ("y", operands.y.addr),
         ("y_row", 4 * product.n),
     ];
+    params.extend(scale_params(operands, product, tiling));
     let mut workspace: Workspace = context.workspace();
     for (name, bytes) in product.buffers(tiling.path, tiling.mt, tiling.nt, tiling.kt) {
         params.push((name, workspace.take(bytes, &format!("buffer `{name}`"))?));
     }
-    let bits = |format: crate::num::FormatRef| i64::from(format.bits);
-    Ok(Call {
-        kernel,
-        formats: vec![("W", product.w), ("X", product.x)],
-        consts: vec![("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class)],
-        params,
-    })
+    let mut consts = scale_consts(operands, product, node.accumulator)?;
+    let bits = |format: FormatRef| i64::from(format.bits);
+    consts.extend([("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class as i64)]);
+    if tiling.path == Path::Vector {
+        consts.push(("OFFSET", i64::from(product.offset)));
+    }
+    let (x, w) = (&operands.x.ty, &operands.w.ty);
+    let formats = vec![("W", w.format), ("X", x.format), ("SW", w.scale.format), ("SX", x.scale.format)];
+    Ok(Call { kernel, formats, consts, params })
+}
+
+/// Parameters by which the kernels walk scales.
+fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<(&'static str, u64)> {
+    let Operands { x, w, w_scales, .. } = operands;
+    let k = product.k / product.planes;
+    let run = |ty: &TensorType| match ty.planes {
+        1 => (ty.run(k as usize) as u64).max(1),
+        _ => k,
+    };
+    let bytes = scale_bytes(&w.ty);
+    let (mode, sw, per_output, count, pitch, tile) = match *w_scales {
+        Scales::Value(scale) => (0, u64::from(scale.to_bits()), 0, 0, 0, 0),
+        Scales::ByTerm { addr, outputs, each } => (1, addr, bytes, each, outputs * bytes, tiling.nt * bytes),
+        Scales::ByOutput { addr, each } => (1, addr, each * bytes, 1, 0, 0),
+    };
+    let step = match w_scales {
+        Scales::ByTerm { .. } if product.offset => 2 * tile,
+        Scales::ByTerm { .. } => tile,
+        _ => bytes,
+    };
+    // Inputs keep their scale from plane to plane.
+    let x_run = if product.planes > 1 { product.k } else { run(&x.ty) };
+    vec![
+        ("sx", x.scale_addr),
+        ("sx_row", product.x_scale_row),
+        ("x_run", x_run),
+        ("gx", x.global_addr),
+        ("gw", w.global_addr),
+        ("sw", sw),
+        ("sw_mode", mode),
+        ("sw_n", per_output),
+        ("sw_count", count),
+        ("sw_pitch", pitch),
+        ("w_run", run(&w.ty)),
+        ("sw_step", step),
+        ("sw_tile", tile),
+    ]
+}
+
+/// Constants that say which scales change along k, and what follows the last term.
+fn scale_consts(operands: &Operands, product: &Product, accumulator: Accumulator) -> Result<Vec<(&'static str, i64)>> {
+    let (x, w) = (&operands.x.ty, &operands.w.ty);
+    let k = (product.k / product.planes) as usize;
+    let global = x.scale.global || w.scale.global;
+    let last = match (accumulator.chunk().is_some(), global) {
+        (false, false) => 0,
+        (true, false) => 1,
+        (false, true) => 2,
+        (true, true) => {
+            return Err(Error::unsupported("chunks of sums and a global scale have no kernel together").code("E0403"));
+        }
+    };
+    if let Accumulator::Adc { .. } = accumulator {
+        let message = format!("the accumulator {} has no kernel", accumulator.name());
+        return Err(Error::unsupported(message).code("E0403"));
+    }
+    Ok(vec![
+        ("SXB", i64::from(x.scales_per_row(k) > 1)),
+        ("SWB", i64::from(w.scales_per_row(k) > 1 || w.offset)),
+        ("SXBYTES", scale_bytes(x) as i64),
+        ("PLANES", i64::from(product.planes > 1)),
+        ("FINAL", last),
+        ("ADC", 0),
+    ])
 }
 
 fn lowered(product: &Product, tiling: &Tiling, heads: u64) -> Lowered {

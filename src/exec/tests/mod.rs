@@ -1,6 +1,8 @@
 //! Tests of exec: one case a row, sums against naive references at every split, traps, timing-only mode.
 
 mod bits;
+mod blocks;
+mod entropy;
 mod rows;
 mod sums;
 mod traps;

@@ -34,10 +34,14 @@ const CASES: &[(Op, fn())] = &[
     (Op::LdBp, packed),
     (Op::StBp, packed),
     (Op::LdM, masks),
+    (Op::SrSet, blocks::stochastic_rounding_draws_by_logical_index),
+    (Op::Adc, blocks::a_converter_rounds_and_clamps_and_adds_its_noise),
     (Op::LdS, scales),
     (Op::StS, scales),
     (Op::StC, tiles),
     (Op::LdC, tiles),
+    (Op::EcOpen, entropy::decodes_a_tile),
+    (Op::LdEc, entropy::decodes_a_tile),
     (Op::Mac, mac),
     (Op::CFill, tiles),
     (Op::Fold, fold),
@@ -314,8 +318,8 @@ fn masks() {
 fn scales() {
     let mut p = Program::new();
     p.f32(1, 1.5).op(Op::QFill, |i| (i.rd, i.rs1) = (3, 1));
-    p.vector(1, &[7.0, 8.0, 9.0]).li(2, 2).op(Op::LdS, |i| (i.rd, i.rs1, i.rs3, i.mode) = (3, 30, 2, 1));
-    p.li(4, SRAM).li(2, 3).op(Op::StS, |i| (i.rd, i.rs1, i.rs3) = (3, 4, 2));
+    p.vector(1, &[7.0, 8.0, 9.0]).li(2, 2).op(Op::LdS, |i| (i.rd, i.rs1, i.rs2, i.fa, i.mode) = (3, 30, 2, 1, 1));
+    p.li(4, SRAM).li(2, 3).op(Op::StS, |i| (i.rd, i.rs1, i.rs2, i.fa) = (3, 4, 2, 1));
     let mut vm = p.run();
     assert_eq!(vm.q(3).unwrap()[..4], [7.0, 8.0, 1.5, 1.5]);
     assert_eq!(vm.x(30), Some(SRAM + 0x8008));

@@ -114,6 +114,8 @@ impl Product {
             Class::Chain => chain,
             Class::PairBf16 => |w: &[f32], x: &[f32]| pair(w, x, true),
             Class::PairFp16 => |w: &[f32], x: &[f32]| pair(w, x, false),
+            Class::Int24s => saturating,
+            Class::Fp22 => fp22,
         };
         x.chunks(k).flat_map(|x| w.chunks(k).map(|w| dot(w, x)).collect::<Vec<_>>()).map(canonical_bits).collect()
     }
@@ -132,6 +134,20 @@ fn exact(w: &[f32], x: &[f32]) -> f32 {
     let quanta = |x: &f32| (f64::from(*x) * 2f64.powi(16)) as i128;
     let sum: i128 = w.iter().zip(x).map(|(w, x)| quanta(w) * quanta(x)).sum();
     sum as f32 * 2f32.powi(-32)
+}
+
+/// Quanta of int8 products are ones; those of the other operands of these tests are 2^-9 or coarser.
+fn saturating(w: &[f32], x: &[f32]) -> f32 {
+    let add = |sum: f64, (w, x): (&f32, &f32)| (sum + f64::from(*w) * f64::from(*x)).clamp(-8_388_608.0, 8_388_607.0);
+    w.iter().zip(x).fold(0.0, add) as f32
+}
+
+/// Every sum of 32 products of these tests is exact in f64.
+fn fp22(w: &[f32], x: &[f32]) -> f32 {
+    let cut = |x: f64| f64::from_bits(x.to_bits() & !((1 << 39) - 1));
+    let products: Vec<f64> = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).collect();
+    let block = |block: &[f64]| block.chunks(32).fold(0.0, |acc, group| cut(acc + group.iter().sum::<f64>()));
+    products.chunks(128).fold(0f32, |total, products| total + block(products) as f32) + 0.0
 }
 
 fn chain(w: &[f32], x: &[f32]) -> f32 {
@@ -192,6 +208,12 @@ const PAIRS: &[(Class, u8, u8)] = &[
     (Class::Chain, 12, 2),
     (Class::Chain, 13, 13),
     (Class::Chain, 10, 13),
+    // Narrow accumulators: 300 products of 127 * 127 leave 23 bits.
+    (Class::Int24s, 4, 4),
+    (Class::Int24s, 9, 4),
+    (Class::Fp22, 4, 4),
+    (Class::Fp22, 7, 7),
+    (Class::Fp22, 10, 9),
 ];
 
 fn product() -> impl Strategy<Value = Product> {
@@ -291,6 +313,8 @@ fn masked_terms_are_absent_but_keep_their_place() {
             Class::Chain => chain(&live, &xv),
             Class::PairBf16 => pair(&live, &xv, true),
             Class::PairFp16 => pair(&live, &xv, false),
+            Class::Int24s => saturating(&live, &xv),
+            Class::Fp22 => fp22(&live, &xv),
         };
         assert_eq!(product.run(&p, 512), [want.to_bits()], "{class:?} {fw} {fx}");
     }
@@ -330,4 +354,19 @@ fn an_exact_sum_beyond_128_bits_traps() {
     tile.begin(0).unwrap();
     tile.add_exact(0, 0, i128::MAX, 0).unwrap();
     assert_eq!(tile.add_exact(0, 0, 1, 0).unwrap_err().kind(), TrapKind::Acc);
+}
+
+#[test]
+fn narrow_accumulators_saturate_and_truncate_in_the_order_of_k() {
+    let k = 1200;
+    // Products of 2^14 up to the limit, then of -2^14: what saturation dropped is missing at the end.
+    let x: Vec<u32> = (0..k).map(|i| if i < 700 { 0x80 } else { 0x7f }).collect();
+    let product = Product { class: Class::Int24s, fw: 4, fx: 4, shape: [1, 1, k], w: vec![0x80; k], x };
+    let want = (8_388_607 - 500 * 128 * 127) as f32;
+    assert_eq!((product.on_array(64), product.reference()), (vec![want.to_bits()], vec![want.to_bits()]));
+    assert_eq!(product.on_registers(512), Some(vec![want.to_bits()]));
+    let codes = |seed: usize| (0..300).map(|i| (i * 89 + seed * 31) as u32 % 127).collect::<Vec<_>>();
+    let product = Product { class: Class::Fp22, fw: 7, fx: 7, shape: [1, 1, 300], w: codes(1), x: codes(2) };
+    assert_eq!(product.on_array(40), product.reference());
+    assert_eq!(product.on_registers(256), Some(product.reference()));
 }

@@ -44,7 +44,9 @@ impl Assembler<'_> {
             match operand {
                 _ if mnemonic.alias.is_some_and(|alias| alias.fixes(operand)) => continue,
                 Operand::Reg { when: When::Sub(code), .. } if *code != mnemonic.sub => continue,
-                Operand::Reg { when: When::Given, .. } | Operand::Mask if !optional_follows(operand, cursor) => {
+                Operand::Reg { when: When::Given, .. } | Operand::Mask | Operand::Choice { .. } | Operand::Segment
+                    if !optional_follows(operand, cursor) =>
+                {
                     continue;
                 }
                 Operand::Flag { .. } => continue,
@@ -85,8 +87,12 @@ impl Assembler<'_> {
                 inst.imm = self.offset(cursor, lo, hi)?;
                 inst.set(field, i64::from(base(cursor)?));
             }
-            Operand::Mem { rows } => {
+            Operand::Mem { rows, steps } => {
+                let span = cursor.span();
                 let mem = self.memory(cursor, lo, hi, rows)?;
+                if !steps && matches!(mem.step, Step::Register(_)) {
+                    return Err(Fault::new("E0104", span, "this instruction has no `+xS` form"));
+                }
                 inst.set_mem(mem);
             }
             Operand::Tile { field } => {
@@ -96,7 +102,11 @@ impl Assembler<'_> {
                     cursor.expect("]")?;
                 }
             }
-            Operand::Enum { field, names } => inst.set(field, named(cursor, names)?),
+            Operand::Enum { field, names } | Operand::Choice { field, names } => inst.set(field, named(cursor, names)?),
+            Operand::Segment => {
+                cursor.bump();
+                inst.imm = self.immediate(cursor, 1, hi, "the length of a segment")?;
+            }
             Operand::Mask => mask(inst, cursor)?,
             Operand::Flag { .. } => {}
         }
@@ -218,15 +228,16 @@ fn base(cursor: &mut Cursor) -> Result<u8, Fault> {
     Ok(number)
 }
 
-/// `, pN`, `, pN.z`, `, dN`: does the optional operand stand here?
+/// `, pN`, `, pN.z`, `, dN`, `, name`, `, seg N`: does the optional operand stand here?
 fn optional_follows(operand: &Operand, cursor: &Cursor) -> bool {
-    let class = match operand {
-        Operand::Reg { class, .. } => *class,
-        _ => RegClass::P,
-    };
     let next = cursor.peek_second().and_then(Token::word);
-    cursor.peek().is_some_and(|token| token.is(","))
-        && next.is_some_and(|word| word.starts_with(class.letter()) && !word.starts_with('.'))
+    let fits = |word: &str| match operand {
+        Operand::Choice { names, .. } => names.contains(&&*word.to_lowercase()),
+        Operand::Segment => word.eq_ignore_ascii_case("seg"),
+        Operand::Reg { class, .. } => word.starts_with(class.letter()),
+        _ => word.starts_with(RegClass::P.letter()),
+    };
+    cursor.peek().is_some_and(|token| token.is(",")) && next.is_some_and(fits)
 }
 
 /// `pN` or `pN.z`.

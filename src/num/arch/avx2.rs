@@ -1,6 +1,7 @@
 //! AVX2 leaves.
 
 use crate::num::bits::Map;
+use crate::num::kernel::{Float, Kernel, Steps};
 use std::arch::x86_64::*;
 
 fn detected() -> bool {
@@ -143,4 +144,97 @@ fn join2_vectors(map: &Map, first: &[[u8; 32]], second: &[[u8; 32]], bytes: &mut
         store(&mut halves[1], _mm256_permute2x128_si256::<0x31>(a, b));
     }
     (32 * first.len(), u8::from(_mm256_testz_si256(missing, missing) == 0))
+}
+
+/// See [`super::encode`].
+pub(super) fn encode(kernel: &Kernel, x: &[u32], codes: &mut [u8]) -> usize {
+    assert!(detected(), "the level was checked");
+    let (x, codes) = (x.as_chunks().0, codes.as_chunks_mut().0);
+    // SAFETY: AVX2 was detected above.
+    unsafe {
+        match kernel {
+            Kernel::Float(float) => encode_float(float, x, codes),
+            Kernel::Int(bits) => encode_int(*bits, x, codes),
+            Kernel::Steps(steps) => encode_steps(steps, x, codes),
+        }
+    }
+    32 * x.len().min(codes.len())
+}
+
+/// Codes in the low bytes of four vectors of eight, as bytes in the order of the elements.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn each(x: &[u32; 32], code: impl Fn(__m256i) -> __m256i) -> __m256i {
+    // SAFETY: 32 bytes are readable at each of the four places; the load has no alignment.
+    let at = |i: usize| code(unsafe { _mm256_loadu_si256(x[8 * i..8 * i + 8].as_ptr().cast()) });
+    let (low, high) = (_mm256_packus_epi32(at(0), at(1)), _mm256_packus_epi32(at(2), at(3)));
+    let bytes = _mm256_packus_epi16(low, high);
+    _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+}
+
+#[target_feature(enable = "avx2")]
+fn encode_float(f: &Float, x: &[[u32; 32]], codes: &mut [[u8; 32]]) {
+    let all = |word: i32| _mm256_set1_epi32(word);
+    let (magnitude_bits, offset, one) = (all(i32::MAX), all(f.offset), all(1));
+    let below_half = all((1 << (f.drop - 1)) - 1);
+    let (least_normal, magic, limit) = (all(f.least_normal), _mm256_set1_ps(f.magic), all(f.limit));
+    let (infinity, nan, minus_nan) = (all(0x7f80_0000), all(f.nan[0]), all(f.nan[1]));
+    let drop = _mm_cvtsi32_si128(f.drop as i32);
+    let (sign_shift, sign) = (_mm_cvtsi32_si128(32 - f.bits as i32), all(1 << (f.bits - 1)));
+    let code = |x: __m256i| {
+        let a = _mm256_and_si256(x, magnitude_bits);
+        let t = _mm256_sub_epi32(a, offset);
+        let odd = _mm256_and_si256(_mm256_srl_epi32(t, drop), one);
+        let normal = _mm256_srl_epi32(_mm256_add_epi32(_mm256_add_epi32(t, below_half), odd), drop);
+        let sum = _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(a), magic));
+        let small = _mm256_sub_epi32(sum, _mm256_castps_si256(magic));
+        let code = _mm256_blendv_epi8(normal, small, _mm256_cmpgt_epi32(least_normal, a));
+        let code = _mm256_min_epi32(code, limit);
+        let mut negative = _mm256_and_si256(_mm256_srl_epi32(x, sign_shift), sign);
+        if f.one_zero {
+            negative = _mm256_andnot_si256(_mm256_cmpeq_epi32(code, _mm256_setzero_si256()), negative);
+        }
+        let nan = _mm256_blendv_epi8(nan, minus_nan, _mm256_srai_epi32::<31>(x));
+        _mm256_blendv_epi8(_mm256_or_si256(code, negative), nan, _mm256_cmpgt_epi32(a, infinity))
+    };
+    for (x, codes) in x.iter().zip(codes) {
+        store(codes, each(x, code));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn encode_int(bits: u32, x: &[[u32; 32]], codes: &mut [[u8; 32]]) {
+    let largest = ((1 << (bits - 1)) - 1) as f32;
+    let (low, high) = (_mm256_set1_ps(-largest - 1.0), _mm256_set1_ps(largest));
+    let mask = _mm256_set1_epi32((1 << bits) - 1);
+    let code = |x: __m256i| {
+        let x = _mm256_castsi256_ps(x);
+        let number = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
+        let clamped = _mm256_max_ps(_mm256_min_ps(number, high), low);
+        _mm256_and_si256(_mm256_cvtps_epi32(clamped), mask)
+    };
+    for (x, codes) in x.iter().zip(codes) {
+        store(codes, each(x, code));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn encode_steps(steps: &Steps, x: &[[u32; 32]], codes: &mut [[u8; 32]]) {
+    let (infinity, magnitude_bits) = (_mm256_set1_epi32(0x7f80_0000), _mm256_set1_epi32(i32::MAX));
+    let nan = _mm256_set1_epi32(steps.nan);
+    // A border is the first key of a step and greater than the least of all integers.
+    let mut before = [_mm256_setzero_si256(); 15];
+    before.iter_mut().zip(&steps.borders).for_each(|(before, border)| *before = _mm256_set1_epi32(border - 1));
+    let before = &before[..steps.borders.len()];
+    let of_step = table(|step| steps.codes[step]);
+    let step = |x: __m256i| {
+        let a = _mm256_and_si256(x, magnitude_bits);
+        let key = _mm256_xor_si256(x, _mm256_srli_epi32::<1>(_mm256_srai_epi32::<31>(x)));
+        let key = _mm256_blendv_epi8(key, nan, _mm256_cmpgt_epi32(a, infinity));
+        let add = |sum, before: &__m256i| _mm256_sub_epi32(sum, _mm256_cmpgt_epi32(key, *before));
+        before.iter().fold(_mm256_setzero_si256(), add)
+    };
+    for (x, codes) in x.iter().zip(codes) {
+        store(codes, _mm256_shuffle_epi8(of_step, each(x, step)));
+    }
 }

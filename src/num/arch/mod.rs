@@ -6,6 +6,16 @@ mod avx2;
 
 use super::bits::Map;
 use super::isa::Isa;
+use super::kernel::Kernel;
+
+/// Whole vectors of an encode, one code a byte; returns how many elements.
+pub(super) fn encode(isa: Isa, kernel: &Kernel, x: &[u32], codes: &mut [u8]) -> usize {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => avx2::encode(kernel, x, codes),
+        _ => 0,
+    }
+}
 
 /// Whole vectors of [`super::bits::pack`]; returns how many codes, a multiple of 8.
 pub(super) fn pack(isa: Isa, bits: u32, codes: &[u8], out: &mut [u8]) -> usize {

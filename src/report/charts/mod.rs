@@ -3,6 +3,9 @@
 
 pub mod axis;
 pub mod energy;
+pub mod grid;
+pub mod heat;
+pub mod histogram;
 pub mod kit;
 pub mod layers;
 pub mod policies;
@@ -35,8 +38,15 @@ pub fn all(runs: &[RunSummary]) -> Vec<Chart> {
     charts.into_iter().flatten().collect()
 }
 
-/// An empty picture with its title, a line below it that says what is plotted, and a footer that names the runs.
+/// A sheet whose footer names the runs.
 fn frame(height: f64, title: &str, subtitle: &str, runs: &[RunSummary]) -> Drawing {
+    let models = super::story::models(runs).join(", ");
+    let machines = super::story::machines(runs).join(", ");
+    sheet(height, title, subtitle, &format!("{models} · {machines}"))
+}
+
+/// An empty picture with its title, a line below it that says what is plotted, and a footer that names what was looked at.
+fn sheet(height: f64, title: &str, subtitle: &str, footer: &str) -> Drawing {
     let mut drawing = Drawing::new(WIDTH, height);
     let mut size = kit::TITLE;
     while size > 12.0 && kit::text_width(title, size) > WIDTH - 40.0 {
@@ -44,15 +54,7 @@ fn frame(height: f64, title: &str, subtitle: &str, runs: &[RunSummary]) -> Drawi
     }
     drawing.text((20.0, 24.0), size, title, Anchor::Start, INK);
     drawing.text((20.0, 46.0), kit::LABEL, subtitle, Anchor::Start, FAINT);
-    let models = super::story::models(runs).join(", ");
-    let machines = super::story::machines(runs).join(", ");
-    drawing.text(
-        (WIDTH - 20.0, height - 12.0),
-        kit::SMALL,
-        format!("{models} · {machines} · preon"),
-        Anchor::End,
-        FAINT,
-    );
+    drawing.text((WIDTH - 20.0, height - 12.0), kit::SMALL, format!("{footer} · preon"), Anchor::End, FAINT);
     drawing
 }
 

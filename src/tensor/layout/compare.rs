@@ -5,14 +5,14 @@
 
 use super::entropy::{self, Model, TILE_SYMBOLS};
 use super::sparse::{self, Order, zero_code};
+use super::{Layout, Matrix};
 use crate::diag::{Error, Result};
 use crate::num::Format;
-use crate::tensor::pack;
 
 /// The size of a tensor in one layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Size {
-    /// Name of the layout: `dense`, `mask`, `2:4`, `4:8`, `csr`, `csc` or `entropy`.
+    /// Name of the layout: that of a [`Layout`], or `mask`, `2:4`, `4:8`, `csr`, `csc`, `entropy`.
     pub layout: &'static str,
     /// Bytes; `None` where the layout does not serve this density (N:M keeps N of M) or format.
     pub bytes: Option<usize>,
@@ -21,36 +21,34 @@ pub struct Size {
     pub wins_below: f64,
 }
 
-/// Shape and format whose layouts are compared.
-#[derive(Debug, Clone, Copy)]
-struct Subject<'a> {
-    format: &'a Format,
-    rows: usize,
-    cols: usize,
-}
-
-/// Bytes of a `rows` x `cols` tensor of `format` with a fraction `density` of nonzero codes in every layout, dense first.
+/// Bytes of a tensor with a fraction `density` of nonzero codes in every layout that serves its format, dense first.
 ///
 /// # Errors
-/// Unsupported for a format without a zero; Usage for a density outside 0 to 1.
-pub fn sizes(format: &Format, rows: usize, cols: usize, density: f64) -> Result<Vec<Size>> {
+/// Unsupported for a format without a zero; Usage for a density outside 0 to 1; BadInput for a tensor beyond memory.
+pub fn sizes(matrix: &Matrix, density: f64) -> Result<Vec<Size>> {
+    let Matrix { format, rows, cols } = *matrix;
     zero_code(format)?;
     if !(0.0..=1.0).contains(&density) {
         return Err(Error::usage(format!("a density is from 0 to 1, not {density}")));
     }
-    let subject = Subject { format, rows, cols };
+    let dense = matrix.dense_bytes()?;
     let kept = (density * (rows * cols) as f64).round() as usize;
-    let dense = rows * pack::row_bytes(format, cols);
     let row = |layout, bytes: &dyn Fn(usize) -> usize, peak: usize| Size {
         layout,
         bytes: Some(bytes(kept)),
-        wins_below: subject.threshold(bytes, dense, peak),
+        wins_below: matrix.threshold(bytes, dense, peak),
     };
     let all = rows * cols;
-    let mut out = vec![Size { layout: "dense", bytes: Some(dense), wins_below: 0.0 }];
-    out.push(row("mask", &|kept| subject.masked(kept), all));
+    let mut out: Vec<Size> = Vec::new();
+    for layout in Layout::ALL {
+        if let Ok(bytes) = layout.bytes(matrix) {
+            let wins_below = if bytes < dense { 1.0 } else { 0.0 };
+            out.push(Size { layout: layout.name(), bytes: Some(bytes), wins_below });
+        }
+    }
+    out.push(row("mask", &|kept| matrix.masked(kept), all));
     for (layout, n, m) in [("2:4", 2, 4), ("4:8", 4, 8)] {
-        let (bytes, share) = (subject.n_of_m(n, m), n as f64 / m as f64);
+        let (bytes, share) = (matrix.n_of_m(n, m), n as f64 / m as f64);
         let wins_below = if bytes < dense { share } else { 0.0 };
         out.push(Size { layout, bytes: (density <= share).then_some(bytes), wins_below });
     }
@@ -60,7 +58,7 @@ pub fn sizes(format: &Format, rows: usize, cols: usize, density: f64) -> Result<
     if format.bits <= 8 {
         // The entropy is greatest where all codes are equally likely.
         let peak = all - all.div_ceil(1 << format.bits);
-        out.push(row("entropy", &|kept| subject.coded(kept), peak));
+        out.push(row("entropy", &|kept| matrix.coded(kept), peak));
     } else {
         out.push(Size { layout: "entropy", bytes: None, wins_below: 0.0 });
     }
@@ -86,7 +84,7 @@ fn coded_bytes_at(symbols: u64, bits: f64, codes: usize) -> usize {
     entropy::HEADER + 1 + 3 * codes + ((symbols as f64 * bits + 20.0 * tiles) / 8.0).ceil() as usize
 }
 
-impl Subject<'_> {
+impl Matrix {
     /// One bit an element, then the kept codes.
     fn masked(&self, kept: usize) -> usize {
         (self.rows * self.cols).div_ceil(8) + (kept * self.format.bits as usize).div_ceil(8)
@@ -133,7 +131,7 @@ mod tests {
     use crate::num::format::find;
 
     fn of(name: &str, rows: usize, cols: usize, density: f64) -> Vec<Size> {
-        sizes(find(name).unwrap(), rows, cols, density).unwrap()
+        sizes(&Matrix { format: find(name).unwrap(), rows, cols }, density).unwrap()
     }
     fn row<'a>(sizes: &'a [Size], layout: &str) -> &'a Size {
         sizes.iter().find(|size| size.layout == layout).unwrap()
@@ -161,6 +159,8 @@ mod tests {
     fn ternary_is_hardly_worth_an_index() {
         let table = of("ternary", 1024, 1024, 0.6);
         assert_eq!(row(&table, "2:4").bytes, None);
+        assert_eq!(row(&table, "trits5"), &Size { layout: "trits5", bytes: Some(1024 * 205), wins_below: 1.0 });
+        assert_eq!(row(&table, "planes").wins_below, 0.0);
         assert_eq!(row(&table, "entropy").wins_below, 1.0, "2 bits a trit are never the entropy");
         assert!((row(&table, "mask").wins_below - 0.5).abs() < 1e-3);
         assert!(row(&table, "csr").wins_below < 2.0 / 12.0);
@@ -187,8 +187,12 @@ mod tests {
 
     #[test]
     fn what_does_not_apply_is_said() {
-        assert!(sizes(find("binary").unwrap(), 4, 4, 0.5).unwrap_err().to_string().contains("no zero"));
-        assert!(sizes(find("int8").unwrap(), 4, 4, 1.5).unwrap_err().to_string().contains("from 0 to 1"));
+        let refused = |name: &str, density: f64| {
+            let matrix = Matrix { format: find(name).unwrap(), rows: 4, cols: 4 };
+            sizes(&matrix, density).unwrap_err().to_string()
+        };
+        assert!(refused("binary", 0.5).contains("no zero"));
+        assert!(refused("int8", 1.5).contains("from 0 to 1"));
         assert_eq!(row(&of("fp16", 64, 64, 0.1), "entropy").bytes, None);
         assert_eq!(row(&of("int8", 0, 0, 0.0), "dense").bytes, Some(0));
     }

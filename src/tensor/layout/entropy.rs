@@ -259,6 +259,13 @@ impl Coded {
         Ok(dense)
     }
 
+    /// Codes of a tile that holds whole rows of `cols` codes and about [`TILE_SYMBOLS`], so that every row can start on a
+    /// byte when the tile is decoded: what the kernel `unpack-ec` needs.
+    pub fn tile_of_rows(cols: usize) -> u32 {
+        let cols = u32::try_from(cols.max(1)).unwrap_or(u32::MAX);
+        cols * (TILE_SYMBOLS / cols).max(1)
+    }
+
     /// The codes of one tile, decoded from nothing but the model and the tile's bytes.
     ///
     /// # Errors

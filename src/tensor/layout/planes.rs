@@ -33,10 +33,10 @@ pub fn patterns(format: FormatRef) -> Result<Patterns> {
     if format.bits > 8 {
         return Err(not_served(Layout::Planes, format, "it stores codes of 8 bits or fewer"));
     }
-    if let Element::Codebook { levels } = &format.element {
-        if let Some(patterns) = signs(format, levels).or_else(|| sign_and_magnitude(format, levels)) {
-            return Ok(patterns);
-        }
+    if let Element::Codebook { levels } = &format.element
+        && let Some(patterns) = signs(format, levels).or_else(|| sign_and_magnitude(format, levels))
+    {
+        return Ok(patterns);
     }
     let written = match &format.element {
         Element::Codebook { levels } => levels.len(),

@@ -1,0 +1,99 @@
+//! How a quantised tensor stands in a `.safetensors` file (docs/quantised-files.md): packed codes under the tensor's own
+//! name, scales beside them, and one JSON text in the file's metadata that says what each is.
+
+use crate::diag::{Error, Result};
+use crate::tensor::{Tensor, TensorType, rows_cols};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Schema of the metadata text.
+pub const SCHEMA: &str = "preon.weights/1";
+/// Key of the metadata text in the header's `__metadata__`.
+pub const KEY: &str = "preon.weights";
+
+/// Names of the tensors that may stand beside the codes of `name`: scales, offsets, the scale of the whole tensor.
+pub fn side_names(name: &str) -> [String; 3] {
+    [format!("{name}.scales"), format!("{name}.offsets"), format!("{name}.global")]
+}
+
+/// Type and shape of one quantised tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// The type as policies write it, for example `ternary/tensor`.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Extent of each axis of the tensor; the file states that of the packed rows.
+    pub shape: Vec<usize>,
+}
+
+/// The metadata text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    schema: String,
+    tensors: BTreeMap<String, Stored>,
+    /// Value of every code of each element format used (formats of up to 8 bits), for readers that do not know Preon.
+    #[serde(default)]
+    codes: BTreeMap<String, Vec<Option<f32>>>,
+}
+
+/// The metadata text for these tensors.
+///
+/// # Errors
+/// As [`TensorType::parse`]; Internal if it cannot be written.
+pub fn text(tensors: BTreeMap<String, Stored>) -> Result<String> {
+    let mut codes = BTreeMap::new();
+    for stored in tensors.values() {
+        let format = TensorType::parse(&stored.ty)?.format;
+        let values = format.values.iter().map(|bits| Some(f32::from_bits(*bits)).filter(|v| v.is_finite()));
+        if !format.values.is_empty() {
+            codes.insert(format.name.clone(), values.collect());
+        }
+    }
+    serde_json::to_string(&Text { schema: SCHEMA.into(), tensors, codes }).map_err(|e| Error::internal(e.to_string()))
+}
+
+/// Reads the metadata text.
+///
+/// # Errors
+/// BadInput if it is damaged or of another schema.
+pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Stored>> {
+    let damaged = |e: serde_json::Error| Error::bad_input(format!("the metadata `{KEY}` is damaged: {e}"));
+    let text: Text = serde_json::from_str(text).map_err(damaged)?;
+    match text.schema.as_str() {
+        SCHEMA => Ok(text.tensors),
+        other => Err(Error::unsupported(format!("quantised tensors of schema `{other}` are not served"))
+            .help(format!("this version reads {SCHEMA}"))),
+    }
+}
+
+impl Stored {
+    /// The tensor of these packed codes and what stands beside them, in the order of [`side_names`], each empty if absent.
+    ///
+    /// # Errors
+    /// BadInput if the lengths do not fit the type and shape.
+    pub(super) fn tensor(&self, payload: Vec<u8>, sides: [Vec<u8>; 3]) -> Result<Tensor> {
+        let ty = TensorType::parse(&self.ty)?;
+        let damaged = || Error::bad_input(format!("its codes and scales do not fit {ty} of shape {:?}", self.shape));
+        let elements = self.shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
+        // Fewer than 64 elements stand in a byte of payload plus scales, so that a false shape costs no memory.
+        if elements.is_none_or(|n| n / 64 > payload.len()) {
+            return Err(damaged());
+        }
+        let (rows, cols) = rows_cols(&self.shape);
+        let [mut side, offsets, global] = sides;
+        let lengths = (payload.len(), side.len(), offsets.len(), global.len());
+        let count = ty.scale_count(rows, cols);
+        let offset_bytes = if ty.offset { 4 * count } else { 0 };
+        let wanted =
+            (rows * ty.row_bytes(cols), ty.scale_bytes(rows, cols), offset_bytes, 4 * usize::from(ty.scale.global));
+        if lengths != wanted {
+            return Err(damaged());
+        }
+        side.resize(ty.offsets_at(rows, cols), 0);
+        side.extend(offsets);
+        side.extend(global);
+        Tensor::from_bytes(self.shape.clone(), ty, payload, &side)
+    }
+}
