@@ -114,7 +114,7 @@ pub fn st_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         for (i, from) in from.iter().enumerate() {
             let (row, at) = if inst.mem().rows.is_some() { (i as u32, 0) } else { (0, i) };
             let to = vm.memory.get_mut(rows.row(row));
-            if at * codes.format.bits as usize % 8 == 0 {
+            if (at * codes.format.bits as usize).is_multiple_of(8) {
                 // The tail bits of the last byte are zero.
                 let byte = at * codes.format.bits as usize / 8;
                 to[byte] = 0;

@@ -65,16 +65,16 @@ pub(super) fn contract(isa: Isa, accumulator: Accumulator, x: &Operand<'_>, w: &
 
 /// Unscaled dot products of all rows of `x` with a few rows of `w`.
 enum Dots<'a> {
-    Exact(ExactDots<'a>),
-    Float(FloatDots<'a>),
+    Exact(Box<ExactDots<'a>>),
+    Float(Box<FloatDots<'a>>),
 }
 
 impl<'a> Dots<'a> {
     fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Result<Self> {
         match class {
-            DotClass::Exact => Ok(Dots::Exact(ExactDots::new(isa, x, w))),
+            DotClass::Exact => Ok(Dots::Exact(Box::new(ExactDots::new(isa, x, w)))),
             DotClass::PairBf16 | DotClass::PairFp16 | DotClass::Chain => {
-                Ok(Dots::Float(FloatDots::new(isa, class, x, w)))
+                Ok(Dots::Float(Box::new(FloatDots::new(isa, class, x, w))))
             }
             DotClass::Int24s | DotClass::Fp22 => {
                 Err(Error::unsupported(format!("sums of class {} are not served by this backend", class.name())))
