@@ -127,7 +127,7 @@ pub fn st_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// True for formats whose codes come from a product with the factor, false for a quotient by the scale.
 fn multiplies(format: &Format) -> bool {
-    format.element == Element::Int || format.rule == ScaleRule::Absmean
+    format.element == Element::Int || format.rule == ScaleRule::Absmean || !format.thresholds.is_empty()
 }
 
 /// Stored scale and encode factor of `format` from the statistic of a row of `count` elements.
@@ -148,7 +148,7 @@ fn quantiser(format: &Format, statistic: f32, count: u64) -> (f32, f32) {
                 0.0 => 1.0,
                 _ => max(statistic / format.max, f32::from_bits(1)),
             };
-            (scale, scale)
+            (scale, if multiplies(format) { 1.0 / scale } else { scale })
         }
     };
     if statistic.is_finite() && scale.is_finite() { (scale, factor) } else { (NAN, NAN) }
