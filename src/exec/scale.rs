@@ -135,13 +135,13 @@ fn quantiser(format: &Format, statistic: f32, count: u64) -> (f32, f32) {
     let (scale, factor) = match (format.rule, &format.element) {
         (ScaleRule::Absmean, _) => {
             let mean = max(statistic / count as f32, LEAST);
-            // Codes of one bit are signs: the value itself decides.
-            (mean, if format.bits == 1 { 1.0 } else { 1.0 / mean })
+            // Where no level is zero codes are signs: the value itself decides.
+            let signs = !format.sorted.iter().any(|code| decoded(format, *code) == 0.0);
+            (mean, if signs { 1.0 } else { 1.0 / mean })
         }
         (_, Element::Int) => {
             let largest = max(statistic, LEAST);
-            let levels = ((1u32 << (format.bits - 1)) - 1) as f32;
-            (largest / levels, levels / largest)
+            (largest / format.max, format.max / largest)
         }
         _ => {
             let scale = match statistic {
@@ -378,6 +378,6 @@ pub fn cvt(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     Ok(())
 }
 
-fn decoded(format: FormatRef, code: u32) -> f32 {
+fn decoded(format: &Format, code: u32) -> f32 {
     f32::from_bits(decode(format, code))
 }
