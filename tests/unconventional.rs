@@ -1,5 +1,6 @@
 //! Stochastic streams and hypervectors: what docs/unconventional.md says about their statistics and their price, measured
 //! on programs with fixed seeds.
+#![expect(clippy::print_stdout, reason = "the measured tables are printed for the page under --nocapture")]
 
 use preon::exec::{Config, Event, Mode, Status, Vm};
 use preon::isa::Object;
@@ -133,7 +134,7 @@ fn gates_of_correlated_streams_have_their_closed_forms() {
 /// that makes the top plane the majority.
 fn member_distances(k: u32) -> Vec<f64> {
     let planes = k.ilog2() + 1;
-    let start = (1 << (planes - 1)) - (k + 1) / 2;
+    let start = (1 << (planes - 1)) - k.div_ceil(2);
     let mut text = String::from(
         ".control\ny: .zero 8\nmember: .zero 8\n.code\n.fmt f1=binary, f3=fp32\nli x5, member; lw.d x6, 0(x5)\n\
          li x10, 0x80000000; setacc c0, chain; li x8, 10000\nsteps: setvl x9, x8, f1, f1\n",

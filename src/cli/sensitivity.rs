@@ -84,7 +84,7 @@ fn people(found: &Sensitivity) -> String {
             number(format.best_scale_sqnr_db),
             number(format.gauss_sqnr_db),
             whole.map_or("refused".to_string(), |d| units::quality(d.cosine)),
-            whole.and_then(|d| d.relative_l2).map_or("–".to_string(), |l2| units::percent(l2)),
+            whole.and_then(|d| d.relative_l2).map_or("–".to_string(), units::percent),
             worst.map_or(String::new(), |(_, layer)| layer.to_string()),
             worst.map_or(String::new(), |(l2, _)| units::percent(l2)),
         ]

@@ -25,6 +25,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "linear-array.vasm",
     "linear-vector.vasm",
     "meanpool.vasm",
+    "quantise-block.vasm",
     "quantise.vasm",
     "rmsnorm.vasm",
     "rope.vasm",

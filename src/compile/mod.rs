@@ -57,10 +57,21 @@ pub struct Placement {
     pub scale_addr: u64,
     /// Address of its global scale; 0 if it has none.
     pub global_addr: u64,
+    /// Order of the scales.
+    pub order: ScaleOrder,
     /// Shape.
     pub shape: Vec<usize>,
     /// Type.
     pub ty: TensorType,
+}
+
+/// The order in which scales lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScaleOrder {
+    /// Row by row: run-time values, and tables whose rows are gathered.
+    ByRow,
+    /// Term by term (blocks or planes), in each row by row: weights, of which a kernel reads a term of many rows at once.
+    ByTerm,
 }
 
 /// One entry of the ledger's node axis, in program order.
@@ -122,7 +133,9 @@ impl Storage {
             _ => value_ref.ty.global_at(rows, cols),
         };
         let global_addr = if value_ref.ty.scale.global { scale_addr + global_at as u64 } else { 0 };
-        Ok(Placement { value, addr, scale_addr, global_addr, shape: value_ref.shape.clone(), ty: value_ref.ty })
+        let order = scale_order(graph, value);
+        let (shape, ty) = (value_ref.shape.clone(), value_ref.ty);
+        Ok(Placement { value, addr, scale_addr, global_addr, order, shape, ty })
     }
 }
 
@@ -144,6 +157,15 @@ fn sizes(graph: &Graph, value: ValueId) -> (u64, u64) {
         _ => ty.side_bytes(rows, cols),
     };
     ((rows * ty.row_bytes(cols)) as u64, side as u64)
+}
+
+/// Constants that an embedding gathers, and run-time values, lie by row.
+fn scale_order(graph: &Graph, value: ValueId) -> ScaleOrder {
+    let gathered = |node: &crate::graph::Node| node.op == Op::Embedding && node.inputs[0] == value;
+    match graph.value(value).def {
+        Def::Const(_) if !graph.nodes.iter().any(gathered) => ScaleOrder::ByTerm,
+        _ => ScaleOrder::ByRow,
+    }
 }
 
 /// Scales of one output of a constant in memory: one for each term of a dot product with it, offsets included.
@@ -345,10 +367,10 @@ fn weights(graph: &Graph) -> (u64, Vec<(String, u64)>) {
     (by_format.values().sum(), by_format.into_iter().collect())
 }
 
-/// The scales of a constant as kernels read them: codes of their format, little-endian; one scale of a tensor, else term
-/// by term (blocks or planes, after each the offsets that belong to it), in each one for every row, tiles repeated for
-/// their rows; then the global scale in f32 at a multiple of 4.
-pub fn sides_in_memory(tensor: &crate::tensor::Tensor) -> Vec<u8> {
+/// The scales of a constant as kernels read them: codes of their format, little-endian; one scale of a tensor, else in
+/// the `order`, after each scale or term of scales the offsets that belong to it, tiles repeated for their rows; then the
+/// global scale in f32 at a multiple of 4.
+pub fn sides_in_memory(tensor: &crate::tensor::Tensor, order: ScaleOrder) -> Vec<u8> {
     let (rows, cols) = tensor.rows_cols();
     let ty = &tensor.ty;
     let format = ty.scale.format;
@@ -357,17 +379,25 @@ pub fn sides_in_memory(tensor: &crate::tensor::Tensor) -> Vec<u8> {
         let code = encode(format, value.to_bits(), Rounding::NearestEven, false);
         bytes.extend(&code.to_le_bytes()[..format.bits as usize / 8]);
     };
-    let runs = ty.scales_per_row(cols) / ty.planes as usize;
-    match ty.scaling {
-        Scaling::None => {}
-        Scaling::Tensor if scales_per_output(ty, cols) == 1 => push(tensor.scales[0]),
-        _ => {
-            for term in 0..ty.planes as usize * runs {
-                let (plane, col) = (term / runs, term % runs * ty.run(cols));
-                let at = |row: usize| ty.scale_index(row, col, plane, cols).expect("a scaled type");
-                (0..rows).for_each(|row| push(tensor.scales[at(row)]));
+    let terms = ty.scales_per_row(cols);
+    let runs = terms / ty.planes as usize;
+    let at = |row: usize, term: usize| {
+        ty.scale_index(row, term % runs * ty.run(cols), term / runs, cols).expect("a scaled type")
+    };
+    match (ty.scaling, order) {
+        (Scaling::None, _) => {}
+        (Scaling::Tensor, _) if scales_per_output(ty, cols) == 1 => push(tensor.scales[0]),
+        (_, ScaleOrder::ByRow) => {
+            for at in (0..rows).flat_map(|row| (0..terms).map(move |term| at(row, term))) {
+                push(tensor.scales[at]);
+                tensor.offsets.get(at).copied().into_iter().for_each(&mut push);
+            }
+        }
+        (_, ScaleOrder::ByTerm) => {
+            for term in 0..terms {
+                (0..rows).for_each(|row| push(tensor.scales[at(row, term)]));
                 if ty.offset {
-                    (0..rows).for_each(|row| push(tensor.offsets[at(row)]));
+                    (0..rows).for_each(|row| push(tensor.offsets[at(row, term)]));
                 }
             }
         }

@@ -114,7 +114,7 @@ pub fn st_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         for (i, from) in from.iter().enumerate() {
             let (row, at) = if inst.mem().rows.is_some() { (i as u32, 0) } else { (0, i) };
             let to = vm.memory.get_mut(rows.row(row));
-            if at * codes.format.bits as usize % 8 == 0 {
+            if (at * codes.format.bits as usize).is_multiple_of(8) {
                 // The tail bits of the last byte are zero.
                 let byte = at * codes.format.bits as usize / 8;
                 to[byte] = 0;
@@ -127,7 +127,7 @@ pub fn st_s(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// True for formats whose codes come from a product with the factor, false for a quotient by the scale.
 fn multiplies(format: &Format) -> bool {
-    format.element == Element::Int || format.rule == ScaleRule::Absmean
+    format.element == Element::Int || format.rule == ScaleRule::Absmean || !format.thresholds.is_empty()
 }
 
 /// Stored scale and encode factor of `format` from the statistic of a row of `count` elements.
@@ -135,20 +135,20 @@ fn quantiser(format: &Format, statistic: f32, count: u64) -> (f32, f32) {
     let (scale, factor) = match (format.rule, &format.element) {
         (ScaleRule::Absmean, _) => {
             let mean = max(statistic / count as f32, LEAST);
-            // Codes of one bit are signs: the value itself decides.
-            (mean, if format.bits == 1 { 1.0 } else { 1.0 / mean })
+            // Where no level is zero codes are signs: the value itself decides.
+            let signs = !format.sorted.iter().any(|code| decoded(format, *code) == 0.0);
+            (mean, if signs { 1.0 } else { 1.0 / mean })
         }
         (_, Element::Int) => {
             let largest = max(statistic, LEAST);
-            let levels = ((1u32 << (format.bits - 1)) - 1) as f32;
-            (largest / levels, levels / largest)
+            (largest / format.max, format.max / largest)
         }
         _ => {
             let scale = match statistic {
                 0.0 => 1.0,
                 _ => max(statistic / format.max, f32::from_bits(1)),
             };
-            (scale, scale)
+            (scale, if multiplies(format) { 1.0 / scale } else { scale })
         }
     };
     if statistic.is_finite() && scale.is_finite() { (scale, factor) } else { (NAN, NAN) }
@@ -378,6 +378,6 @@ pub fn cvt(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     Ok(())
 }
 
-fn decoded(format: FormatRef, code: u32) -> f32 {
+fn decoded(format: &Format, code: u32) -> f32 {
     f32::from_bits(decode(format, code))
 }

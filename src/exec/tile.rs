@@ -85,7 +85,7 @@ pub fn adc(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let message = format!("a converter of full scale {full} with a noise of {sigma} / 2^16 steps");
         return Err(Trap::new(TrapKind::Shape, message));
     }
-    let (pitch, draws) = (vm.x.get(inst.rs3), vm.draws.map(|(draws, base)| (draws, base)));
+    let (pitch, draws) = (vm.x.get(inst.rs3), vm.draws);
     for m in 0..tm as usize {
         for n in 0..tn as usize {
             let noise = match draws.filter(|_| sigma != 0) {

@@ -6,6 +6,7 @@
 
 use super::dots;
 use super::kernels::{self, Code, Kernel, Pair, Rows};
+use super::narrow::{self, Converter};
 use super::operand::Operand;
 use crate::diag::{Error, Result};
 use crate::num::Isa;
@@ -22,17 +23,31 @@ pub(super) struct Product {
     pub kernel: &'static str,
 }
 
+/// What a contraction needs to know of its node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub isa: Isa,
+    pub accumulator: Accumulator,
+    /// Name of the node, which its draws depend on.
+    pub node: &'a str,
+    /// Elements of the node's output.
+    pub outputs: usize,
+    /// Row-major index in the output of the contraction's first result.
+    pub first: usize,
+}
+
 /// Contracts `x` `[M,K]` with `w` `[N,K]`.
 ///
 /// # Errors
 /// Unsupported for a pair of types without a class or terms.
-pub(super) fn contract(isa: Isa, accumulator: Accumulator, x: &Operand<'_>, w: &Operand<'_>) -> Result<Product> {
+pub(super) fn contract(setting: Setting<'_>, x: &Operand<'_>, w: &Operand<'_>) -> Result<Product> {
+    let accumulator = setting.accumulator;
     if x.cols != w.cols {
         return Err(Error::internal(format!("operands have {} and {} elements along k", x.cols, w.cols)));
     }
     let class = num::dot_class(x.format, w.format, accumulator)?;
     let terms = terms(&x.ty, &w.ty, x.cols, accumulator.chunk())?;
-    let mut dots = Dots::new(isa, class, *x, *w)?;
+    let mut dots = Dots::new(setting, class, *x, *w);
     let mut values = vec![0.0f32; x.rows * w.rows];
     let mut unscaled = vec![0.0f32; x.rows * dots.lanes()];
     let scale = |m: usize, n: usize, term: &Term| {
@@ -41,8 +56,8 @@ pub(super) fn contract(isa: Isa, accumulator: Accumulator, x: &Operand<'_>, w: &
     };
     for n in (0..w.rows).step_by(dots.lanes()) {
         let outputs = n..(n + dots.lanes()).min(w.rows);
-        for term in &terms {
-            dots.run(outputs.clone(), term, &mut unscaled);
+        for (g, term) in terms.iter().enumerate() {
+            dots.run(outputs.clone(), (g, term), &mut unscaled);
             for m in 0..x.rows {
                 for n in outputs.clone() {
                     let scale = if accumulator.chunk().is_some() { 1.0 } else { scale(m, n, term) };
@@ -65,19 +80,18 @@ pub(super) fn contract(isa: Isa, accumulator: Accumulator, x: &Operand<'_>, w: &
 
 /// Unscaled dot products of all rows of `x` with a few rows of `w`.
 enum Dots<'a> {
-    Exact(ExactDots<'a>),
-    Float(FloatDots<'a>),
+    Exact(Box<ExactDots<'a>>),
+    Float(Box<FloatDots<'a>>),
 }
 
 impl<'a> Dots<'a> {
-    fn new(isa: Isa, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Result<Self> {
+    fn new(setting: Setting<'_>, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Self {
         match class {
-            DotClass::Exact => Ok(Dots::Exact(ExactDots::new(isa, x, w))),
-            DotClass::PairBf16 | DotClass::PairFp16 | DotClass::Chain => {
-                Ok(Dots::Float(FloatDots::new(isa, class, x, w)))
+            DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => {
+                Dots::Exact(Box::new(ExactDots::new(setting, class, x, w)))
             }
-            DotClass::Int24s | DotClass::Fp22 => {
-                Err(Error::unsupported(format!("sums of class {} are not served by this backend", class.name())))
+            DotClass::PairBf16 | DotClass::PairFp16 | DotClass::Chain => {
+                Dots::Float(Box::new(FloatDots::new(setting.isa, class, x, w)))
             }
         }
     }
@@ -92,15 +106,15 @@ impl<'a> Dots<'a> {
 
     fn kernel_name(&self) -> &'static str {
         match self {
-            Dots::Exact(exact) => exact.leaf.map_or("scalar.exact", |kernel| kernel.name),
+            Dots::Exact(exact) => exact.kernel_name(),
             Dots::Float(float) => float.name,
         }
     }
 
-    /// `out[m * lanes + j] = F` of row `m` of x and row `outputs.start + j` of w over the term.
-    fn run(&mut self, outputs: Range<usize>, term: &Term, out: &mut [f32]) {
+    /// `out[m * lanes + j] = F` of row `m` of x and row `outputs.start + j` of w over the term and its number.
+    fn run(&mut self, outputs: Range<usize>, (g, term): (usize, &Term), out: &mut [f32]) {
         match self {
-            Dots::Exact(exact) => exact.run(outputs.start, term, out),
+            Dots::Exact(exact) => exact.run(outputs.start, (g, term), out),
             Dots::Float(float) => float.run(outputs, term, out),
         }
     }
@@ -123,7 +137,7 @@ impl Levels {
             if value.is_finite() { (value * f64::from(-unit).exp2()) as i64 } else { 0 }
         };
         let of_code: Vec<i64> = if format.bits <= 8 { (0..1 << format.bits).map(level).collect() } else { Vec::new() };
-        let largest = of_code.iter().map(|l| l.abs()).max().unwrap_or(1 << 31);
+        let largest = of_code.iter().map(|l| l.abs()).max().unwrap_or(1 << (format.bits - 1));
         Levels { format, unit, of_code, largest }
     }
 
@@ -139,8 +153,21 @@ impl Levels {
     }
 }
 
-/// Class S.
+/// What becomes of an exact sum.
+enum Reading {
+    /// It is rounded.
+    Whole,
+    /// It saturated on the way.
+    Int24s,
+    /// It was cut on the way.
+    Fp22,
+    /// A converter reads it. With the number of outputs, of those in a row, and the index of the first.
+    Converted(Converter, [usize; 3]),
+}
+
+/// Class S, and what counts exact products in an accumulator of a given width.
 struct ExactDots<'a> {
+    reading: Reading,
     x: Operand<'a>,
     w: Operand<'a>,
     leaf: Option<&'static Kernel>,
@@ -155,13 +182,29 @@ struct ExactDots<'a> {
 }
 
 impl<'a> ExactDots<'a> {
-    fn new(isa: Isa, x: Operand<'a>, w: Operand<'a>) -> Self {
+    fn new(setting: Setting<'_>, class: DotClass, x: Operand<'a>, w: Operand<'a>) -> Self {
+        let (x_levels, w_levels) = (Levels::new(x.format), Levels::new(w.format));
+        let reading = match (class, setting.accumulator) {
+            (DotClass::Int24s, _) => Reading::Int24s,
+            (DotClass::Fp22, _) => Reading::Fp22,
+            (_, Accumulator::Adc { bits, noise_milli, rows }) => {
+                let full = i128::from(rows) * i128::from(x_levels.largest) * i128::from(w_levels.largest);
+                let sigma = (f64::from(noise_milli) * 65.536).round_ties_even() as i64;
+                let converter = Converter { bits, full, sigma, draws: Converter::draws_of(setting.node) };
+                Reading::Converted(converter, [setting.outputs, w.rows, setting.first])
+            }
+            _ => Reading::Whole,
+        };
+        let leaves = matches!(reading, Reading::Whole | Reading::Converted(..));
         ExactDots {
+            leaf: Pair::exact(x.format, w.format)
+                .filter(|_| leaves)
+                .and_then(|pair| kernels::choose(setting.isa, pair)),
+            reading,
             x,
             w,
-            leaf: Pair::exact(x.format, w.format).and_then(|pair| kernels::choose(isa, pair)),
-            x_levels: Levels::new(x.format),
-            w_levels: Levels::new(w.format),
+            x_levels,
+            w_levels,
             x_rows: Vec::new(),
             x_special: special_rows(&x),
             w_special: special_rows(&w),
@@ -170,11 +213,20 @@ impl<'a> ExactDots<'a> {
         }
     }
 
-    fn run(&mut self, n: usize, term: &Term, out: &mut [f32]) {
+    fn kernel_name(&self) -> &'static str {
+        match (&self.reading, self.leaf) {
+            (_, Some(kernel)) => kernel.name,
+            (Reading::Int24s, _) => "scalar.int24s",
+            (Reading::Fp22, _) => "scalar.fp22",
+            _ => "scalar.exact",
+        }
+    }
+
+    fn run(&mut self, n: usize, (g, term): (usize, &Term), out: &mut [f32]) {
         let unit = self.x_levels.unit + if term.ones { 0 } else { self.w_levels.unit };
         if self.leaf_sums(n, term) {
-            for (f, sum) in out.iter_mut().zip(&self.sums) {
-                *f = dots::round_sum(i128::from(*sum), unit);
+            for (m, (f, sum)) in out.iter_mut().zip(&self.sums).enumerate() {
+                *f = self.read(i128::from(*sum), unit, (g, m, n));
             }
             return;
         }
@@ -191,9 +243,22 @@ impl<'a> ExactDots<'a> {
         let wide = self.x_levels.largest.saturating_mul(self.w_levels.largest) >= 1 << 50;
         for (m, f) in out.iter_mut().enumerate() {
             let x_row = &self.x_rows[m * self.x.cols..][term.k.clone()];
-            *f = self
-                .special(m, n, term)
-                .unwrap_or_else(|| dots::round_sum(dots::exact_sum(x_row, &self.w_row, wide), unit));
+            *f = self.special(m, n, term).unwrap_or_else(|| match self.reading {
+                Reading::Int24s => dots::round_sum(narrow::int24s(x_row, &self.w_row), unit),
+                Reading::Fp22 => narrow::fp22(x_row, &self.w_row, unit),
+                _ => self.read(dots::exact_sum(x_row, &self.w_row, wide), unit, (g, m, n)),
+            });
+        }
+    }
+
+    /// `F` of an exact sum in quanta of `2^unit`, the sum of term `g` of output `[m,n]`.
+    fn read(&self, sum: i128, unit: i32, (g, m, n): (usize, usize, usize)) -> f32 {
+        match &self.reading {
+            Reading::Converted(converter, [outputs, columns, first]) => {
+                let index = g * outputs + first + m * columns + n;
+                dots::round_sum(converter.read(sum, index as u64), unit + 1 - converter.bits as i32)
+            }
+            _ => dots::round_sum(sum, unit),
         }
     }
 

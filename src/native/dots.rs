@@ -16,10 +16,18 @@ pub(super) fn exact_sum(x: &[i64], w: &[i64], wide: bool) -> i128 {
         .sum()
 }
 
-/// `sum * 2^unit`, rounded once to f32 (ties to even). Formats keep `unit >= -100` and the result normal.
+/// `sum * 2^unit`, rounded once to f32 (ties to even, gradual underflow).
 pub(super) fn round_sum(sum: i128, unit: i32) -> f32 {
-    let power = f32::from_bits(((127 + unit) as u32) << 23);
-    sum as f32 * power
+    if (-90..0).contains(&unit) {
+        // What is not 0 stays normal, so that the power of two does not round again.
+        return sum as f32 * f32::from_bits(((127 + unit) as u32) << 23);
+    }
+    // To 53 bits with what is below them in the last one (round to odd), then once to f32, subnormal or not.
+    let magnitude = sum.unsigned_abs();
+    let drop = (128 - magnitude.leading_zeros()).saturating_sub(53);
+    let lost = magnitude & ((1 << drop) - 1) != 0;
+    let odd = (magnitude >> drop | u128::from(lost)) as f64 * f64::from(unit + drop as i32).exp2();
+    if sum < 0 { -odd as f32 } else { odd as f32 }
 }
 
 /// Result of an exact dot product some of whose products are NaN or infinite; `None` if all are finite.
@@ -111,6 +119,23 @@ mod tests {
         assert!(special(&[f32::NAN, 1.0], &[0.0, 1.0]).is_some_and(f32::is_nan));
         assert!(special(&[inf, inf], &[1.0, -1.0]).is_some_and(f32::is_nan));
         assert_eq!(special(&[inf, 1.0], &[-2.0, 5.0]), Some(-inf));
+    }
+
+    #[test]
+    fn exact_sums_round_once_wherever_they_fall() {
+        assert_eq!(round_sum((1 << 24) + 1, 0), 16_777_216.0);
+        assert_eq!(round_sum(-(1 << 25) - 3, -1), -16_777_218.0);
+        assert_eq!([round_sum(1, -150), round_sum(3, -150)], [0.0, f32::from_bits(2)]);
+        assert_eq!(round_sum(0, -200).to_bits(), 0);
+        // Rounding to 24 bits first would make a tie of the subnormal grid out of this.
+        assert_eq!(round_sum((1 << 40) + (1 << 39) + 1, -190), f32::from_bits(1));
+        assert_eq!(round_sum((1 << 40) + (1 << 39) - 1, -189), f32::from_bits(1));
+        assert_eq!(round_sum(1 << 100, 100), f32::INFINITY);
+        for unit in [-100, -90, -89, -1, 0, 5] {
+            for sum in [1, 12_345_678_901_234_567i128, -98_765_432_109_876_543_210] {
+                assert_eq!(round_sum(sum, unit), sum as f32 * 2f32.powi(unit), "{sum} {unit}");
+            }
+        }
     }
 
     #[test]

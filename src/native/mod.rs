@@ -11,6 +11,7 @@ mod elementwise;
 mod kernels;
 mod layout;
 mod linear;
+mod narrow;
 mod norms;
 mod operand;
 mod quantise;
@@ -153,11 +154,14 @@ fn run_node(graph: &Graph, node: &Node, operands: &Operands<'_>, isa: Isa) -> Re
     let moved = |tensor| Ok(NodeOutput { tensor, class: None, kernel: "scalar" });
     let values = match &node.op {
         Op::Linear | Op::MatMul { .. } => {
+            let shape = graph.value(node.output).shape.clone();
+            let (accumulator, outputs) = (node.accumulator, shape.iter().product());
+            let setting = contract::Setting { isa, accumulator, node: &node.name, outputs, first: 0 };
             let product = match node.op {
-                Op::MatMul { group } => linear::matmul(isa, node.accumulator, group, x[0], x[1])?,
-                _ => linear::linear(isa, node.accumulator, x)?,
+                Op::MatMul { group } => linear::matmul(setting, group, x[0], x[1])?,
+                _ => linear::linear(setting, x)?,
             };
-            let tensor = Tensor::from_f32(graph.value(node.output).shape.clone(), &product.values)?;
+            let tensor = Tensor::from_f32(shape, &product.values)?;
             return Ok(NodeOutput { tensor, class: Some(product.class), kernel: product.kernel });
         }
         Op::Quantise { to } => return moved(quantise::quantise(x[0], *to)?),

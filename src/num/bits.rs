@@ -182,7 +182,7 @@ mod tests {
         fn planes_hold_the_bits_of_the_images(bits in 1u32..=8, seed in any::<u8>(), codes in prop::collection::vec(any::<u8>(), 0..700)) {
             // An invertible map with a hole at the highest code.
             let last = (1u16 << bits) - 1;
-            let image = |code: u8| (u16::from(code) + u16::from(seed) & last) as u8;
+            let image = |code: u8| ((u16::from(code) + u16::from(seed)) & last) as u8;
             let forth = Map::new((0..=last).map(|code| (code != last || bits == 1).then(|| image(code as u8))));
             let back = Map::new((0..=last).map(|code| {
                 let of = code.wrapping_sub(u16::from(seed)) & last;

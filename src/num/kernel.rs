@@ -52,7 +52,7 @@ impl Kernel {
         }
         match (&format.element, mode) {
             (Element::Float { .. }, Rounding::NearestEven) => float(format, saturate).map(Kernel::Float),
-            (Element::Int, Rounding::NearestEven) => Some(Kernel::Int(format.bits)),
+            (Element::Int, Rounding::NearestEven) if format.unit == Some(0) => Some(Kernel::Int(format.bits)),
             _ => None,
         }
         .or_else(|| steps(format, mode, saturate).map(Kernel::Steps))

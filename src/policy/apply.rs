@@ -226,13 +226,6 @@ fn check_site(graph: &Graph, policy: &Policy, node: &Node, site: &Site) -> Resul
             .help("a quantised model runs under the policy.toml beside it"));
         }
     }
-    if let (Op::Embedding, Some((ty, rule))) = (&node.op, site.w)
-        && matches!(ty.scaling, Scaling::Block(_))
-    {
-        return Err(Error::unsupported(format!("the table of embedding `{}` cannot be {ty}", node.name))
-            .at(policy.place(rule))
-            .help(format!("give it {}/row, bf16 or fp32 by a later rule", ty.format.name)));
-    }
     if matches!(node.op, Op::Embedding) {
         return Ok(());
     }

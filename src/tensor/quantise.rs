@@ -207,7 +207,7 @@ impl Step {
             Step::Plain => cast(format, x),
             Step::Multiply(factor) => nearest(x * factor),
             Step::Divide(scale) => nearest(x / scale),
-            Step::Shift(scale, shift) => nearest(func::rne(x / scale) as f32 - shift),
+            Step::Shift(scale, shift) => nearest(func::rne(x / scale) - shift),
             Step::Power(block, scale) => block.code_power(x.to_bits(), scale, Rounding::NearestEven),
         }
     }
@@ -252,7 +252,7 @@ fn affine(ty: &TensorType, values: &[f32]) -> Group {
     let steps = ((1u32 << ty.format.bits) - 1) as f32;
     let scale = cast_scale(ty, (largest - least) / steps);
     let scale = if scale == 0.0 { 1.0 } else { scale };
-    let zero = func::rne(-least / scale) as f32;
+    let zero = func::rne(-least / scale);
     let shift = (1u32 << (ty.format.bits - 1)) as f32 - zero;
     Group { step: Step::Shift(scale, shift), scale, offset: scale * shift }
 }

@@ -1,6 +1,6 @@
 //! What a tensor's codes mean: element format, scales, sign planes, offset. One text form, read and written everywhere.
 //!
-//! `FORMAT[/SCALING][:SCALE][+offset][+global]`, for example `int8`, `fp4e2m1/block128`, `int4/block32:bf16+offset`.
+//! `FORMAT[/SCALING][:SCALE][+offset][+global]`, for example `int8`, `fp4e2m1/block128`, `int4/block32+offset`.
 //! The names of block formats and of sums of sign planes stand for the long form: `mxfp4` is
 //! `fp4e2m1/block32:e8m0`, `nvfp4` is `fp4e2m1/block16:fp8e4m3+global`, `colour3` three planes of `binary`.
 
@@ -154,12 +154,8 @@ impl TensorType {
         if self.planes > 1 && (self.offset || self.scale.global) {
             return refuse("planes take neither an offset nor a global scale".into());
         }
-        if self.offset
-            && self.scale.format.name != "fp32"
-            && self.scale.format.name != "bf16"
-            && self.scale.format.name != "fp16"
-        {
-            return refuse("offsets go with scales in fp32, bf16 or fp16".into());
+        if self.offset && self.scale.format.name != "fp32" {
+            return refuse("offsets go with scales in fp32".into());
         }
         if self.offset && !self.is_int() {
             return refuse("only integers take an offset".into());
@@ -472,7 +468,7 @@ mod tests {
     #[test]
     fn every_type_reads_what_it_writes() {
         let texts = "fp32 int8/row int8/none ternary/tensor fp4e2m1/block128 fp4e2m1/block32:bf16 int4/block32+offset \
-            int4/block32:fp16+offset mxfp4 mxfp4:ceil mxfp8e4m3:rceil mxint8:even mxfp6e3m2 nvfp4 nvfp4/16x16 nf4/block64 \
+            int4/block64+offset mxfp4 mxfp4:ceil mxfp8e4m3:rceil mxint8:even mxfp6e3m2 nvfp4 nvfp4/16x16 nf4/block64 \
             nf4/row colour2 colour3 colour4 binary*2/tensor int4/row:squares fp8e4m3/block16:e8m0.even int8/block4x8";
         for text in texts.split_whitespace() {
             assert_eq!(parsed(text).to_string(), text);
@@ -545,7 +541,7 @@ mod tests {
             ("mxfp4", 2, 33, 2 * 17 + 2 * 2),
             ("nvfp4", 3, 16, 3 * 8 + 4 + 4),
             ("nvfp4/16x16", 17, 17, 17 * 9 + 4 + 4),
-            ("int4/block32:bf16+offset", 1, 96, 48 + 8 + 12),
+            ("int4/block32+offset", 1, 96, 48 + 12 + 12),
             ("colour3", 2, 9, 2 * 3 * 2 + 4 * 6),
             ("ternary", 4, 5, 4 * 2 + 4),
             ("fp32", 2, 3, 24),

@@ -98,7 +98,7 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
 
 fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor, constant: bool) -> Result<()> {
     vm.write(place.addr, &tensor.payload)?;
-    let sides = if constant { sides_in_memory(tensor) } else { tensor.side_data() };
+    let sides = if constant { sides_in_memory(tensor, place.order) } else { tensor.side_data() };
     if !sides.is_empty() {
         vm.write(place.scale_addr, &sides)?;
     }

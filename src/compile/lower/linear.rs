@@ -1,10 +1,10 @@
 //! Matrix products: `Linear` with its fused epilogue, and `MatMul` as one product a head.
 
 use super::{Call, Context, Lowered};
-use crate::compile::Placement;
 use crate::compile::fuse::Group;
 use crate::compile::place::Workspace;
 use crate::compile::tile::{Path, Product, Tiling, choose};
+use crate::compile::{Placement, ScaleOrder};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
 use crate::num::{Accumulator, DotClass, FormatRef, dot_class};
@@ -76,7 +76,7 @@ fn weight_scales(context: &Context<'_>, value: ValueId, w: &Placement) -> Scales
     match (w.ty.scaling, context.graph.constant(value)) {
         (Scaling::None, _) => Scales::Value(1.0),
         (Scaling::Tensor, Some(tensor)) if each == 1 => Scales::Value(tensor.scales[0]),
-        (_, Some(_)) => Scales::ByTerm { addr: w.scale_addr, outputs: outputs as u64, each },
+        _ if w.order == ScaleOrder::ByTerm => Scales::ByTerm { addr: w.scale_addr, outputs: outputs as u64, each },
         _ => Scales::ByOutput { addr: w.scale_addr, each },
     }
 }
@@ -225,10 +225,11 @@ fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<
         Scales::ByOutput { addr, each } => (1, addr, each * bytes, 1, 0, 0),
     };
     let step = match w_scales {
-        Scales::ByTerm { .. } if product.offset => 2 * tile,
-        Scales::ByTerm { .. } => tile,
-        _ => bytes,
+        Scales::ByTerm { .. } => tile * if product.offset { 2 } else { 1 },
+        _ => bytes * if product.offset { 2 } else { 1 },
     };
+    // From a scale to the offset that belongs to it.
+    let tile = if tile == 0 { bytes } else { tile };
     // Inputs keep their scale from plane to plane.
     let x_run = if product.planes > 1 { product.k } else { run(&x.ty) };
     vec![

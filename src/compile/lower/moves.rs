@@ -10,23 +10,32 @@ pub fn embedding(context: &Context<'_>, node: &Node) -> Result<Lowered> {
     let (table, ids, y) = (context.place(node.inputs[0])?, context.place(node.inputs[1])?, context.place(node.output)?);
     let (rows, cols) = rows_cols(&y.shape);
     let (w_row, y_row) = (table.ty.row_bytes(cols) as u64, y.ty.row_bytes(cols) as u64);
-    let (scales, scale) = match table.ty.scaling {
-        Scaling::None => (0, 1.0_f32),
-        Scaling::Tensor => (0, context.graph.constant(node.inputs[0]).map_or(1.0, |tensor| tensor.scales[0])),
-        Scaling::Row => (table.scale_addr, 1.0),
-        Scaling::Block(_) | Scaling::Tile(..) => {
-            return Err(Error::unsupported(format!(
-                "an embedding table in {} with block scales has no kernel",
-                table.ty.format.name
-            ))
-            .code("E0403")
-            .help("use a scale per row for embedding tables"));
+    let ty = &table.ty;
+    let global = context.graph.constant(node.inputs[0]).map_or(1.0, |tensor| tensor.global);
+    let each = ty.scales_per_row(cols) * if ty.offset { 2 } else { 1 };
+    let (array, scale) = match ty.scaling {
+        Scaling::None => (false, 1.0),
+        Scaling::Tensor if each == 1 => {
+            (false, context.graph.constant(node.inputs[0]).map_or(1.0, |tensor| tensor.scales[0]))
         }
+        _ => (true, 1.0),
     };
+    let block = match ty.scaling {
+        Scaling::Block(n) | Scaling::Tile(_, n) => u64::from(n),
+        _ => 0,
+    };
+    if block > 2047 {
+        return Err(Error::unsupported(format!("an embedding table in {ty} has no kernel: blocks are up to 2047"))
+            .code("E0403"));
+    }
+    let s_row = if array { (each * ty.scale.format.bits as usize / 8) as u64 } else { 0 };
+    let entries = u64::from(context.machine.scale_entries());
+    // A chunk begins on a byte of the codes whatever the block.
+    let cb = if block == 0 { cols as u64 } else { block * (entries / 8 * 8).max(8) };
     let mut workspace = context.workspace();
-    let rb = (workspace.left() / (w_row + y_row + 4 + 192)).clamp(1, rows as u64);
+    let rb = (workspace.left() / (w_row + y_row + s_row + 192)).clamp(1, rows as u64);
     let bw = workspace.take(rb * w_row, &format!("{rb} row(s) of the table"))?;
-    let bs = workspace.take(rb * 4, "their scales")?;
+    let bs = workspace.take((rb * s_row).max(4), "their scales")?;
     let by = workspace.take(rb * y_row, &format!("{rb} decoded row(s)"))?;
     let params = vec![
         ("rows", rows as u64),
@@ -34,17 +43,30 @@ pub fn embedding(context: &Context<'_>, node: &Node) -> Result<Lowered> {
         ("n", cols as u64),
         ("table", table.addr),
         ("w_row", w_row),
-        ("scales", scales),
+        ("scales", table.scale_addr),
+        ("s_row", s_row),
         ("scale", u64::from(scale.to_bits())),
+        ("global", u64::from(global.to_bits())),
         ("ids", ids.addr),
         ("y", y.addr),
         ("y_row", y_row),
         ("bw", bw),
         ("bs", bs),
         ("by", by),
+        ("cb", cb),
     ];
+    let consts = vec![
+        ("SCALES", i64::from(array)),
+        ("BLOCK", block as i64),
+        ("SBYTES", i64::from(ty.scale.format.bits / 8)),
+        ("PLANES", i64::from(ty.planes)),
+        ("OFFSET", i64::from(ty.offset)),
+        ("GLOBAL", i64::from(ty.scale.global)),
+        ("WBITS", i64::from(ty.format.bits)),
+    ];
+    let formats = vec![("W", ty.format), ("S", ty.scale.format)];
     Ok(Lowered {
-        calls: vec![Call { kernel: "embedding", formats: vec![("W", table.ty.format)], consts: vec![], params }],
+        calls: vec![Call { kernel: "embedding", formats, consts, params }],
         workspace_bytes: workspace.used(),
         macs_dense: 0,
         loops: vec![format!("for block of {rb} token(s) in {rows}: gather, decode {cols} elements each")],

@@ -5,6 +5,7 @@ use crate::compile::Placement;
 use crate::compile::place::Workspace;
 use crate::diag::{Error, Result};
 use crate::graph::{Node, Op};
+use crate::num::block::ScaleExponent;
 use crate::num::format::ScaleRule;
 use crate::tensor::{Scaling, TensorType, rows_cols};
 
@@ -251,10 +252,50 @@ pub fn quantise(context: &Context<'_>, node: &Node, to: &TensorType) -> Result<L
             lowered.calls[0].consts.push(("RULE", rule));
             Ok(lowered)
         }
-        (_, scaling) => Err(Error::unsupported(format!(
-            "activations in {} with scaling {scaling:?} have no kernel; scales of activations are per row",
-            to.format.name
-        ))
-        .code("E0403")),
+        (_, Scaling::Block(_)) => quantise_blocks(context, node, to),
+        _ => Err(Error::unsupported(format!("activations in {to} have no kernel"))
+            .code("E0403")
+            .help("activations have one scale a row or a block")),
     }
+}
+
+/// Most scales that one chunk of a row measures.
+const CHUNK_SCALES: u64 = 16;
+
+/// Dynamic quantisation with scales that change along the row.
+fn quantise_blocks(context: &Context<'_>, node: &Node, to: &TensorType) -> Result<Lowered> {
+    let refuse =
+        |why: &str| Err(Error::unsupported(format!("activations in {to} have no kernel: {why}")).code("E0403"));
+    let rule = match (to.format.rule, to.scale.exponent) {
+        _ if to.scale.global => 6,
+        (_, exponent) if to.scale.is_power() => match exponent {
+            ScaleExponent::Floor => 2,
+            ScaleExponent::Ceil => 3,
+            ScaleExponent::RoundedCeil => 4,
+            ScaleExponent::Even => 5,
+        },
+        _ if to.scale.format.name != "fp32" => return refuse("their scales are fp32, e8m0 or two-level"),
+        (ScaleRule::Absmean, _) => 1,
+        _ => 0,
+    };
+    let Scaling::Block(block) = to.scaling else { return refuse("their scales belong to blocks") };
+    if !block.is_multiple_of(8) || block > 2040 {
+        return refuse("blocks are multiples of 8 up to 2040");
+    }
+    let y = context.place(node.output)?;
+    let (_, cols) = rows_cols(&y.shape);
+    let ys_row = (to.scales_per_row(cols) * to.scale.format.bits as usize / 8) as u64;
+    let mut frame = frame_of(context, node, Extra { fixed: 64, per_row: ys_row })?;
+    let entries = u64::from(context.machine.scale_entries()).min(u64::from(context.machine.acc_cols.max(16)));
+    let scales = (entries / if rule == 1 { 16 } else { 1 }).clamp(1, CHUNK_SCALES);
+    frame.push("ys", y.scale_addr);
+    frame.push("ys_row", ys_row);
+    frame.push("ys_global", y.global_addr);
+    frame.push("cb", scales * u64::from(block));
+    let bytes = (frame.rb * ys_row).max(4);
+    frame.buffer("bs", bytes)?;
+    let mut lowered = frame.finish("quantise-block");
+    lowered.calls[0].formats.extend([("Y", to.format), ("SY", to.scale.format)]);
+    lowered.calls[0].consts.extend([("RULE", rule), ("BLOCK", i64::from(block))]);
+    Ok(lowered)
 }

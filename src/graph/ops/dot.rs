@@ -137,26 +137,34 @@ impl<'a> Dot<'a> {
         let (sum, magnitude) = exact_sum(a, b, self.class == DotClass::PairBf16);
         let mut added = Added { sum, magnitude, scale: self.a.scale(row_a, at, 0) * scale_b, slack: 0.0 };
         match self.class {
-            DotClass::Int24s => added.sum = saturating_sum(a, b, exp2(self.unit()), (-(1 << 23), (1 << 23) - 1)),
+            DotClass::Int24s if sum.is_finite() => {
+                added.sum = saturating_sum(a, b, exp2(self.unit(term)), (-(1 << 23), (1 << 23) - 1));
+            }
             // Truncation to 14 bits at each of the groups of 32, and one f32 addition every 128.
             DotClass::Fp22 => added.slack = (a.len().div_ceil(32) as f64) * exp2(-13) * 1.01 * magnitude,
             _ => {}
         }
         if let Accumulator::Adc { bits, noise_milli, rows } = self.accumulator {
             let step = f64::from(rows) * self.largest() * exp2(1 - bits as i32);
-            // The noise is a sum of twelve uniform draws, so that it stays within six standard deviations.
-            added.slack = step * (0.51 + 6.0 * f64::from(noise_milli) / 1000.0);
+            // Half a step by rounding, or one where the largest sum meets the largest code. The noise is a sum of twelve
+            // uniform draws, so that it stays within six standard deviations.
+            added.slack = step * (1.01 + 6.0 * f64::from(noise_milli) / 1000.0);
         }
         added
     }
 
-    fn unit(&self) -> i32 {
-        self.a.ty.format.unit.unwrap_or(0) + self.b.ty.format.unit.unwrap_or(0)
+    /// Exponent of the quantum of a term.
+    fn unit(&self, term: &Term) -> i32 {
+        let of_b = if term.ones { 0 } else { self.b.ty.format.unit.unwrap_or(0) };
+        self.a.ty.format.unit.unwrap_or(0) + of_b
     }
 
     /// Largest magnitude of a product of codes.
     fn largest(&self) -> f64 {
         let of = |ty: &TensorType| {
+            if ty.format.values.is_empty() {
+                return exp2(ty.format.bits as i32 - 1 + ty.format.unit.unwrap_or(0));
+            }
             let values = ty.format.values.iter().map(|v| f64::from(f32::from_bits(*v)).abs());
             values.filter(|v| v.is_finite()).fold(0.0, |a, v| if v > a { v } else { a })
         };

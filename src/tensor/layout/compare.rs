@@ -172,7 +172,7 @@ mod tests {
         for (every, density) in [(2, 0.5), (10, 0.1)] {
             let n = 1 << 18;
             let code = |i: u64| if i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33 & 1 == 0 { 1 } else { 2 };
-            let codes: Vec<u8> = (0..n).map(|i: u64| if i % every == 0 { code(i) } else { 0 }).collect();
+            let codes: Vec<u8> = (0..n).map(|i: u64| if i.is_multiple_of(every) { code(i) } else { 0 }).collect();
             let dense: Vec<u8> =
                 codes.chunks(4).map(|c| c.iter().rev().fold(0, |byte, code| byte << 2 | code)).collect();
             let exact = Coded::of_rows(format, 512, 512, &dense, TILE_SYMBOLS).unwrap().stored_bytes() as f64;
