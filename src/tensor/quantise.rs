@@ -274,7 +274,9 @@ fn measure_exact(format: &Format, values: &[f32]) -> (Step, f32) {
         return (Step::Multiply(format.max / largest), largest / format.max);
     }
     let scale = if largest == 0.0 { 1.0 } else { func::max(largest / format.max, f32::from_bits(1)) };
-    (Step::Divide(scale), scale)
+    // Grids with borders of their own are read off as their definition has it, by a product.
+    let step = if format.thresholds.is_empty() { Step::Divide(scale) } else { Step::Multiply(1.0 / scale) };
+    (step, scale)
 }
 
 /// Mean of |x|: L16 sum in f64 (lane i mod 16, then lanes 8, 4, 2, 1 apart), divided, rounded once to f32.

@@ -30,7 +30,7 @@ pub enum Ternary {
 }
 
 /// Scale that maps the percentile `percent` of the magnitudes onto the largest level: of n ascending magnitudes the one
-/// at position ceil(percent * n / 100), counted from 1 (nearest rank), divided by `format.max`. What lies beyond
+/// at position ceil(fl(fl(percent * n) / 100)) in f64, counted from 1 (nearest rank), divided by `format.max`. What lies beyond
 /// saturates.
 ///
 /// # Errors
@@ -309,20 +309,22 @@ mod tests {
 
     #[test]
     fn least_squares_meet_the_closed_forms_of_a_gaussian() {
-        let x = gauss(1 << 14);
+        // A sample of n quantiles ends where the density does not: of int8, which loses most to the tail, the error is 8 %
+        // below the integral at 2^14 values and 2 % at 2^17. There the sample itself is the measure: the scale of the
+        // integral is no better, by more than the 0.1 % that a search of so many bits may miss, and not 1 % worse.
+        let (few, many) = (gauss(1 << 14), gauss(1 << 17));
         for name in
             ["binary", "ternary", "fp2", "fp2sparse", "triplet", "int2", "int4", "fp4e2m1", "nf4", "int8", "fp8e4m3"]
         {
+            let x = if name == "int8" { &many } else { &few };
             let format = find(name).unwrap();
             let levels: Vec<f64> = format.sorted.iter().map(|c| f64::from(codec::value(format, *c))).collect();
             let theory = Density::Gauss.best(&levels).unwrap();
-            let got = error(format, &x, mse(format, &x).unwrap()) / x.len() as f64;
-            // The sample has no tail, which is what wide formats lose most to.
-            assert!(
-                (got / theory.mse - 1.0).abs() < if format.bits > 4 { 0.15 } else { 0.01 },
-                "{name}: {got} and {}",
-                theory.mse
-            );
+            let got = error(format, x, mse(format, x).unwrap()) / x.len() as f64;
+            let gap = if name == "int8" { 0.021 } else { 0.01 };
+            assert!((got / theory.mse - 1.0).abs() < gap, "{name}: {got} and {}", theory.mse);
+            let there = error(format, x, theory.scale as f32) / x.len() as f64;
+            assert!(got <= there * 1.001 && got > there * 0.99, "{name}: {got} and {there}");
         }
     }
 
