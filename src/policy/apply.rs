@@ -211,7 +211,7 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
 }
 
 /// Refuses what no dot product, reader or quantiser serves, before anything is quantised.
-fn check_site(graph: &Graph, policy: &Policy, node: &Node, site: &Site) -> Result<()> {
+fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
     let weight = weight_operand(graph, node);
     for input in &node.inputs {
         let value = graph.value(*input);
@@ -270,7 +270,7 @@ pub fn apply(graph: &Graph, policy: &Policy) -> Result<Graph> {
     let sites = sites(graph, policy)?;
     for (node, site) in graph.nodes.iter().zip(&sites) {
         if let Some(site) = site {
-            check_site(graph, policy, node, site)?;
+            check_site(graph, node, site)?;
         }
     }
     Rewriter::new(graph, &sites).run(&sites)
@@ -379,10 +379,8 @@ impl<'a> Rewriter<'a> {
             return Ok(*known);
         }
         let x = self.mapped(id)?;
-        let to =
-            TensorType { scaling: if ty.format.rule == ScaleRule::Cast { Scaling::None } else { Scaling::Row }, ..ty };
         let name = self.free_name(&self.old.value(id).name, ty);
-        let new = self.new.add_node(&name, Op::Quantise { to }, &[x])?;
+        let new = self.new.add_node(&name, Op::Quantise { to: ty }, &[x])?;
         self.quantised.insert((id, ty.to_string()), new);
         Ok(new)
     }
