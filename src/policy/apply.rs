@@ -7,9 +7,8 @@
 use super::{Policy, Rule};
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::graph::{Def, Graph, Node, Op, ValueId};
-use crate::num::format::ScaleRule;
 use crate::num::{Accumulator, dot_class};
-use crate::tensor::{Scaling, Tensor, TensorType};
+use crate::tensor::{Scaling, Tensor, TensorType, terms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -178,7 +177,7 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
     let mut out = Vec::new();
     for (node, site) in graph.nodes.iter().zip(sites(graph, policy)?) {
         let Some(site) = site else { continue };
-        check_site(graph, policy, node, &site)?;
+        check_site(graph, node, &site)?;
         let matmul = matches!(node.op, Op::MatMul { .. });
         let x_role = if matmul { Role::Attention } else { Role::Activations };
         let w_role = if matmul { Role::Kv } else { Role::Weights };
@@ -235,7 +234,9 @@ fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
     };
     let (x, w) = (type_of(site.x, 0), type_of(site.w, 1));
     let accumulator = site.accumulator.map_or(Accumulator::default(), |(a, _)| a);
-    dot_class(x.format, w.format, accumulator).map(|_| ()).map_err(|e| e.at(Place::Node(node.name.clone())))
+    let k = graph.value(node.inputs[0]).shape.last().copied().unwrap_or(1);
+    let served = dot_class(x.format, w.format, accumulator).and_then(|_| terms(&x, &w, k, accumulator.chunk()));
+    served.map(|_| ()).map_err(|e| e.at(Place::Node(node.name.clone())))
 }
 
 fn is_plain_fp32(ty: TensorType) -> bool {

@@ -129,9 +129,6 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
     if [x, w].iter().any(|ty| changes(ty) && !ty.run(k).is_multiple_of(8)) {
         return refuse("blocks are multiples of 8, so that each begins on a byte");
     }
-    if w.planes > 1 && changes(x) {
-        return refuse("planes of signs take inputs with one scale a row");
-    }
     let planes = u64::from(w.planes);
     let runs = terms.len() as u64 / planes / if w.offset { 2 } else { 1 };
     let kb = if runs > 1 { terms[0].k.len() } else { k };
@@ -184,6 +181,7 @@ fn call(
         ("nt", tiling.nt),
         depth,
         ("kb", kb),
+        ("plane", product.k / product.planes),
         ("x", operands.x.addr),
         ("x_row", product.x_row()),
         ("w", operands.w.addr),
@@ -230,12 +228,10 @@ fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<
     };
     // From a scale to the offset that belongs to it.
     let tile = if tile == 0 { bytes } else { tile };
-    // Inputs keep their scale from plane to plane.
-    let x_run = if product.planes > 1 { product.k } else { run(&x.ty) };
     vec![
         ("sx", x.scale_addr),
         ("sx_row", product.x_scale_row),
-        ("x_run", x_run),
+        ("x_run", run(&x.ty)),
         ("gx", x.global_addr),
         ("gw", w.global_addr),
         ("sw", sw),
