@@ -78,7 +78,8 @@ impl Product {
     }
     /// Whether the array can walk the terms: planes must begin on a byte, and it has no sums of inputs for offsets.
     fn array_walks(&self) -> bool {
-        !self.offset && (self.planes == 1 || (self.k / self.planes).is_multiple_of(8))
+        let plane = self.k / self.planes;
+        !self.offset && (self.planes == 1 || (self.kb == plane && plane.is_multiple_of(8)))
     }
     /// Scratch ranges of a tiling, as (parameter name, bytes), the same for both kernels.
     pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 8] {

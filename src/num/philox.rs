@@ -40,6 +40,10 @@ impl Draws {
     pub fn of(key: u64, counter: u64) -> Self {
         Draws { key: [key as u32, (key >> 32) as u32], tensor: counter as u32, step: (counter >> 32) as u32 }
     }
+    /// The upper words of the counter, as [`Draws::of`] takes them.
+    pub fn counter(&self) -> u64 {
+        u64::from(self.step) << 32 | u64::from(self.tensor)
+    }
     /// Four words for the elements `4 * quad` to `4 * quad + 3` in row-major order.
     pub fn quad(&self, quad: u64) -> [u32; 4] {
         philox([quad as u32, (quad >> 32) as u32, self.tensor, self.step], self.key)

@@ -7,9 +7,8 @@
 use super::{Policy, Rule};
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::graph::{Def, Graph, Node, Op, ValueId};
-use crate::num::format::ScaleRule;
 use crate::num::{Accumulator, dot_class};
-use crate::tensor::{Scaling, Tensor, TensorType};
+use crate::tensor::{Scaling, Tensor, TensorType, terms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -178,7 +177,7 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
     let mut out = Vec::new();
     for (node, site) in graph.nodes.iter().zip(sites(graph, policy)?) {
         let Some(site) = site else { continue };
-        check_site(graph, policy, node, &site)?;
+        check_site(graph, node, &site)?;
         let matmul = matches!(node.op, Op::MatMul { .. });
         let x_role = if matmul { Role::Attention } else { Role::Activations };
         let w_role = if matmul { Role::Kv } else { Role::Weights };
@@ -211,7 +210,7 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
 }
 
 /// Refuses what no dot product, reader or quantiser serves, before anything is quantised.
-fn check_site(graph: &Graph, policy: &Policy, node: &Node, site: &Site) -> Result<()> {
+fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
     let weight = weight_operand(graph, node);
     for input in &node.inputs {
         let value = graph.value(*input);
@@ -235,7 +234,9 @@ fn check_site(graph: &Graph, policy: &Policy, node: &Node, site: &Site) -> Resul
     };
     let (x, w) = (type_of(site.x, 0), type_of(site.w, 1));
     let accumulator = site.accumulator.map_or(Accumulator::default(), |(a, _)| a);
-    dot_class(x.format, w.format, accumulator).map(|_| ()).map_err(|e| e.at(Place::Node(node.name.clone())))
+    let k = graph.value(node.inputs[0]).shape.last().copied().unwrap_or(1);
+    let served = dot_class(x.format, w.format, accumulator).and_then(|_| terms(&x, &w, k, accumulator.chunk()));
+    served.map(|_| ()).map_err(|e| e.at(Place::Node(node.name.clone())))
 }
 
 fn is_plain_fp32(ty: TensorType) -> bool {
@@ -270,7 +271,7 @@ pub fn apply(graph: &Graph, policy: &Policy) -> Result<Graph> {
     let sites = sites(graph, policy)?;
     for (node, site) in graph.nodes.iter().zip(&sites) {
         if let Some(site) = site {
-            check_site(graph, policy, node, site)?;
+            check_site(graph, node, site)?;
         }
     }
     Rewriter::new(graph, &sites).run(&sites)
@@ -379,10 +380,8 @@ impl<'a> Rewriter<'a> {
             return Ok(*known);
         }
         let x = self.mapped(id)?;
-        let to =
-            TensorType { scaling: if ty.format.rule == ScaleRule::Cast { Scaling::None } else { Scaling::Row }, ..ty };
         let name = self.free_name(&self.old.value(id).name, ty);
-        let new = self.new.add_node(&name, Op::Quantise { to }, &[x])?;
+        let new = self.new.add_node(&name, Op::Quantise { to: ty }, &[x])?;
         self.quantised.insert((id, ty.to_string()), new);
         Ok(new)
     }

@@ -63,9 +63,10 @@ impl Text<'_> {
 
     fn element(&self, key: &str, value: &Value<'_>) -> Result<TensorType> {
         let ty = TensorType::parse(self.string(key, value)?).map_err(|e| self.at(value.span(), e))?;
-        if key != "weights" && !matches!(ty.scaling, Scaling::None | Scaling::Row) {
+        let served = matches!(ty.scaling, Scaling::None | Scaling::Row | Scaling::Block(_));
+        if key != "weights" && (!served || ty.planes > 1 || ty.offset) {
             let error = Error::unsupported(format!(
-                "`{key}` cannot be {ty}: only weights have scales of a tensor or of blocks"
+                "`{key}` cannot be {ty}: only weights have scales of a tensor or of tiles, planes and offsets"
             ));
             return Err(self.at(value.span(), error.help(format!("write {}/row", ty.format.name))));
         }

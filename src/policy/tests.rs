@@ -210,7 +210,7 @@ fn known_but_unserved_keys_are_refused_by_name() {
 #[test]
 fn scalings_that_are_not_served_are_refused() {
     for (line, why) in [
-        ("activations = \"int8/block32\"", "only weights have scales"),
+        ("activations = \"int4/tensor\"", "only weights have scales"),
         ("kv = \"int8/tensor\"", "only weights have scales"),
         ("weights = \"bf16/row\"", "takes no scale"),
     ] {
@@ -218,10 +218,6 @@ fn scalings_that_are_not_served_are_refused() {
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.message().contains(why), "{error}");
     }
-    let table = policy("[[rule]]\nmatch = \"*\"\nweights = \"fp4e2m1/block4\"\n");
-    let error = apply(&small(), &table).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
-    assert!(error.message().contains("the table of embedding `embed` cannot be fp4e2m1/block4"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::compile::tile::{Path, Product, Tiling, choose};
 use crate::compile::{Placement, ScaleOrder};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
+use crate::num::philox::{Draws, Use};
 use crate::num::{Accumulator, DotClass, FormatRef, dot_class};
 use crate::tensor::{Scaling, TensorType, rows_cols, terms};
 
@@ -24,6 +25,8 @@ struct Operands {
     w: Placement,
     y: Placement,
     w_scales: Scales,
+    /// Index in the node's output of the first element of this result.
+    y_first: u64,
 }
 
 /// How a kernel walks the scales of its weights (`sw_mode` to `sw_tile` of the kernels).
@@ -52,7 +55,7 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
         epilogue.residual = context.place(value)?.addr;
     }
     let w_scales = weight_scales(context, node.inputs[1], &w);
-    let operands = Operands { x, w, y, w_scales };
+    let operands = Operands { x, w, y, w_scales, y_first: 0 };
     let (product, tiling) = plan(context, node, &operands, epilogue.residual != 0)?;
     let mut lowered = lowered(&product, &tiling, 1);
     let call = call(context, node, &operands, &epilogue, &product, &tiling)?;
@@ -96,7 +99,7 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
             Scaling::None => Scales::Value(1.0),
             _ => Scales::ByOutput { addr: w.scale_addr, each: w.ty.scales_per_row(k) as u64 },
         };
-        Operands { x, w, y, w_scales }
+        Operands { x, w, y, w_scales, y_first: (head * m * n) as u64 }
     };
     let (product, tiling) = plan(context, node, &head_operands(0), false)?;
     let mut lowered = lowered(&product, &tiling, heads as u64);
@@ -128,9 +131,6 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
     let changes = |ty: &TensorType| matches!(ty.scaling, Scaling::Block(_) | Scaling::Tile(..));
     if [x, w].iter().any(|ty| changes(ty) && !ty.run(k).is_multiple_of(8)) {
         return refuse("blocks are multiples of 8, so that each begins on a byte");
-    }
-    if w.planes > 1 && changes(x) {
-        return refuse("planes of signs take inputs with one scale a row");
     }
     let planes = u64::from(w.planes);
     let runs = terms.len() as u64 / planes / if w.offset { 2 } else { 1 };
@@ -184,6 +184,7 @@ fn call(
         ("nt", tiling.nt),
         depth,
         ("kb", kb),
+        ("plane", product.k / product.planes),
         ("x", operands.x.addr),
         ("x_row", product.x_row()),
         ("w", operands.w.addr),
@@ -195,6 +196,7 @@ fn call(
         ("y_row", 4 * product.n),
     ];
     params.extend(scale_params(operands, product, tiling));
+    params.extend(converter_params(context, node, operands, product));
     let mut workspace: Workspace = context.workspace();
     for (name, bytes) in product.buffers(tiling.path, tiling.mt, tiling.nt, tiling.kt) {
         params.push((name, workspace.take(bytes, &format!("buffer `{name}`"))?));
@@ -230,12 +232,10 @@ fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<
     };
     // From a scale to the offset that belongs to it.
     let tile = if tile == 0 { bytes } else { tile };
-    // Inputs keep their scale from plane to plane.
-    let x_run = if product.planes > 1 { product.k } else { run(&x.ty) };
     vec![
         ("sx", x.scale_addr),
         ("sx_row", product.x_scale_row),
-        ("x_run", x_run),
+        ("x_run", run(&x.ty)),
         ("gx", x.global_addr),
         ("gw", w.global_addr),
         ("sw", sw),
@@ -247,6 +247,28 @@ fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<
         ("sw_step", step),
         ("sw_tile", tile),
     ]
+}
+
+/// Parameters of converters that read the sums of chunks (numerics contract, section 4); zeros without them.
+fn converter_params(
+    context: &Context<'_>,
+    node: &Node,
+    operands: &Operands,
+    product: &Product,
+) -> Vec<(&'static str, u64)> {
+    let names = ["adc_draws", "adc_full", "adc_sigma", "adc_first", "adc_outputs", "adc_at"];
+    let Accumulator::Adc { noise_milli, rows, .. } = node.accumulator else {
+        return names.map(|name| (name, 0)).to_vec();
+    };
+    let largest = |format: FormatRef| match format.integers.iter().map(|level| level.unsigned_abs()).max() {
+        Some(largest) => largest,
+        None => 1 << (format.bits - 1),
+    };
+    let outputs = context.graph.value(node.output).shape.iter().product::<usize>() as u64;
+    let draws = Draws::new(0, &node.name, 0, Use::Forward).counter();
+    let sigma = (f64::from(noise_milli) * 65.536).round_ties_even() as u64;
+    let full = u64::from(rows) * largest(product.x) * largest(product.w);
+    names.into_iter().zip([draws, full, sigma, operands.y_first, outputs, 0]).collect()
 }
 
 /// Constants that say which scales change along k, and what follows the last term.
@@ -262,17 +284,17 @@ fn scale_consts(operands: &Operands, product: &Product, accumulator: Accumulator
             return Err(Error::unsupported("chunks of sums and a global scale have no kernel together").code("E0403"));
         }
     };
-    if let Accumulator::Adc { .. } = accumulator {
-        let message = format!("the accumulator {} has no kernel", accumulator.name());
-        return Err(Error::unsupported(message).code("E0403"));
-    }
+    let bits = match accumulator {
+        Accumulator::Adc { bits, .. } => i64::from(bits),
+        _ => 0,
+    };
     Ok(vec![
         ("SXB", i64::from(x.scales_per_row(k) > 1)),
         ("SWB", i64::from(w.scales_per_row(k) > 1 || w.offset)),
         ("SXBYTES", scale_bytes(x) as i64),
         ("PLANES", i64::from(product.planes > 1)),
         ("FINAL", last),
-        ("ADC", 0),
+        ("ADC", bits),
     ])
 }
 
