@@ -62,7 +62,12 @@ impl Text<'_> {
     }
 
     fn element(&self, key: &str, value: &Value<'_>) -> Result<TensorType> {
-        let ty = TensorType::parse(self.string(key, value)?).map_err(|e| self.at(value.span(), e))?;
+        let text = self.string(key, value)?;
+        let mut ty = TensorType::parse(text).map_err(|e| self.at(value.span(), e))?;
+        // At run time the default of every scaled format is one scale a row.
+        if key != "weights" && ty.scaling == Scaling::Tensor && !text.contains('/') {
+            ty.scaling = Scaling::Row;
+        }
         let served = matches!(ty.scaling, Scaling::None | Scaling::Row | Scaling::Block(_));
         if key != "weights" && (!served || ty.planes > 1 || ty.offset) {
             let error = Error::unsupported(format!(
