@@ -48,7 +48,8 @@ pub fn run(verb: &Verb) -> Result<()> {
             let row = |a: &Assignment| {
                 let setting = match a.setting {
                     Setting::Type(ty) => ty.to_string(),
-                    Setting::Accumulator(accumulator) => accumulator.name().to_string(),
+                    Setting::Accumulator(accumulator) => accumulator.name(),
+                    Setting::Store(store) => store.name().to_owned(),
                 };
                 let rule = chosen.rules.get(a.rule).map_or("", |rule| rule.pattern.as_str());
                 let place = format!("line {}: {rule}", chosen.line(a.rule));

@@ -15,7 +15,9 @@ use crate::graph::{Def, Graph, NodeId, Op, ValueId};
 use crate::isa::Object;
 use crate::machine::Machine;
 use crate::num::{Rounding, encode};
-use crate::tensor::{Scaling, TensorType, rows_cols};
+use crate::tensor::layout::entropy::Coded;
+use crate::tensor::store::coded;
+use crate::tensor::{Scaling, Store, TensorType, rows_cols};
 use fuse::Group;
 use kernels::Kernels;
 use lower::{Context, Lowered};
@@ -91,6 +93,21 @@ pub struct Step {
     pub loops: Vec<String>,
 }
 
+/// Weights that lie entropy-coded in memory and are decoded on their way to the multipliers.
+#[derive(Debug, Clone)]
+pub struct CodedWeights {
+    /// The constant.
+    pub value: ValueId,
+    /// Address of the restart table in control memory; the model follows it.
+    pub table: u64,
+    /// Rows of a tile.
+    pub tile_rows: u64,
+    /// Bytes of the longest tile.
+    pub longest: u64,
+    /// The tiles.
+    pub coded: Coded,
+}
+
 /// A compiled program with all that a run needs.
 #[derive(Debug, Clone)]
 pub struct Compiled {
@@ -98,6 +115,8 @@ pub struct Compiled {
     pub object: Object,
     /// Constants in DRAM; block scales of weights lie block-major there.
     pub constants: Vec<Placement>,
+    /// Constants that lie entropy-coded: at the address of their payload are tiles of coded rows instead.
+    pub coded: Vec<CodedWeights>,
     /// Run-time inputs. Token ids are u32 tables in control memory.
     pub inputs: Vec<Placement>,
     /// Steps; ledger node `i` is step `i`.
@@ -193,7 +212,8 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let mut plan = Plan::new(graph, machine);
     plan.constants_and_inputs()?;
     plan.results(&groups)?;
-    let context = Context { graph, machine, storage: &plan.storage, workspace_bytes: plan.workspace_bytes };
+    let context =
+        Context { graph, machine, storage: &plan.storage, coded: &plan.coded, workspace_bytes: plan.workspace_bytes };
     let lowered = groups.iter().map(|group| lower::lower(&context, group)).collect::<Result<Vec<_>>>()?;
     let steps = steps(graph, &plan.storage, &groups, &lowered)?;
     let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
@@ -202,6 +222,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     Ok(Compiled {
         object,
         constants: plan.constants,
+        coded: plan.coded,
         inputs: plan.inputs,
         steps,
         dram_bytes: plan.dram_bytes + plan.dram.peak(),
@@ -216,6 +237,7 @@ struct Plan<'a> {
     graph: &'a Graph,
     storage: Storage,
     constants: Vec<Placement>,
+    coded: Vec<CodedWeights>,
     inputs: Vec<Placement>,
     /// Bytes of DRAM below the arena of results.
     dram_bytes: u64,
@@ -245,6 +267,7 @@ impl<'a> Plan<'a> {
             graph,
             storage: Storage { places: vec![None; graph.values.len()] },
             constants: Vec::new(),
+            coded: Vec::new(),
             inputs: Vec::new(),
             dram_bytes: ALIGN,
             control_bytes: 0,
@@ -257,7 +280,10 @@ impl<'a> Plan<'a> {
 
     /// Payload, then scales, upwards in DRAM (address 0 stays unused: it means "absent" in parameter blocks).
     fn in_dram(&mut self, value: ValueId) -> Result<Placement> {
-        let (payload, scales) = sizes(self.graph, value);
+        let (mut payload, scales) = sizes(self.graph, value);
+        if let Some(coded) = self.coded.iter().find(|coded| coded.value == value) {
+            payload = coded.coded.payload().len() as u64;
+        }
         let addr = self.dram_bytes;
         let scale_addr = addr + payload.next_multiple_of(ALIGN);
         self.dram_bytes = scale_addr + scales.next_multiple_of(ALIGN);
@@ -269,7 +295,10 @@ impl<'a> Plan<'a> {
         for index in 0..self.graph.values.len() {
             let value = ValueId(u32::try_from(index).expect("fewer than 2^32 values"));
             match self.graph.value(value).def {
-                Def::Const(_) => {
+                Def::Const(ref tensor) => {
+                    if tensor.store.0 == Store::Entropy {
+                        self.code(value, tensor)?;
+                    }
                     let place = self.in_dram(value)?;
                     self.constants.push(place);
                 }
@@ -288,6 +317,27 @@ impl<'a> Plan<'a> {
                 Def::Node(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Entropy-codes a constant: its restart table and model go to control memory.
+    fn code(&mut self, value: ValueId, tensor: &crate::tensor::Tensor) -> Result<()> {
+        let name = &self.graph.value(value).name;
+        let only_weight = |node: &crate::graph::Node| {
+            let places = node.inputs.iter().enumerate().filter(|(_, input)| **input == value);
+            node.op == Op::Linear && places.into_iter().all(|(at, _)| at == 1)
+        };
+        if !self.graph.nodes.iter().filter(|node| node.inputs.contains(&value)).all(only_weight) {
+            let message = format!("`{name}` is entropy-coded, which only weights of linear nodes can be");
+            return Err(Error::unsupported(message).code("E0403"));
+        }
+        let (rows, cols) = tensor.rows_cols();
+        let coded = coded(tensor.ty.format, (rows, cols), &tensor.payload)?;
+        let longest = (0..coded.tiles()).map(|tile| coded.restart(tile).map_or(0, |r| u64::from(r.bytes))).max();
+        let tile_rows = u64::from(Coded::tile_of_rows(cols)) / cols.max(1) as u64;
+        let table = (3 << SPACE_SHIFT) + self.control_bytes;
+        self.control_bytes += (coded.control_bytes().len() as u64).next_multiple_of(ALIGN);
+        self.coded.push(CodedWeights { value, table, tile_rows, longest: longest.unwrap_or(0), coded });
         Ok(())
     }
 

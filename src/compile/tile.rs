@@ -34,6 +34,8 @@ pub struct Product {
     pub x: FormatRef,
     /// True if a residual tile is read.
     pub residual: bool,
+    /// Entropy-coded weights: rows of a tile, and bytes of the longest one.
+    pub coded: Option<(u64, u64)>,
 }
 
 /// Which unit computes the product.
@@ -76,13 +78,14 @@ impl Product {
     pub fn w_row(&self) -> u64 {
         self.planes * self.row_bytes(self.w, self.k / self.planes)
     }
-    /// Whether the array can walk the terms: planes must begin on a byte, and it has no sums of inputs for offsets.
+    /// Whether the array can walk the terms: planes must begin on a byte, and it has neither sums of inputs for offsets nor
+    /// a decoder.
     fn array_walks(&self) -> bool {
         let plane = self.k / self.planes;
-        !self.offset && (self.planes == 1 || (self.kb == plane && plane.is_multiple_of(8)))
+        !self.offset && self.coded.is_none() && (self.planes == 1 || (self.kb == plane && plane.is_multiple_of(8)))
     }
     /// Scratch ranges of a tiling, as (parameter name, bytes), the same for both kernels.
-    pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 8] {
+    pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 9] {
         let w_tile = match path {
             Path::Array => nt * self.row_bytes(self.w, kt),
             Path::Vector => nt * self.w_row(),
@@ -97,6 +100,7 @@ impl Product {
             ("bbias", 4 * nt),
             ("by", tile),
             ("bres", if self.residual { tile } else { 0 }),
+            ("bcoded", self.coded.map_or(0, |(_, longest)| longest)),
         ]
     }
     fn bytes(&self, path: Path, mt: u64, nt: u64, kt: u64) -> u64 {
@@ -203,7 +207,11 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
             continue;
         }
         for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
-            for nt in sizes(product.n, 256).filter(|nt| *nt >= nl) {
+            // A tile of w is so many whole coded tiles.
+            let tile_rows = product.coded.map_or(1, |(rows, _)| rows);
+            let whole = |nt: &u64| *nt >= nl && (nt.is_multiple_of(tile_rows) || *nt >= product.n);
+            let one_tile = product.coded.map(|(rows, _)| rows.min(product.n)).filter(whole);
+            for nt in sizes(product.n, 256).filter(whole).chain(one_tile) {
                 // Within a tile, groups of four registers of outputs share the rows of x; the rest go one by one.
                 let of = |outputs: u64| (outputs / (4 * nl), (outputs % (4 * nl)).div_ceil(nl));
                 let (full, tail) = (of(nt), of(product.n % nt));

@@ -8,7 +8,7 @@ use super::{Policy, Rule};
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::graph::{Def, Graph, Node, Op, ValueId};
 use crate::num::{Accumulator, dot_class};
-use crate::tensor::{Scaling, Tensor, TensorType, terms};
+use crate::tensor::{Scaling, Store, Tensor, TensorType, terms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub enum Role {
     Kv,
     /// Accumulator of a linear or matmul node.
     Accumulator,
+    /// Layout of stored weights.
+    Store,
 }
 
 impl Role {
@@ -36,6 +38,7 @@ impl Role {
             Role::Attention => "attention",
             Role::Kv => "kv",
             Role::Accumulator => "accumulator",
+            Role::Store => "store",
         }
     }
 }
@@ -47,6 +50,8 @@ pub enum Setting {
     Type(TensorType),
     /// An accumulator.
     Accumulator(Accumulator),
+    /// A layout of stored weights.
+    Store(Store),
 }
 
 /// One decision of a policy: this part of this node is held like that because of that rule.
@@ -74,6 +79,7 @@ struct Site {
     /// Type of the weight, table or right operand with its rule.
     w: Option<(TensorType, usize)>,
     accumulator: Option<(Accumulator, usize)>,
+    store: Option<(Store, usize)>,
 }
 
 /// The operand that a `weights` rule concerns, if this node has one.
@@ -112,6 +118,10 @@ impl Site {
         };
         if let (Some(accumulator), Op::Linear | Op::MatMul { .. }) = (rule.accumulator, op) {
             self.accumulator = Some((accumulator, index));
+            used = true;
+        }
+        if let (Some(store), true) = (rule.store, has_weight) {
+            self.store = Some((store, index));
             used = true;
         }
         used
@@ -202,6 +212,17 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
                 elements: graph.value(node.output).shape.iter().product(),
                 role: Role::Accumulator,
                 setting: Setting::Accumulator(accumulator),
+                rule,
+            });
+        }
+        if let Some((store, rule)) = site.store {
+            let value = graph.value(node.inputs[w_index]);
+            out.push(Assignment {
+                node: node.name.clone(),
+                value: value.name.clone(),
+                elements: value.shape.iter().product(),
+                role: Role::Store,
+                setting: Setting::Store(store),
                 rule,
             });
         }
@@ -344,7 +365,10 @@ impl<'a> Rewriter<'a> {
                 _ => None,
             };
             inputs.push(match decision {
-                Some((ty, _)) if !is_plain_fp32(ty) && Some(*input) == weight => self.quantise_weight(*input, ty)?,
+                Some((ty, _)) if !is_plain_fp32(ty) && Some(*input) == weight => {
+                    let store = site.and_then(|site| site.store).map_or(Store::default(), |(store, _)| store);
+                    self.quantise_weight(*input, ty, store)?
+                }
                 Some((ty, _)) if !is_plain_fp32(ty) => self.quantise_value(*input, ty)?,
                 _ => self.mapped(*input)?,
             });
@@ -356,8 +380,9 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    fn quantise_weight(&mut self, id: ValueId, ty: TensorType) -> Result<ValueId> {
-        if let Some(known) = self.quantised.get(&(id, ty.to_string())) {
+    fn quantise_weight(&mut self, id: ValueId, ty: TensorType, store: Store) -> Result<ValueId> {
+        let key = (id, format!("{ty} {}", store.name()));
+        if let Some(known) = self.quantised.get(&key) {
             return Ok(*known);
         }
         let value = self.old.value(id);
@@ -366,12 +391,13 @@ impl<'a> Rewriter<'a> {
         }
         let tensor = self.old.constant(id).ok_or_else(|| Error::internal("a weight is a constant"))?;
         let quantised = Tensor::quantise(tensor.shape.clone(), &tensor.to_f32(), ty)
+            .and_then(|tensor| tensor.stored(store))
             .map_err(|e| e.at(Place::Tensor { path: self.old.name.clone(), name: value.name.clone() }))?;
         // The weight keeps its name; only a weight that is also read in another type needs a second one.
         let taken = self.plain.contains(&id) || self.quantised.keys().any(|(known, _)| *known == id);
         let name = if taken { self.free_name(&value.name, ty) } else { value.name.clone() };
         let new = self.new.add_const(&name, Arc::new(quantised));
-        self.quantised.insert((id, ty.to_string()), new);
+        self.quantised.insert(key, new);
         Ok(new)
     }
 

@@ -3,7 +3,7 @@
 use super::{Glob, Policy, Rule, SCHEMA};
 use crate::diag::{Error, Result, did_you_mean};
 use crate::num::Accumulator;
-use crate::tensor::{Scaling, TensorType};
+use crate::tensor::{Scaling, Store, TensorType};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,16 +12,15 @@ use toml::de::{DeTable, DeValue};
 
 /// Keys of a file and of a rule.
 const FILE_KEYS: [&str; 4] = ["schema", "name", "doc", "rule"];
-const RULE_KEYS: [&str; 7] = ["match", "optional", "weights", "activations", "kv", "attention", "accumulator"];
+const RULE_KEYS: [&str; 8] = ["match", "optional", "weights", "activations", "kv", "attention", "accumulator", "store"];
 /// Keys that the schema knows, in a file or a rule, but this version does not serve, with what they ask for.
-const LATER_KEYS: [(&str, &str); 7] = [
+const LATER_KEYS: [(&str, &str); 6] = [
     ("gradients", "formats of gradients"),
     ("optimizer", "formats of optimiser state"),
     ("accumulation", "formats of gradient accumulation"),
     ("sparsity", "sparse weights"),
     ("grad_estimator", "gradient estimators"),
     ("rounding", "rounding modes other than nearest even"),
-    ("store", "storage layouts other than dense packing"),
 ];
 
 struct Text<'a> {
@@ -144,6 +143,7 @@ fn rule(at: &Text<'_>, span: Range<usize>, table: &DeTable<'_>) -> Result<Rule> 
         kv: None,
         attention: None,
         accumulator: None,
+        store: None,
         span: pattern.span(),
     };
     let mut settings = 0;
@@ -163,6 +163,10 @@ fn rule(at: &Text<'_>, span: Range<usize>, table: &DeTable<'_>) -> Result<Rule> 
             "kv" => rule.kv = Some(at.element("kv", value)?),
             "attention" => rule.attention = Some(at.element("attention", value)?),
             "accumulator" => rule.accumulator = Some(at.accumulator(value)?),
+            "store" => {
+                let store = Store::by_name(at.string("store", value)?);
+                rule.store = Some(store.map_err(|e| at.at(value.span(), e))?);
+            }
             _ => settings -= 1,
         }
     }

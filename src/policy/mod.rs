@@ -19,7 +19,7 @@ pub use glob::Glob;
 
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::num::Accumulator;
-use crate::tensor::TensorType;
+use crate::tensor::{Store, TensorType};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
@@ -78,6 +78,8 @@ pub struct Rule {
     pub attention: Option<TensorType>,
     /// Accumulator of the dot products.
     pub accumulator: Option<Accumulator>,
+    /// Layout in which quantised weights are stored.
+    pub store: Option<Store>,
     /// Where `match = ".."` stands in the text.
     pub span: Range<usize>,
 }
@@ -119,6 +121,9 @@ impl Policy {
             }
             if let Some(accumulator) = rule.accumulator {
                 let _ = writeln!(out, "accumulator = \"{}\"", accumulator.name());
+            }
+            if let Some(store) = rule.store {
+                let _ = writeln!(out, "store = \"{}\"", store.name());
             }
         }
         out

@@ -6,9 +6,11 @@ pub mod fit;
 pub mod layout;
 pub mod pack;
 mod quantise;
+pub mod store;
 mod ty;
 
 pub use quantise::MAGNITUDE_FLOOR;
+pub use store::Store;
 pub use ty::{EXPONENT_RULES, ScaleType, Scaling, TensorType, Term, terms};
 
 use crate::diag::{Error, Result};
@@ -30,6 +32,8 @@ pub struct Tensor {
     pub offsets: Vec<f32>,
     /// Scale of the whole tensor on top of the others; 1 if the type has none.
     pub global: f32,
+    /// The layout in which the codes are kept where they are stored, and their bytes there.
+    pub store: (Store, usize),
 }
 
 /// Rows and columns of a shape: the last axis is the row.
@@ -69,7 +73,8 @@ impl Tensor {
                 offsets.len()
             )));
         }
-        Ok(Tensor { shape, ty, payload, scales, offsets, global })
+        let store = (Store::default(), payload.len());
+        Ok(Tensor { shape, ty, payload, scales, offsets, global, store })
     }
     /// Rows and columns: the last axis is the row.
     pub fn rows_cols(&self) -> (usize, usize) {
@@ -85,10 +90,10 @@ impl Tensor {
     pub fn scale_index(&self, row: usize, col: usize) -> Option<usize> {
         self.ty.scale_index(row, col, 0, self.rows_cols().1)
     }
-    /// Payload plus side data: scales in their format, offsets, global scale.
+    /// Stored codes plus side data: scales in their format, offsets, global scale.
     pub fn bytes(&self) -> usize {
         let (rows, cols) = self.rows_cols();
-        self.payload.len() + self.ty.side_bytes(rows, cols)
+        self.store.1 + self.ty.side_bytes(rows, cols)
     }
     /// The side data as it lies in memory: scales as codes of their format, little-endian, in the order of
     /// [`Tensor::scales`]; then offsets and the global scale in f32.

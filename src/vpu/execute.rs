@@ -2,7 +2,7 @@
 //! event, and the result of each step is read out the moment the step ends.
 
 use crate::check::Captured;
-use crate::compile::{Compiled, Placement, root, sides_in_memory};
+use crate::compile::{CodedWeights, Compiled, Placement, root, sides_in_memory};
 use crate::diag::{Error, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
@@ -75,8 +75,12 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
             let Def::Const(tensor) = &graph.value(place.value).def else {
                 return Err(Error::internal("a constant without a tensor"));
             };
-            store(vm, place, tensor, true)?;
+            store(vm, place, tensor, compiled.coded.iter().find(|coded| coded.value == place.value))?;
         }
+    }
+    // Restart tables and models lie in control memory, which timing-only runs read too.
+    for coded in &compiled.coded {
+        vm.write(coded.table, &coded.coded.control_bytes())?;
     }
     for (value, data) in graph.inputs.iter().zip(inputs) {
         let place = compiled
@@ -89,16 +93,27 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
                 let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
                 vm.write(place.addr, &bytes)?;
             }
-            InputData::Dense(tensor) if mode == Mode::Functional => store(vm, place, tensor, false)?,
+            InputData::Dense(tensor) if mode == Mode::Functional => give(vm, place, tensor)?,
             InputData::Dense(_) => {}
         }
     }
     Ok(())
 }
 
-fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor, constant: bool) -> Result<()> {
+/// A constant, entropy-coded if it lies so.
+fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor, coded: Option<&CodedWeights>) -> Result<()> {
+    vm.write(place.addr, coded.map_or(&tensor.payload[..], |coded| coded.coded.payload()))?;
+    let sides = sides_in_memory(tensor, place.order);
+    if !sides.is_empty() {
+        vm.write(place.scale_addr, &sides)?;
+    }
+    Ok(())
+}
+
+/// A run-time input.
+fn give(vm: &mut Vm, place: &Placement, tensor: &Tensor) -> Result<()> {
     vm.write(place.addr, &tensor.payload)?;
-    let sides = if constant { sides_in_memory(tensor, place.order) } else { tensor.side_data() };
+    let sides = tensor.side_data();
     if !sides.is_empty() {
         vm.write(place.scale_addr, &sides)?;
     }

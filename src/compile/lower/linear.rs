@@ -4,11 +4,12 @@ use super::{Call, Context, Lowered};
 use crate::compile::fuse::Group;
 use crate::compile::place::Workspace;
 use crate::compile::tile::{Path, Product, Tiling, choose};
-use crate::compile::{Placement, ScaleOrder};
+use crate::compile::{CodedWeights, Placement, ScaleOrder};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
 use crate::num::philox::{Draws, Use};
 use crate::num::{Accumulator, DotClass, FormatRef, dot_class};
+use crate::tensor::layout::entropy::Restart;
 use crate::tensor::{Scaling, TensorType, rows_cols, terms};
 
 /// Epilogue of a product, as addresses; 0 = absent.
@@ -20,13 +21,15 @@ struct Epilogue {
 }
 
 /// One product: operands and where the result goes.
-struct Operands {
+struct Operands<'a> {
     x: Placement,
     w: Placement,
     y: Placement,
     w_scales: Scales,
     /// Index in the node's output of the first element of this result.
     y_first: u64,
+    /// The weights, if they lie entropy-coded.
+    coded: Option<&'a CodedWeights>,
 }
 
 /// How a kernel walks the scales of its weights (`sw_mode` to `sw_tile` of the kernels).
@@ -55,7 +58,8 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
         epilogue.residual = context.place(value)?.addr;
     }
     let w_scales = weight_scales(context, node.inputs[1], &w);
-    let operands = Operands { x, w, y, w_scales, y_first: 0 };
+    let coded = context.coded.iter().find(|coded| coded.value == node.inputs[1]);
+    let operands = Operands { x, w, y, w_scales, y_first: 0, coded };
     let (product, tiling) = plan(context, node, &operands, epilogue.residual != 0)?;
     let mut lowered = lowered(&product, &tiling, 1);
     let call = call(context, node, &operands, &epilogue, &product, &tiling)?;
@@ -99,7 +103,7 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
             Scaling::None => Scales::Value(1.0),
             _ => Scales::ByOutput { addr: w.scale_addr, each: w.ty.scales_per_row(k) as u64 },
         };
-        Operands { x, w, y, w_scales, y_first: (head * m * n) as u64 }
+        Operands { x, w, y, w_scales, y_first: (head * m * n) as u64, coded: None }
     };
     let (product, tiling) = plan(context, node, &head_operands(0), false)?;
     let mut lowered = lowered(&product, &tiling, heads as u64);
@@ -122,7 +126,7 @@ fn scale_row(ty: &TensorType, cols: usize) -> u64 {
     (ty.scales_per_row(cols) * ty.scale.format.bits as usize / 8) as u64
 }
 
-fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool) -> Result<(Product, Tiling)> {
+fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: bool) -> Result<(Product, Tiling)> {
     let (m, k) = rows_cols(&operands.x.shape);
     let (n, _) = rows_cols(&operands.w.shape);
     let (x, w) = (&operands.x.ty, &operands.w.ty);
@@ -151,6 +155,7 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands, residual: bool)
             Scales::ByTerm { each, .. } | Scales::ByOutput { each, .. } => each * scale_bytes(w),
         },
         residual,
+        coded: operands.coded.map(|coded| (coded.tile_rows, coded.longest)),
     };
     let tiling = choose(context.machine, &product, context.workspace_bytes)?;
     Ok((product, tiling))
@@ -163,7 +168,7 @@ fn scale_bytes(ty: &TensorType) -> u64 {
 fn call(
     context: &Context<'_>,
     node: &Node,
-    operands: &Operands,
+    operands: &Operands<'_>,
     epilogue: &Epilogue,
     product: &Product,
     tiling: &Tiling,
@@ -197,15 +202,25 @@ fn call(
     ];
     params.extend(scale_params(operands, product, tiling));
     params.extend(converter_params(context, node, operands, product));
+    if let Some(coded) = operands.coded {
+        let tiles = coded.coded.tiles() as u64;
+        params.extend([("table", coded.table), ("model", coded.table + Restart::BYTES * tiles)]);
+        params.push(("tile_rows", coded.tile_rows));
+    } else if tiling.path == Path::Vector {
+        params.extend(["table", "model", "tile_rows"].map(|name| (name, 0)));
+    }
     let mut workspace: Workspace = context.workspace();
     for (name, bytes) in product.buffers(tiling.path, tiling.mt, tiling.nt, tiling.kt) {
+        if name == "bcoded" && tiling.path == Path::Array {
+            continue;
+        }
         params.push((name, workspace.take(bytes, &format!("buffer `{name}`"))?));
     }
     let mut consts = scale_consts(operands, product, node.accumulator)?;
     let bits = |format: FormatRef| i64::from(format.bits);
     consts.extend([("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class as i64)]);
     if tiling.path == Path::Vector {
-        consts.push(("OFFSET", i64::from(product.offset)));
+        consts.extend([("OFFSET", i64::from(product.offset)), ("CODED", i64::from(product.coded.is_some()))]);
     }
     let (x, w) = (&operands.x.ty, &operands.w.ty);
     let formats = vec![("W", w.format), ("X", x.format), ("SW", w.scale.format), ("SX", x.scale.format)];
@@ -213,7 +228,7 @@ fn call(
 }
 
 /// Parameters by which the kernels walk scales.
-fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<(&'static str, u64)> {
+fn scale_params(operands: &Operands<'_>, product: &Product, tiling: &Tiling) -> Vec<(&'static str, u64)> {
     let Operands { x, w, w_scales, .. } = operands;
     let k = product.k / product.planes;
     let run = |ty: &TensorType| match ty.planes {
@@ -253,7 +268,7 @@ fn scale_params(operands: &Operands, product: &Product, tiling: &Tiling) -> Vec<
 fn converter_params(
     context: &Context<'_>,
     node: &Node,
-    operands: &Operands,
+    operands: &Operands<'_>,
     product: &Product,
 ) -> Vec<(&'static str, u64)> {
     let names = ["adc_draws", "adc_full", "adc_sigma", "adc_first", "adc_outputs", "adc_at"];
@@ -272,7 +287,11 @@ fn converter_params(
 }
 
 /// Constants that say which scales change along k, and what follows the last term.
-fn scale_consts(operands: &Operands, product: &Product, accumulator: Accumulator) -> Result<Vec<(&'static str, i64)>> {
+fn scale_consts(
+    operands: &Operands<'_>,
+    product: &Product,
+    accumulator: Accumulator,
+) -> Result<Vec<(&'static str, i64)>> {
     let (x, w) = (&operands.x.ty, &operands.w.ty);
     let k = (product.k / product.planes) as usize;
     let global = x.scale.global || w.scale.global;

@@ -9,7 +9,7 @@ mod rows;
 
 use super::fuse::Group;
 use super::place::Workspace;
-use super::{Placement, Storage};
+use super::{CodedWeights, Placement, Storage};
 use crate::diag::{Error, Place, Result};
 use crate::graph::{Graph, Op, ValueId};
 use crate::machine::Machine;
@@ -49,6 +49,8 @@ pub struct Context<'a> {
     pub machine: &'a Machine,
     /// Where values live.
     pub storage: &'a Storage,
+    /// Constants that lie entropy-coded.
+    pub coded: &'a [CodedWeights],
     /// Scratch bytes of the own SRAM.
     pub workspace_bytes: u64,
 }
