@@ -50,6 +50,10 @@ pub fn run(verb: &Verb) -> Result<()> {
                     Setting::Type(ty) => ty.to_string(),
                     Setting::Accumulator(accumulator) => accumulator.name(),
                     Setting::Store(store) => store.name().to_owned(),
+                    Setting::Recipe(recipe) => {
+                        let keys = recipe.keys().into_iter().map(|(key, word)| format!("{key} {word}"));
+                        keys.collect::<Vec<_>>().join(", ")
+                    }
                 };
                 let rule = chosen.rules.get(a.rule).map_or("", |rule| rule.pattern.as_str());
                 let place = format!("line {}: {rule}", chosen.line(a.rule));

@@ -7,7 +7,7 @@ use crate::diag::{Error, Kind, Place, Result};
 use crate::model::stored::{self, Stored};
 use crate::model::{self, Input, TensorInfo, Tensors};
 use crate::policy::{self, Policy, Role, Setting};
-use crate::tensor::{Scaling, Tensor, TensorType, rows_cols};
+use crate::tensor::{Recipe, Scaling, Tensor, TensorType, rows_cols};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -83,6 +83,11 @@ pub struct Plan {
 /// # Errors
 /// As [`policy::plan`]; Unsupported if two nodes want the same tensor in two types.
 pub fn plan(tensors: &Tensors, policy: &Policy) -> Result<Plan> {
+    if policy.rules.iter().any(|rule| rule.recipe != Recipe::default()) {
+        let text =
+            "files are written by the rules of their types; calibration, rounding, seed and sparsity serve runs only";
+        return Err(Error::unsupported(text).help("remove these keys from the policy"));
+    }
     let spec = tensors.spec();
     let is_model = spec.starts_with("builtin:") || Path::new(spec).join("config.json").is_file();
     if !is_model {

@@ -213,7 +213,7 @@ fn magnitude(x: &[u32]) -> u32 {
 }
 
 /// The fixed rounding of the element at `index`.
-fn at(mode: Mode, index: u64) -> Rounding {
+pub(crate) fn at(mode: Mode, index: u64) -> Rounding {
     match mode {
         Mode::Fixed(mode) => mode,
         Mode::Stochastic(kind, bits, draws) => {

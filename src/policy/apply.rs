@@ -8,7 +8,7 @@ use super::{Policy, Rule};
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::graph::{Def, Graph, Node, Op, ValueId};
 use crate::num::{Accumulator, dot_class};
-use crate::tensor::{Scaling, Store, Tensor, TensorType, terms};
+use crate::tensor::{Recipe, Scaling, Store, Tensor, TensorType, terms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub enum Role {
     Kv,
     /// Accumulator of a linear or matmul node.
     Accumulator,
+    /// How weights become codes.
+    Recipe,
     /// Layout of stored weights.
     Store,
 }
@@ -39,6 +41,7 @@ impl Role {
             Role::Kv => "kv",
             Role::Accumulator => "accumulator",
             Role::Store => "store",
+            Role::Recipe => "recipe",
         }
     }
 }
@@ -50,6 +53,8 @@ pub enum Setting {
     Type(TensorType),
     /// An accumulator.
     Accumulator(Accumulator),
+    /// Calibration, rounding and sparsity.
+    Recipe(Recipe),
     /// A layout of stored weights.
     Store(Store),
 }
@@ -80,6 +85,8 @@ struct Site {
     w: Option<(TensorType, usize)>,
     accumulator: Option<(Accumulator, usize)>,
     store: Option<(Store, usize)>,
+    /// What the rules add up to, and the last of them.
+    recipe: Option<(Recipe, usize)>,
 }
 
 /// The operand that a `weights` rule concerns, if this node has one.
@@ -124,7 +131,17 @@ impl Site {
             self.store = Some((store, index));
             used = true;
         }
+        if rule.recipe != Recipe::default() && has_weight {
+            let before = self.recipe.map_or(Recipe::default(), |(recipe, _)| recipe);
+            self.recipe = Some((before.then(rule.recipe), index));
+            used = true;
+        }
         used
+    }
+
+    /// How the weights of this site are made.
+    fn recipe(&self) -> Recipe {
+        self.recipe.map_or(Recipe::default(), |(recipe, _)| recipe)
     }
 }
 
@@ -215,16 +232,15 @@ pub fn plan(graph: &Graph, policy: &Policy) -> Result<Vec<Assignment>> {
                 rule,
             });
         }
-        if let Some((store, rule)) = site.store {
+        let store = site.store.map(|(store, rule)| (Role::Store, Setting::Store(store), rule));
+        // fp32 weights are read as they are.
+        let quantised = site.w.is_some_and(|(ty, _)| !is_plain_fp32(ty));
+        let recipe = site.recipe.filter(|_| quantised);
+        let recipe = recipe.map(|(recipe, rule)| (Role::Recipe, Setting::Recipe(recipe), rule));
+        for (role, setting, rule) in store.into_iter().chain(recipe) {
             let value = graph.value(node.inputs[w_index]);
-            out.push(Assignment {
-                node: node.name.clone(),
-                value: value.name.clone(),
-                elements: value.shape.iter().product(),
-                role: Role::Store,
-                setting: Setting::Store(store),
-                rule,
-            });
+            let elements = value.shape.iter().product();
+            out.push(Assignment { node: node.name.clone(), value: value.name.clone(), elements, role, setting, rule });
         }
     }
     Ok(out)
@@ -245,6 +261,15 @@ fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
             .at(Place::Node(node.name.clone()))
             .help("a quantised model runs under the policy.toml beside it"));
         }
+    }
+    let fp32 = site.w.is_none_or(|(ty, _)| is_plain_fp32(ty));
+    if site.recipe().sparsity.is_some() && fp32 {
+        return Err(Error::unsupported("sparsity goes with `weights` in another format than fp32")
+            .at(Place::Node(node.name.clone()))
+            .help("hold them in bf16"));
+    }
+    if let Some((ty, _)) = site.w.filter(|_| weight.is_some()) {
+        site.recipe().check(&ty).map_err(|e| e.at(Place::Node(node.name.clone())))?;
     }
     if matches!(node.op, Op::Embedding) {
         return Ok(());
@@ -367,7 +392,7 @@ impl<'a> Rewriter<'a> {
             inputs.push(match decision {
                 Some((ty, _)) if !is_plain_fp32(ty) && Some(*input) == weight => {
                     let store = site.and_then(|site| site.store).map_or(Store::default(), |(store, _)| store);
-                    self.quantise_weight(*input, ty, store)?
+                    self.quantise_weight(*input, ty, store, site.map_or(Recipe::default(), Site::recipe))?
                 }
                 Some((ty, _)) if !is_plain_fp32(ty) => self.quantise_value(*input, ty)?,
                 _ => self.mapped(*input)?,
@@ -380,8 +405,8 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    fn quantise_weight(&mut self, id: ValueId, ty: TensorType, store: Store) -> Result<ValueId> {
-        let key = (id, format!("{ty} {}", store.name()));
+    fn quantise_weight(&mut self, id: ValueId, ty: TensorType, store: Store, recipe: Recipe) -> Result<ValueId> {
+        let key = (id, format!("{ty} {} {:?}", store.name(), recipe.keys()));
         if let Some(known) = self.quantised.get(&key) {
             return Ok(*known);
         }
@@ -390,7 +415,7 @@ impl<'a> Rewriter<'a> {
             return self.mapped(id);
         }
         let tensor = self.old.constant(id).ok_or_else(|| Error::internal("a weight is a constant"))?;
-        let quantised = Tensor::quantise(tensor.shape.clone(), &tensor.to_f32(), ty)
+        let quantised = Tensor::quantise_with(tensor.shape.clone(), &tensor.to_f32(), ty, &recipe, &value.name)
             .and_then(|tensor| tensor.stored(store))
             .map_err(|e| e.at(Place::Tensor { path: self.old.name.clone(), name: value.name.clone() }))?;
         // The weight keeps its name; only a weight that is also read in another type needs a second one.

@@ -3,7 +3,7 @@
 use super::{Glob, Policy, Rule, SCHEMA};
 use crate::diag::{Error, Result, did_you_mean};
 use crate::num::Accumulator;
-use crate::tensor::{Scaling, Store, TensorType};
+use crate::tensor::{Calibration, ROUNDINGS, Recipe, Scaling, Sparsity, Store, TensorType};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,15 +12,28 @@ use toml::de::{DeTable, DeValue};
 
 /// Keys of a file and of a rule.
 const FILE_KEYS: [&str; 4] = ["schema", "name", "doc", "rule"];
-const RULE_KEYS: [&str; 8] = ["match", "optional", "weights", "activations", "kv", "attention", "accumulator", "store"];
+const RULE_KEYS: [&str; 12] = [
+    "match",
+    "optional",
+    "weights",
+    "activations",
+    "kv",
+    "attention",
+    "accumulator",
+    "store",
+    "calibration",
+    "rounding",
+    "seed",
+    "sparsity",
+];
 /// Keys that the schema knows, in a file or a rule, but this version does not serve, with what they ask for.
 const LATER_KEYS: [(&str, &str); 6] = [
     ("gradients", "formats of gradients"),
     ("optimizer", "formats of optimiser state"),
     ("accumulation", "formats of gradient accumulation"),
-    ("sparsity", "sparse weights"),
     ("grad_estimator", "gradient estimators"),
-    ("rounding", "rounding modes other than nearest even"),
+    ("outliers", "clamped weights with a sparse residual"),
+    ("double_quant", "scales that are quantised themselves"),
 ];
 
 struct Text<'a> {
@@ -75,6 +88,33 @@ impl Text<'_> {
             return Err(self.at(value.span(), error.help(format!("write {}/row", ty.format.name))));
         }
         Ok(ty)
+    }
+
+    /// One key of how weights become codes.
+    fn recipe(&self, key: &str, value: &Value<'_>, recipe: &mut Recipe) -> Result<()> {
+        let wrong = |help: String| self.error(value.span(), format!("this is no `{key}`")).help(help);
+        if key == "seed" {
+            let DeValue::Integer(number) = value.get_ref() else { return Err(wrong("a whole number".into())) };
+            let seed = u64::from_str_radix(number.as_str(), number.radix());
+            recipe.seed = Some(seed.map_err(|_| wrong("0 to 2^64 - 1".into()))?);
+            return Ok(());
+        }
+        let word = self.string(key, value)?;
+        match key {
+            "calibration" => {
+                let parsed = Calibration::parse(word);
+                recipe.calibration = Some(parsed.ok_or_else(|| wrong(format!("one of {}", Calibration::SPELLINGS)))?);
+            }
+            "sparsity" => {
+                let parsed = Sparsity::parse(word);
+                recipe.sparsity = Some(parsed.ok_or_else(|| wrong(format!("one of {}", Sparsity::SPELLINGS)))?);
+            }
+            _ => {
+                let known = ROUNDINGS.into_iter().find(|known| *known == word);
+                recipe.rounding = Some(known.ok_or_else(|| wrong(format!("one of {}", ROUNDINGS.join(", "))))?);
+            }
+        }
+        Ok(())
     }
 
     fn accumulator(&self, value: &Value<'_>) -> Result<Accumulator> {
@@ -144,6 +184,7 @@ fn rule(at: &Text<'_>, span: Range<usize>, table: &DeTable<'_>) -> Result<Rule> 
         attention: None,
         accumulator: None,
         store: None,
+        recipe: Recipe::default(),
         span: pattern.span(),
     };
     let mut settings = 0;
@@ -167,6 +208,7 @@ fn rule(at: &Text<'_>, span: Range<usize>, table: &DeTable<'_>) -> Result<Rule> 
                 let store = Store::by_name(at.string("store", value)?);
                 rule.store = Some(store.map_err(|e| at.at(value.span(), e))?);
             }
+            word @ ("calibration" | "rounding" | "seed" | "sparsity") => at.recipe(word, value, &mut rule.recipe)?,
             _ => settings -= 1,
         }
     }

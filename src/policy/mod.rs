@@ -19,7 +19,7 @@ pub use glob::Glob;
 
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::num::Accumulator;
-use crate::tensor::{Store, TensorType};
+use crate::tensor::{Recipe, Store, TensorType};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
@@ -80,6 +80,8 @@ pub struct Rule {
     pub accumulator: Option<Accumulator>,
     /// Layout in which quantised weights are stored.
     pub store: Option<Store>,
+    /// How weights become codes: `calibration`, `rounding` with `seed`, `sparsity`.
+    pub recipe: Recipe,
     /// Where `match = ".."` stands in the text.
     pub span: Range<usize>,
 }
@@ -124,6 +126,10 @@ impl Policy {
             }
             if let Some(store) = rule.store {
                 let _ = writeln!(out, "store = \"{}\"", store.name());
+            }
+            for (key, word) in rule.recipe.keys() {
+                let quoted = if key == "seed" { word } else { quote(&word) };
+                let _ = writeln!(out, "{key} = {quoted}");
             }
         }
         out

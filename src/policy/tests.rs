@@ -197,7 +197,7 @@ fn files_are_refused_with_their_place() {
 
 #[test]
 fn known_but_unserved_keys_are_refused_by_name() {
-    for key in ["gradients", "optimizer", "accumulation", "sparsity", "grad_estimator", "rounding"] {
+    for key in ["gradients", "optimizer", "accumulation", "grad_estimator", "outliers", "double_quant"] {
         for text in [format!("{HEAD}{key} = \"x\"\n"), format!("{HEAD}[[rule]]\nmatch = \"*\"\n{key} = \"x\"\n")] {
             let error = refused(&text);
             assert_eq!(error.kind(), Kind::Unsupported, "{error}");
@@ -265,4 +265,35 @@ fn names_and_paths_are_told_apart() {
     assert_eq!(load(path.to_str().unwrap()).unwrap().rules.len(), 1);
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(load(path.to_str().unwrap()).unwrap_err().message().contains("not a text file"));
+}
+
+#[test]
+fn recipes_say_how_weights_become_codes() {
+    let policy = policy(
+        "[[rule]]\nmatch = \"*\"\nweights = \"int4/block8\"\ncalibration = \"mse\"\nsparsity = \"2:4\"\n\
+         [[rule]]\nmatch = \"head\"\nrounding = \"sr\"\nseed = 7\n",
+    );
+    assert_eq!(Policy::parse("r.toml", &policy.resolved()).unwrap().resolved(), policy.resolved());
+    assert!(policy.resolved().contains("rounding = \"sr\"\nseed = 7\n"), "{}", policy.resolved());
+    let found = plan(&small(), &policy).unwrap();
+    let recipes = found.iter().filter(|a| a.role == Role::Recipe);
+    assert_eq!(recipes.map(|a| a.rule).collect::<Vec<_>>(), [0, 0, 0, 1]);
+    let graph = apply(&small(), &policy).unwrap();
+    let values = graph.constant(node(&graph, "head").inputs[1]).unwrap().to_f32();
+    let zeros = values.chunks(4).map(|run| run.iter().filter(|v| **v == 0.0).count());
+    assert!(zeros.into_iter().all(|zeros| zeros >= 2), "{values:?}");
+    for (line, why) in [
+        ("weights = \"binary\"\nsparsity = \"2:4\"", "no code for zero"),
+        ("sparsity = \"2:4\"", "another format than fp32"),
+        ("weights = \"mxfp4\"\ncalibration = \"mse\"", "calibration mse cannot make mxfp4 weights"),
+    ] {
+        let text = format!("{HEAD}[[rule]]\nmatch = \"*\"\n{line}\n");
+        let error = plan(&small(), &Policy::parse("p.toml", &text).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(error.message().contains(why), "{error}");
+    }
+    for line in ["calibration = \"best\"", "sparsity = \"4:2\"", "rounding = \"odd\"", "seed = -1", "seed = \"a\""] {
+        let error = refused(&format!("{HEAD}[[rule]]\nmatch = \"*\"\n{line}\n"));
+        assert!(error.message().starts_with("this is no `"), "{error}");
+    }
 }

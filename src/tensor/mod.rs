@@ -6,10 +6,12 @@ pub mod fit;
 pub mod layout;
 pub mod pack;
 mod quantise;
+mod recipe;
 pub mod store;
 mod ty;
 
 pub use quantise::MAGNITUDE_FLOOR;
+pub use recipe::{Calibration, ROUNDINGS, Recipe, Sparsity};
 pub use store::Store;
 pub use ty::{EXPONENT_RULES, ScaleType, Scaling, TensorType, Term, terms};
 

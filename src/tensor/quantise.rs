@@ -4,7 +4,7 @@
 //! steps are f32 operations, each rounded, but means, which are summed in f64 and rounded once.
 
 use super::pack::{get, put};
-use super::{Scaling, Tensor, TensorType, rows_cols};
+use super::{Calibration, Recipe, Scaling, Tensor, TensorType, fit, rows_cols};
 use crate::diag::{Error, Result};
 use crate::num::block::{self, BlockFormat, Blocking};
 use crate::num::bulk::Mode;
@@ -14,6 +14,9 @@ use std::ops::Range;
 
 /// Floor of the measured magnitude that ints and ternary divide by, so that a group of zeros has a finite factor.
 pub const MAGNITUDE_FLOOR: f32 = 1e-5;
+
+/// Rounds of alternation at most in a fit of planes by least squares.
+const LEAST_SQUARES_ROUNDS: usize = 100;
 
 /// How the values of one group become codes.
 #[derive(Debug, Clone, Copy)]
@@ -89,22 +92,43 @@ impl Tensor {
     /// BadInput if a value is NaN or infinite (the caller knows the tensor's name); Unsupported where the scaling does
     /// not go with the format's rule; Internal if the number of values is not that of the shape.
     pub fn quantise(shape: Vec<usize>, values: &[f32], ty: TensorType) -> Result<Self> {
+        Tensor::quantise_with(shape, values, ty, &Recipe::default(), "")
+    }
+
+    /// As [`Tensor::quantise`], with the scales, the rounding and the sparsity of a recipe. The draws of a stochastic
+    /// rounding are those of the tensor called `name`.
+    ///
+    /// # Errors
+    /// As [`Tensor::quantise`] and [`Recipe::check`].
+    pub fn quantise_with(
+        shape: Vec<usize>,
+        values: &[f32],
+        ty: TensorType,
+        recipe: &Recipe,
+        name: &str,
+    ) -> Result<Self> {
         let (rows, cols) = rows_cols(&shape);
         if values.len() != rows * cols {
             return Err(Error::internal(format!("{} values for the shape {shape:?}", values.len())));
         }
         ty.check()?;
+        recipe.check(&ty)?;
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             let what = if values[at].is_nan() { "NaN" } else { "infinite" };
             return Err(Error::bad_input(format!("element {at} is {what}, so the tensor cannot be quantised"))
                 .help("export the model's weights again"));
         }
         let grid = Grid::new(ty.scaling, rows, cols);
+        let live = recipe.sparsity.map(|sparsity| sparsity.live(values, cols));
+        let is_live = |at: usize| live.as_ref().is_none_or(|live| live[at]);
+        // What is not kept is zero, and no scale is measured over it.
+        let kept: Vec<f32> = values.iter().enumerate().map(|(at, v)| if is_live(at) { *v } else { 0.0 }).collect();
+        let (values, mode) = (kept.as_slice(), recipe.mode(name));
         if ty.scale.global {
-            return two_level(shape, values, ty, grid);
+            return two_level(shape, values, ty, grid, mode);
         }
         if ty.planes > 1 {
-            return planes(shape, values, ty, grid);
+            return planes(shape, values, ty, grid, recipe.calibration.is_some());
         }
         let row_bytes = ty.row_bytes(cols);
         let mut payload = vec![0; rows * row_bytes];
@@ -112,10 +136,14 @@ impl Tensor {
         let mut inside = Vec::new();
         for (band, columns) in grid.groups() {
             inside.clear();
-            band.clone().for_each(|row| inside.extend(&values[row * cols..][columns.clone()]));
-            let group = match ty.scaling {
-                Scaling::None => Group { step: Step::Plain, scale: 1.0, offset: 0.0 },
-                _ => measure(&ty, &inside),
+            for row in band.clone() {
+                let places = columns.clone().map(|col| row * cols + col);
+                inside.extend(places.filter(|at| is_live(*at)).map(|at| values[at]));
+            }
+            let group = match (ty.scaling, recipe.calibration) {
+                (Scaling::None, _) => Group { step: Step::Plain, scale: 1.0, offset: 0.0 },
+                (_, None) => measure(&ty, &inside),
+                (_, Some(calibration)) => fitted(&ty, &inside, calibration)?,
             };
             if ty.scaling != Scaling::None {
                 scales.push(group.scale);
@@ -126,7 +154,8 @@ impl Tensor {
             for row in band {
                 let packed = &mut payload[row * row_bytes..][..row_bytes];
                 for col in columns.clone() {
-                    put(ty.format, packed, col, group.step.code(ty.format, values[row * cols + col]));
+                    let at = row * cols + col;
+                    put(ty.format, packed, col, group.step.code(ty.format, values[at], block::at(mode, at as u64)));
                 }
             }
         }
@@ -168,24 +197,37 @@ impl Grid {
 }
 
 /// NVFP4, in the order of operations of its reference ([`block::encode_two_level`]).
-fn two_level(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid) -> Result<Tensor> {
+fn two_level(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid, mode: Mode) -> Result<Tensor> {
     let bits: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
     let Grid { rows, cols, height, width, .. } = grid;
     let blocking = Blocking { rows, cols, block_rows: height, block_cols: width };
-    let coded = block::encode_two_level(&bits, blocking, Mode::Fixed(Rounding::NearestEven))?;
+    let coded = block::encode_two_level(&bits, blocking, mode)?;
     let payload = coded.codes.chunks(cols.max(1)).flat_map(|row| super::pack::pack_row(ty.format, row)).collect();
     let scales = coded.scales.iter().map(|code| value(ty.scale.format, u32::from(*code))).collect();
     Tensor::with_sides(shape, ty, payload, (scales, Vec::new(), coded.global))
 }
 
-/// Sums of sign planes, greedily: the signs of what is left, times its mean magnitude, plane after plane.
-fn planes(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid) -> Result<Tensor> {
+/// Sums of sign planes, greedily (the signs of what is left, times its mean magnitude, plane after plane), or by least
+/// squares.
+fn planes(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid, least_squares: bool) -> Result<Tensor> {
     let (plane_bytes, row_bytes) = (ty.plane_bytes(grid.cols), ty.row_bytes(grid.cols));
     let mut payload = vec![0; grid.rows * row_bytes];
     let mut scales = Vec::new();
     for (band, _) in grid.groups() {
         let first = band.start * grid.cols;
         let mut left = values[first..band.end * grid.cols].to_vec();
+        if least_squares {
+            let fit = fit::planes::least_squares(&left, ty.planes as usize, LEAST_SQUARES_ROUNDS)?;
+            scales.extend(fit.scales.iter().map(|scale| cast_scale(&ty, *scale)));
+            for (at, signs) in fit.signs.iter().enumerate() {
+                let (row, col) = (band.start + at / grid.cols, at % grid.cols);
+                for plane in 0..ty.planes as usize {
+                    let code = u32::from(signs >> plane & 1);
+                    put(ty.format, &mut payload[row * row_bytes + plane * plane_bytes..][..plane_bytes], col, code);
+                }
+            }
+            continue;
+        }
         for plane in 0..ty.planes as usize {
             let scale = cast_scale(&ty, mean_magnitude(&left));
             scales.push(scale);
@@ -201,14 +243,14 @@ fn planes(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid) -> Resu
 }
 
 impl Step {
-    fn code(self, format: &Format, x: f32) -> u32 {
-        let nearest = |x: f32| encode(format, x.to_bits(), Rounding::NearestEven, true);
+    fn code(self, format: &Format, x: f32, mode: Rounding) -> u32 {
+        let rounded = |x: f32| encode(format, x.to_bits(), mode, true);
         match self {
-            Step::Plain => cast(format, x),
-            Step::Multiply(factor) => nearest(x * factor),
-            Step::Divide(scale) => nearest(x / scale),
-            Step::Shift(scale, shift) => nearest(func::rne(x / scale) - shift),
-            Step::Power(block, scale) => block.code_power(x.to_bits(), scale, Rounding::NearestEven),
+            Step::Plain => encode(format, x.to_bits(), mode, format.saturate),
+            Step::Multiply(factor) => rounded(x * factor),
+            Step::Divide(scale) => rounded(x / scale),
+            Step::Shift(scale, shift) => rounded(func::rne(x / scale) - shift),
+            Step::Power(block, scale) => block.code_power(x.to_bits(), scale, mode),
         }
     }
 }
@@ -242,6 +284,14 @@ fn measure(ty: &TensorType, values: &[f32]) -> Group {
         step => step,
     };
     Group { step, scale, offset: 0.0 }
+}
+
+/// Step and stored scale of a group by a calibration: the codes belong to the scale that is stored.
+fn fitted(ty: &TensorType, values: &[f32], calibration: Calibration) -> Result<Group> {
+    let scale = cast_scale(ty, calibration.scale(ty.format, values)?);
+    let signs =
+        ty.format.rule == ScaleRule::Absmean && !ty.format.sorted.iter().any(|code| value(ty.format, *code) == 0.0);
+    Ok(Group { step: if signs { Step::Plain } else { Step::Divide(scale) }, scale, offset: 0.0 })
 }
 
 /// Asymmetric integers: the range from least to largest value, zero included, in 2^N - 1 steps; zero is a code. The code

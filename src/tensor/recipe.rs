@@ -1,0 +1,336 @@
+//! How weights become codes beyond what their type says: which scale, which rounding, which elements are kept.
+
+use super::fit::scale::{self, Ternary};
+use super::{Scaling, TensorType};
+use crate::diag::{Error, Result};
+use crate::num::bulk::Mode;
+use crate::num::codec::Stochastic;
+use crate::num::format::ScaleRule;
+use crate::num::philox::{Draws, Use};
+use crate::num::{Format, FormatRef, Rounding, encode, value};
+
+/// Bits of a draw of stochastic rounding (numerics 2.3).
+const DRAW_BITS: u32 = 24;
+
+/// How the scale of a group is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Calibration {
+    /// Largest magnitude to the largest level.
+    Absmax,
+    /// Mean magnitude to one (ternary).
+    Absmean,
+    /// This percentile of the magnitudes to the largest level.
+    Percentile(f64),
+    /// Least square error.
+    Mse,
+    /// Least error with this price of a coded bit.
+    RateDistortion(f64),
+    /// Least square error of sign planes and triplets.
+    LeastSquares,
+    /// Exact least squares of ternary values.
+    Optimal,
+}
+
+/// Which elements of a weight are kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sparsity {
+    /// The largest so many of every run of so many along a row.
+    Runs(u32, u32),
+    /// This part of all elements, the smallest, is zero.
+    Elements(f64),
+    /// This part of all blocks of so many rows and columns, those of least square sum, is zero.
+    Blocks(u32, u32, f64),
+}
+
+/// Steps of quantising a weight; what is `None` follows the type.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Recipe {
+    /// Choice of scales.
+    pub calibration: Option<Calibration>,
+    /// Rounding to codes: `rne`, `rz`, `rna`, `up`, `down` or `sr`.
+    pub rounding: Option<&'static str>,
+    /// Seed of the draws of `sr`.
+    pub seed: Option<u64>,
+    /// Elements kept.
+    pub sparsity: Option<Sparsity>,
+}
+
+/// Names of the roundings.
+pub const ROUNDINGS: [&str; 6] = ["rne", "rz", "rna", "up", "down", "sr"];
+
+fn share(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|share| (0.0..1.0).contains(share))
+}
+
+impl Calibration {
+    /// What policies may write.
+    pub const SPELLINGS: &str = "absmax, absmean, percentile:P, mse, rd:LAMBDA, ls, optimal";
+
+    /// Reads a policy's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(':') {
+            None => match text {
+                "absmax" => Calibration::Absmax,
+                "absmean" => Calibration::Absmean,
+                "mse" => Calibration::Mse,
+                "ls" => Calibration::LeastSquares,
+                "optimal" => Calibration::Optimal,
+                _ => return None,
+            },
+            Some(("percentile", p)) => Calibration::Percentile(p.parse().ok().filter(|p| *p > 0.0 && *p <= 100.0)?),
+            Some(("rd", l)) => {
+                Calibration::RateDistortion(l.parse().ok().filter(|l: &f64| *l >= 0.0 && l.is_finite())?)
+            }
+            Some(_) => return None,
+        })
+    }
+
+    /// As policies write it.
+    pub fn name(self) -> String {
+        match self {
+            Calibration::Absmax => "absmax".into(),
+            Calibration::Absmean => "absmean".into(),
+            Calibration::Percentile(p) => format!("percentile:{p}"),
+            Calibration::Mse => "mse".into(),
+            Calibration::RateDistortion(l) => format!("rd:{l}"),
+            Calibration::LeastSquares => "ls".into(),
+            Calibration::Optimal => "optimal".into(),
+        }
+    }
+
+    /// The scale of a group of finite values.
+    ///
+    /// # Errors
+    /// As the functions of [`super::fit::scale`].
+    pub fn scale(self, format: FormatRef, values: &[f32]) -> Result<f32> {
+        match self {
+            Calibration::Absmax => scale::percentile(format, values, 100.0),
+            Calibration::Percentile(percent) => scale::percentile(format, values, percent),
+            Calibration::Mse | Calibration::LeastSquares => scale::mse(format, values),
+            Calibration::RateDistortion(lambda) => scale::rate_distortion(format, values, lambda),
+            Calibration::Absmean => scale::ternary(values, Ternary::Absmean),
+            Calibration::Optimal => scale::ternary(values, Ternary::Optimal),
+        }
+    }
+
+    fn refusal(self, ty: &TensorType) -> Option<&'static str> {
+        match self {
+            Calibration::LeastSquares if ty.planes > 1 || ty.format.name == "triplet" => None,
+            Calibration::LeastSquares => Some("ls fits planes of signs and triplets; write mse"),
+            _ if ty.planes > 1 => Some("planes of signs are fitted greedily, or by ls"),
+            _ if ty.scale.is_power() || ty.scale.global => Some("its scales follow the rule of the block format"),
+            _ if ty.offset => Some("offsets follow from least and largest value"),
+            Calibration::Absmean | Calibration::Optimal if !scale::is_ternary(ty.format) => {
+                Some("absmean and optimal are rules for ternary")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Sparsity {
+    /// What policies may write.
+    pub const SPELLINGS: &str = "N:M (2:4), element:SHARE, blockRxC:SHARE (block4x4:0.5)";
+
+    /// Reads a policy's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (head, tail) = text.split_once(':')?;
+        if head == "element" {
+            return share(tail).map(Sparsity::Elements);
+        }
+        let whole = |text: &str| text.parse::<u32>().ok().filter(|n| (1..=4096).contains(n));
+        if let Some(size) = head.strip_prefix("block") {
+            let (rows, cols) = size.split_once('x')?;
+            return Some(Sparsity::Blocks(whole(rows)?, whole(cols)?, share(tail)?));
+        }
+        let (kept, of) = (whole(head)?, whole(tail)?);
+        (kept < of).then_some(Sparsity::Runs(kept, of))
+    }
+
+    /// As policies write it.
+    pub fn name(self) -> String {
+        match self {
+            Sparsity::Runs(kept, of) => format!("{kept}:{of}"),
+            Sparsity::Elements(share) => format!("element:{share}"),
+            Sparsity::Blocks(rows, cols, share) => format!("block{rows}x{cols}:{share}"),
+        }
+    }
+
+    /// Which of `values`, rows of `cols`, are kept. Of equals the lower index is; of n things floor(share n) are not.
+    pub fn live(self, values: &[f32], cols: usize) -> Vec<bool> {
+        let mut live = vec![true; values.len()];
+        // Places from the one to drop first: least measure, of equals the highest index.
+        let order = |measures: &[f64]| {
+            let mut places: Vec<usize> = (0..measures.len()).collect();
+            places.sort_by(|a, b| measures[*a].total_cmp(&measures[*b]).then(b.cmp(a)));
+            places
+        };
+        let magnitudes = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(v.abs())).collect() };
+        match self {
+            Sparsity::Runs(kept, of) => {
+                for (row, live) in values.chunks(cols.max(1)).zip(live.chunks_mut(cols.max(1))) {
+                    for (run, live) in row.chunks(of as usize).zip(live.chunks_mut(of as usize)) {
+                        let dropped = run.len().saturating_sub(kept as usize);
+                        order(&magnitudes(run)).into_iter().take(dropped).for_each(|at| live[at] = false);
+                    }
+                }
+            }
+            Sparsity::Elements(share) => {
+                let dropped = (share * values.len() as f64) as usize;
+                order(&magnitudes(values)).into_iter().take(dropped).for_each(|at| live[at] = false);
+            }
+            Sparsity::Blocks(height, width, share) => {
+                let across = cols.div_ceil(width as usize);
+                let block = |at: usize| at / cols / height as usize * across + at % cols / width as usize;
+                let count = values.len().checked_sub(1).map_or(0, |last| block(last) + 1);
+                let mut norms = vec![0.0; count];
+                values.iter().enumerate().for_each(|(at, v)| norms[block(at)] += f64::from(*v) * f64::from(*v));
+                let mut kept = vec![true; count];
+                order(&norms).into_iter().take((share * count as f64) as usize).for_each(|at| kept[at] = false);
+                live.iter_mut().enumerate().for_each(|(at, live)| *live = kept[block(at)]);
+            }
+        }
+        live
+    }
+}
+
+impl Recipe {
+    /// This recipe with what `later` sets in place of it.
+    pub fn then(self, later: Recipe) -> Recipe {
+        Recipe {
+            calibration: later.calibration.or(self.calibration),
+            rounding: later.rounding.or(self.rounding),
+            seed: later.seed.or(self.seed),
+            sparsity: later.sparsity.or(self.sparsity),
+        }
+    }
+
+    /// Keys and words, as policies write them.
+    pub fn keys(&self) -> Vec<(&'static str, String)> {
+        let mut keys = Vec::new();
+        keys.extend(self.calibration.map(|calibration| ("calibration", calibration.name())));
+        keys.extend(self.rounding.map(|rounding| ("rounding", rounding.to_owned())));
+        keys.extend(self.seed.map(|seed| ("seed", seed.to_string())));
+        keys.extend(self.sparsity.map(|sparsity| ("sparsity", sparsity.name())));
+        keys
+    }
+
+    /// Whether weights of type `ty` may be made by this recipe. A calibration says nothing about types without scales.
+    ///
+    /// # Errors
+    /// Unsupported, naming type and key.
+    pub fn check(&self, ty: &TensorType) -> Result<()> {
+        let refuse = |key: &str, why: &str| Err(Error::unsupported(format!("{key} cannot make {ty} weights: {why}")));
+        if let Some(calibration) = self.calibration.filter(|_| ty.scaling != Scaling::None)
+            && let Some(why) = calibration.refusal(ty)
+        {
+            return refuse(&format!("calibration {}", calibration.name()), why);
+        }
+        if self.sparsity.is_some() && (ty.planes > 1 || !has_zero(ty.format)) {
+            return refuse("sparsity", "the format has no code for zero, and no masked kernel exists");
+        }
+        let plain = ty.planes > 1 || ty.offset || (ty.format.rule == ScaleRule::Absmean && !has_zero(ty.format));
+        match self.rounding {
+            Some(mode) if mode != "rne" && plain => {
+                refuse(&format!("rounding {mode}"), "its codes are not rounded one by one")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rounding of the elements of the tensor called `name`.
+    pub fn mode(&self, name: &str) -> Mode {
+        Mode::Fixed(match self.rounding {
+            Some("rz") => Rounding::TowardZero,
+            Some("rna") => Rounding::NearestAway,
+            Some("up") => Rounding::Up,
+            Some("down") => Rounding::Down,
+            Some("sr") => {
+                let draws = Draws::new(self.seed.unwrap_or(0), name, 0, Use::Forward);
+                return Mode::Stochastic(Stochastic::Rounded, DRAW_BITS, draws);
+            }
+            _ => Rounding::NearestEven,
+        })
+    }
+}
+
+fn has_zero(format: &Format) -> bool {
+    value(format, encode(format, 0, Rounding::NearestEven, true)) == 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Tensor;
+
+    fn made(values: &[f32], ty: &str, recipe: Recipe) -> Result<Vec<f32>> {
+        let ty = TensorType::parse(ty)?;
+        Tensor::quantise_with(vec![1, values.len()], values, ty, &recipe, "w").map(|tensor| tensor.to_f32())
+    }
+
+    #[test]
+    fn words_read_back_and_others_are_refused() {
+        for text in ["absmax", "absmean", "percentile:99.9", "mse", "rd:0.01", "ls", "optimal"] {
+            assert_eq!(Calibration::parse(text).unwrap().name(), text);
+        }
+        for text in ["2:4", "4:8", "element:0.5", "block4x4:0.25"] {
+            assert_eq!(Sparsity::parse(text).unwrap().name(), text);
+        }
+        for text in ["", "4:2", "2:2", "element:1", "element:nan", "block4:0.5", "block0x4:0.5", "0:4"] {
+            assert_eq!(Sparsity::parse(text), None, "{text}");
+        }
+        for text in ["percentile:0", "percentile:nan", "rd:-1", "rd:inf", "median"] {
+            assert_eq!(Calibration::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_go_and_of_equals_the_lower_index_stays() {
+        let live = |text: &str, values: &[f32], cols| Sparsity::parse(text).unwrap().live(values, cols);
+        assert_eq!(live("2:4", &[1.0, -3.0, 1.0, 1.0, 0.5, 0.25], 6), [true, true, false, false, true, true]);
+        assert_eq!(live("element:0.5", &[0.0, 0.0, 0.0, 0.0, 0.0], 5), [true, true, true, false, false]);
+        // Blocks of 2 x 2 of a 3 x 3 matrix: square sums 4, 2, 2, 9; two go, the third before the second.
+        let values = [1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 3.0];
+        assert_eq!(live("block2x2:0.25", &values, 3), [true, true, true, true, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn scales_follow_the_live_values_and_the_rule() {
+        let values = [8.0, 1.0, -0.9, 0.1];
+        let of = |keys: Recipe| made(&values, "ternary/row", keys).unwrap();
+        let with = |calibration| Recipe { calibration: Some(calibration), ..Recipe::default() };
+        assert_eq!(of(with(Calibration::Optimal)), [8.0, 0.0, 0.0, 0.0]);
+        assert_eq!(of(with(Calibration::Absmax)), [8.0, 0.0, 0.0, 0.0]);
+        assert_eq!(of(with(Calibration::Absmean)), of(Recipe::default()));
+        let sparse = Recipe { sparsity: Sparsity::parse("1:2"), ..Recipe::default() };
+        assert_eq!(made(&values, "int4/row", sparse).unwrap()[1..2], [0.0]);
+        // The mean of 8 and 0.9 alone: what is dropped is not measured.
+        assert_eq!(of(sparse), [4.45, 0.0, 0.0, 0.0]);
+        let fitted = made(&[3.0, 1.0, -1.0, -3.0], "colour2", with(Calibration::LeastSquares)).unwrap();
+        assert_eq!(fitted, [3.0, 1.0, -1.0, -3.0]);
+    }
+
+    #[test]
+    fn roundings_bracket_a_value_and_draws_repeat() {
+        let of = |rounding, seed| {
+            let recipe = Recipe { rounding: Some(rounding), seed: Some(seed), ..Recipe::default() };
+            made(&[1.3; 64], "bf16", recipe).unwrap()
+        };
+        let (down, up) = (of("down", 0)[0], of("up", 0)[0]);
+        assert!(down < 1.3 && up > 1.3 && of("rz", 0)[0] == down && of("rne", 0) == of("rna", 0));
+        let drawn = of("sr", 1);
+        assert!(drawn.contains(&down) && drawn.contains(&up) && drawn == of("sr", 1) && drawn != of("sr", 2));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_by_name() {
+        let recipe = Recipe { calibration: Some(Calibration::Mse), ..Recipe::default() };
+        for ty in ["mxfp4", "nvfp4", "colour2", "int4/block32+offset"] {
+            assert!(made(&[1.0], ty, recipe).unwrap_err().message().contains("calibration mse cannot make"), "{ty}");
+        }
+        let sparse = Recipe { sparsity: Sparsity::parse("2:4"), ..Recipe::default() };
+        for ty in ["binary", "fp2", "triplet", "colour3"] {
+            assert!(made(&[1.0], ty, sparse).unwrap_err().message().contains("no code for zero"), "{ty}");
+        }
+    }
+}
