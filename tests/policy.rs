@@ -28,7 +28,8 @@ fn bitnet_holds_its_weights_in_ternary_and_its_ends_in_bf16() {
         let found = plan.iter().find(|a| a.value == value && a.role == policy::Role::Weights);
         match found.unwrap_or_else(|| panic!("{value} is not assigned")).setting {
             policy::Setting::Type(ty) => ty.to_string(),
-            policy::Setting::Accumulator(a) => a.name().to_owned(),
+            policy::Setting::Accumulator(a) => a.name(),
+            policy::Setting::Store(store) => store.name().to_owned(),
         }
     };
     assert_eq!(of("blocks.0.gate.weight"), "ternary/tensor");
