@@ -34,3 +34,52 @@ fn every_policy_on_every_machine_is_bit_exact() {
         }
     }
 }
+
+/// Types, accumulators and layouts that no built-in policy has.
+#[test]
+fn every_kind_of_type_accumulator_and_store_is_bit_exact_and_costs_the_same_without_values() {
+    let rules = [
+        ("mxfp4", "mxfp4", ""),
+        ("mxfp8e4m3:ceil", "mxfp8e5m2:even", ""),
+        ("mxint8", "mxfp6e2m3:rceil", ""),
+        ("nvfp4/16x16", "nvfp4", ""),
+        ("nvfp4", "int8", ""),
+        ("nf4", "bf16", ""),
+        ("colour3", "mxfp4", ""),
+        ("colour2/tensor", "int8", ""),
+        ("int4/block32+offset", "nvfp4", ""),
+        ("int3+offset", "fp32", ""),
+        ("int4/row:squares", "int8/block32", ""),
+        ("fp6e3m2/block64:bf16", "ternary/block32", ""),
+        ("int8", "int8", "accumulator = \"f32c(64)\""),
+        ("ternary", "int8", "accumulator = \"int24s\""),
+        ("fp8e4m3", "int8", "accumulator = \"fp22\""),
+        ("int8", "int4", "accumulator = \"adc(6,0.5,64)\""),
+        ("ternary", "int8", "store = \"entropy\""),
+        ("int4/block32", "bf16", "store = \"entropy\""),
+        ("ternary", "int8", "store = \"trits5\""),
+    ];
+    let prepared = model::load("builtin:mlp").unwrap().prepare(&model::Input::Default).unwrap();
+    for machine_name in ["edge", "hbm"] {
+        for (weights, activations, more) in rules {
+            let text = format!(
+                "schema = \"preon.policy/1\"\nname = \"t\"\n[[rule]]\nmatch = \"*\"\nweights = \"{weights}\"\n\
+                activations = \"{activations}\"\n{more}\n"
+            );
+            let mut vpu = Vpu::new(machine::load(machine_name).unwrap());
+            vpu.set_precision(policy::Policy::parse("t.toml", &text).unwrap());
+            vpu.options.check = true;
+            let place = format!("{weights} x {activations} {more} on {machine_name}");
+            let whole = vpu.run(&prepared).unwrap_or_else(|e| panic!("{place}: {}", e.render(false)));
+            let check = whole.check.expect("asked for");
+            assert!(check.is_bit_exact(), "{place}: {:?}", check.mismatches.first());
+            assert_eq!(whole.summary.weights.iter().map(|w| w.bytes).sum::<u64>(), whole.summary.bytes.weights);
+            vpu.options.check = false;
+            vpu.options.timing_only = true;
+            let timed = vpu.run(&prepared).unwrap_or_else(|e| panic!("{place}: {}", e.render(false)));
+            assert_eq!(timed.summary.cycles, whole.summary.cycles, "{place}");
+            assert_eq!(timed.summary.energy_pj.total, whole.summary.energy_pj.total, "{place}");
+            assert_eq!(more.contains("entropy"), whole.summary.assumptions.iter().any(|a| a.text.contains("decode")));
+        }
+    }
+}
