@@ -6,20 +6,43 @@ use preon::isa::asm::{Options, Sources, assemble};
 /// Formats and constants that a kernel is bound to.
 type Binding = (Vec<(&'static str, &'static str)>, Vec<(&'static str, i64)>);
 
+/// A binding of the matrix products: formats and their bits, class of the sums, and the constants that are set.
+fn product(w: (&'static str, i64), x: (&'static str, i64), class: i64, set: &[(&'static str, i64)]) -> Binding {
+    let mut constants = vec![("WBITS", w.1), ("XBITS", x.1), ("CLASS", class), ("SXBYTES", 4)];
+    for name in ["SXB", "SWB", "PLANES", "OFFSET", "FINAL", "ADC", "CODED"] {
+        constants.push((name, set.iter().find(|(set, _)| *set == name).map_or(0, |(_, value)| *value)));
+    }
+    (vec![("W", w.0), ("X", x.0), ("SW", "fp32"), ("SX", "fp32")], constants)
+}
+
+fn table(set: &[(&'static str, i64)]) -> Binding {
+    let names = ["SCALES", "BLOCK", "SBYTES", "PLANES", "OFFSET", "GLOBAL", "WBITS"];
+    let value = |name: &str| set.iter().find(|(set, _)| *set == name).map_or(i64::from(name == "PLANES"), |(_, v)| *v);
+    (vec![("W", "binary"), ("S", "fp32")], names.map(|name| (name, value(name))).to_vec())
+}
+
 fn bindings(kernel: &str) -> Vec<Binding> {
     match kernel {
-        "linear-array" | "linear-vector" => {
-            [("fp32", "fp32", 32, 32, 1), ("ternary", "int8", 2, 8, 0), ("bf16", "bf16", 16, 16, 2)]
-                .into_iter()
-                .map(|(w, x, w_bits, x_bits, class)| {
-                    (vec![("W", w), ("X", x)], vec![("WBITS", w_bits), ("XBITS", x_bits), ("CLASS", class)])
-                })
-                .collect()
-        }
+        "linear-array" | "linear-vector" => vec![
+            product(("fp32", 32), ("fp32", 32), 1, &[]),
+            product(("ternary", 2), ("int8", 8), 0, &[("CODED", 1)]),
+            product(("bf16", 16), ("bf16", 16), 2, &[("FINAL", 1)]),
+            product(("fp16", 16), ("fp16", 16), 3, &[("FINAL", 2), ("SXB", 1), ("SWB", 1)]),
+            product(("binary", 1), ("int8", 8), 0, &[("PLANES", 1), ("SWB", 1)]),
+            product(("int4", 4), ("int8", 8), 4, &[("OFFSET", 1), ("SWB", 1)]),
+            product(("int8", 8), ("int8", 8), 5, &[("FINAL", 1), ("ADC", 8)]),
+        ],
         "quantise" => vec![(vec![("Y", "int8")], vec![("RULE", 0)]), (vec![("Y", "binary")], vec![("RULE", 1)])],
+        "quantise-block" => {
+            (0..7).map(|rule| (vec![("Y", "fp4e2m1"), ("SY", "fp32")], vec![("RULE", rule), ("BLOCK", 16)])).collect()
+        }
         "cast" => vec![(vec![("Y", "bf16")], vec![])],
         "unpack-ec" => vec![(vec![("W", "ternary")], vec![])],
-        "embedding" => vec![(vec![("W", "fp32")], vec![]), (vec![("W", "int8")], vec![])],
+        "embedding" => vec![
+            table(&[("WBITS", 32)]),
+            table(&[("SCALES", 1), ("BLOCK", 32), ("SBYTES", 1), ("OFFSET", 1), ("WBITS", 4)]),
+            table(&[("SCALES", 1), ("SBYTES", 4), ("PLANES", 4), ("GLOBAL", 1), ("WBITS", 1)]),
+        ],
         _ => vec![(vec![], vec![])],
     }
 }
