@@ -32,7 +32,7 @@ pub enum Part {
     Type,
     /// A code.
     Codes,
-    /// A scale: the column is the block.
+    /// A scale: the column is the block. The global scale of a tensor has the row after the last.
     Scales,
     /// Bits after the last code of a row, which must be zero.
     Padding,
@@ -181,6 +181,10 @@ fn first_difference(expected: &Tensor, got: &Tensor) -> Option<Difference> {
             let (row, block) = (i / each_row.max(1), i % each_row.max(1));
             note(Part::Scales, row, block, want.to_bits(), have.to_bits());
         }
+    }
+    if expected.global.to_bits() != got.global.to_bits() {
+        // Behind the scales of the last row.
+        note(Part::Scales, rows, 0, expected.global.to_bits(), got.global.to_bits());
     }
     if first.is_none() {
         let at = expected.payload.iter().zip(&got.payload).position(|(want, have)| want != have)?;

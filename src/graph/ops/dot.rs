@@ -185,9 +185,12 @@ impl<'a> Dot<'a> {
             }
         }
         let global = self.a.global * self.b.global;
+        // Products of scales, and of global scales, may overflow before they meet a sum that would make up for it.
+        let huge = !(magnitude < HUGE && unscaled < HUGE && largest_scale < HUGE && global.abs() < HUGE);
+        let lost = if global == 1.0 { 0.0 } else { TINY * magnitude };
         let (sum, magnitude, slack, largest_scale) =
             (sum * global, magnitude * global.abs(), slack * global.abs(), largest_scale * global.abs());
-        if !(magnitude < HUGE && unscaled < HUGE) {
+        if huge || !(magnitude + slack < HUGE) {
             let certain = sum.is_nan() && !magnitude.is_infinite();
             return (sum, if certain { 0.0 } else { f64::INFINITY });
         }
@@ -207,7 +210,7 @@ impl<'a> Dot<'a> {
             }
         };
         // A product of scales, and the result, may underflow.
-        (sum, bound + slack + 2.0 * TINY * (1.0 + unscaled) * (count + 1.0) * (1.0 + global.abs()))
+        (sum, bound + slack + lost + 2.0 * TINY * (1.0 + unscaled) * (count + 1.0) * (1.0 + global.abs()))
     }
 }
 
