@@ -201,9 +201,15 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
     for nl in sizes(product.n, u64::from(machine.acc_cols).min(64)) {
-        // The register view of setmac: a power of two that fits and is whole bytes on both sides.
+        // The register view of setmac: a power of two that fits and is whole bytes on both sides, in memory too.
         let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
-        if nl * pitch * w_bits > vlen || !(pitch * w_bits).is_multiple_of(8) || !(pitch * x_bits).is_multiple_of(8) {
+        let dense = [product.w, product.x].map(|format| u64::from(format.bits));
+        let whole = |bits: u64| (pitch * bits).is_multiple_of(8);
+        // The ones of an offset are read as signs, in the same view.
+        if nl * pitch * w_bits > vlen
+            || ![w_bits, x_bits].into_iter().chain(dense).all(whole)
+            || (product.offset && !whole(1))
+        {
             continue;
         }
         for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {

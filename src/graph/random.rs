@@ -1,19 +1,75 @@
-//! Small random graphs for property tests: every op, ragged shapes, every pair of formats that has a dot product.
+//! Small random graphs for property tests: every op, ragged shapes, types of every kind whose dot product is defined.
 //!
 //! The same seed gives the same graph everywhere (ChaCha8), so that a failing seed can be run again.
 
 use super::{Graph, InputData, Op, ValueId};
 use crate::diag::Result;
-use crate::num::{Accumulator, dot_class, format};
-use crate::tensor::{Scaling, Tensor, TensorType};
+use crate::num::{Accumulator, dot_class};
+use crate::tensor::{Scaling, Tensor, TensorType, terms};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use std::sync::Arc;
 
-/// Formats of run-time operands: casts, then those with a scale a row.
-const ACTIVATIONS: [&str; 12] =
-    ["fp32", "bf16", "fp16", "int8", "int4", "int2", "fp8e4m3", "fp8e5m2", "fp4e2m1", "ternary", "binary", "triplet"];
+/// Types of run-time operands; without a scaling, formats that are scaled have one scale a row.
+const ACTIVATIONS: [&str; 26] = [
+    "fp32",
+    "bf16",
+    "fp16",
+    "tf32",
+    "int8/row",
+    "int4/row",
+    "int2/row",
+    "int16/row",
+    "fp8e4m3/row",
+    "fp8e5m2/row",
+    "fp4e2m1/row",
+    "fp6e3m2/row",
+    "ternary/row",
+    "binary/row",
+    "triplet/row",
+    "fp2sparse/row",
+    "log8/row",
+    "int8/block32",
+    "ternary/block16",
+    "mxfp8e4m3",
+    "mxfp6e2m3:even",
+    "mxfp4:ceil",
+    "mxint8:rceil",
+    "nvfp4",
+    "nf4",
+    "log4/block32",
+];
+
+/// Types of weights that no run-time operand has.
+const WEIGHTS: [&str; 12] = [
+    "int4/block32:bf16",
+    "int8/row+offset",
+    "int4/block32+offset",
+    "colour2",
+    "colour3",
+    "colour4",
+    "nvfp4/16x16",
+    "fp8e4m3/8x16",
+    "ternary/tensor:squares",
+    "fp1mask/tensor",
+    "int3/block16:fp16",
+    "fp8e5m2/16x16:e8m0",
+];
+
+/// Accumulators, the plain one most often.
+const ACCUMULATORS: [Accumulator; 10] = [
+    Accumulator::Exact,
+    Accumulator::Exact,
+    Accumulator::Exact,
+    Accumulator::Exact,
+    Accumulator::F32,
+    Accumulator::F32,
+    Accumulator::Chunked(32),
+    Accumulator::Int24s,
+    Accumulator::Fp22,
+    Accumulator::Adc { bits: 8, noise_milli: 500, rows: 32 },
+];
 
 /// A sound graph of 3 to 8 random layers and inputs for it.
 ///
@@ -92,45 +148,52 @@ impl Builder {
             return Ok((x, InputData::Dense(dense)));
         }
         let rows = 1 + self.below(12);
-        let format = ACTIVATIONS[self.below(ACTIVATIONS.len())];
-        let table = self.weight(rows, width, format)?;
+        let ty = self.weight_type()?;
+        let table = self.weight(rows, width, ty)?;
         let ids = self.graph.add_indices("ids", tokens);
         let x = self.node(Op::Embedding, &[table, ids])?;
         Ok((x, InputData::Ids((0..tokens).map(|_| self.below(rows) as u32).collect())))
     }
 
-    /// A weight `[rows, cols]` in a format, with any scaling that the format takes.
-    fn weight(&mut self, rows: usize, cols: usize, format: &str) -> Result<ValueId> {
-        let format = format::find(format)?;
-        let scaling = match format.rule {
-            format::ScaleRule::Cast => Scaling::None,
-            _ => [Scaling::Tensor, Scaling::Row, Scaling::Block(16), Scaling::Block(32)][self.below(4)],
-        };
+    /// A type of weights: one of their own, or that of an activation with any scaling that the format takes.
+    fn weight_type(&mut self) -> Result<TensorType> {
+        if self.below(4) == 0 {
+            return TensorType::parse(WEIGHTS[self.below(WEIGHTS.len())]);
+        }
+        let mut ty = self.activation_type()?;
+        if ty.scaling == Scaling::Row {
+            ty.scaling = [Scaling::Tensor, Scaling::Row, Scaling::Block(16), Scaling::Block(32)][self.below(4)];
+        }
+        Ok(ty)
+    }
+
+    fn activation_type(&mut self) -> Result<TensorType> {
+        TensorType::parse(ACTIVATIONS[self.below(ACTIVATIONS.len())])
+    }
+
+    fn weight(&mut self, rows: usize, cols: usize, ty: TensorType) -> Result<ValueId> {
         let values = self.values(rows * cols);
-        let tensor = Tensor::quantise(vec![rows, cols], &values, TensorType::new(format, scaling))?;
+        let tensor = Tensor::quantise(vec![rows, cols], &values, ty)?;
         let name = self.name("weight");
         Ok(self.graph.add_const(&name, Arc::new(tensor)))
     }
 
-    /// `x` in a format: itself, a cast, or codes with a scale a row.
-    fn quantised(&mut self, x: ValueId, format: &str) -> Result<ValueId> {
-        let format = format::find(format)?;
-        if format.name == "fp32" {
+    /// `x` in a type: itself, a cast, or codes with scales.
+    fn quantised(&mut self, x: ValueId, to: TensorType) -> Result<ValueId> {
+        if to.format.name == "fp32" {
             return Ok(x);
         }
-        let scaling = if format.rule == format::ScaleRule::Cast { Scaling::None } else { Scaling::Row };
-        self.node(Op::Quantise { to: TensorType::new(format, scaling) }, &[x])
+        self.node(Op::Quantise { to }, &[x])
     }
 
-    /// A pair of formats with a dot product, and its accumulator.
-    fn pair(&mut self) -> (&'static str, &'static str, Accumulator) {
+    /// A pair of types with a dot product of `k` elements, and its accumulator; the second type is that of a weight or not.
+    fn pair(&mut self, k: usize, weight: bool) -> Result<(TensorType, TensorType, Accumulator)> {
         loop {
-            let (a, b) = (ACTIVATIONS[self.below(12)], ACTIVATIONS[self.below(12)]);
-            let accumulator = if self.below(4) == 0 { Accumulator::F32 } else { Accumulator::Exact };
-            if let (Ok(fa), Ok(fb)) = (format::find(a), format::find(b))
-                && dot_class(fa, fb, accumulator).is_ok()
-            {
-                return (a, b, accumulator);
+            let x = self.activation_type()?;
+            let w = if weight { self.weight_type()? } else { self.activation_type()? };
+            let accumulator = ACCUMULATORS[self.below(ACCUMULATORS.len())];
+            if dot_class(x.format, w.format, accumulator).is_ok() && terms(&x, &w, k, accumulator.chunk()).is_ok() {
+                return Ok((x, w, accumulator));
             }
         }
     }
@@ -174,7 +237,7 @@ impl Builder {
 
     fn linear(&mut self, x: ValueId, outputs: usize) -> Result<ValueId> {
         let inputs = self.graph.value(x).shape[1];
-        let (a, b, accumulator) = self.pair();
+        let (a, b, accumulator) = self.pair(inputs, true)?;
         let x = self.quantised(x, a)?;
         let mut operands = vec![x, self.weight(outputs, inputs, b)?];
         if self.below(2) == 0 {
@@ -186,8 +249,9 @@ impl Builder {
     }
 
     fn matmul(&mut self, a: ValueId, b: ValueId, group: usize) -> Result<ValueId> {
-        let (format_a, format_b, accumulator) = self.pair();
-        let operands = [self.quantised(a, format_a)?, self.quantised(b, format_b)?];
+        let k = self.graph.value(a).shape[2];
+        let (type_a, type_b, accumulator) = self.pair(k, false)?;
+        let operands = [self.quantised(a, type_a)?, self.quantised(b, type_b)?];
         let y = self.node(Op::MatMul { group }, &operands)?;
         self.accumulate(accumulator);
         Ok(y)

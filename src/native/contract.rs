@@ -69,11 +69,11 @@ pub(super) fn contract(setting: Setting<'_>, x: &Operand<'_>, w: &Operand<'_>) -
     }
     if accumulator.chunk().is_some() {
         let places = (0..x.rows).flat_map(|m| (0..w.rows).map(move |n| (m, n)));
-        places.zip(&mut values).for_each(|((m, n), y)| *y *= scale(m, n, &terms[0]));
+        places.zip(&mut values).for_each(|((m, n), y)| *y = fma(*y, scale(m, n, &terms[0]), 0.0));
     }
     if x.ty.scale.global || w.ty.scale.global {
         let global = x.global * w.global;
-        values.iter_mut().for_each(|y| *y *= global);
+        values.iter_mut().for_each(|y| *y = fma(*y, global, 0.0));
     }
     Ok(Product { values, class, kernel: dots.kernel_name() })
 }
