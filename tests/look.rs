@@ -31,6 +31,7 @@ fn json_follows_the_schema() {
         &["inspect", "builtin:mlp", "-f", "json"][..],
         &["quantise", "builtin:mlp", "-p", "w1.58a8", "-o", &out, "-f", "json"],
         &["sensitivity", "builtin:mlp", "-p", "fp16,int4,ternary", "--activations", "int8", "-f", "json"],
+        &["formats", "matrix", "-f", "json"],
     ] {
         let (stdout, stderr, code) = preon(arguments);
         assert_eq!(code, 0, "{stderr}");

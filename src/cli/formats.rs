@@ -30,15 +30,8 @@ pub enum Verb {
         #[command(flatten)]
         pictures: pictures::Pictures,
     },
-    /// Which weight formats run with which activations: every pair is compiled, run on both backends and compared
-    Matrix {
-        /// Machine, by name or TOML file
-        #[arg(short, long, value_name = "NAME|FILE", default_value = "edge")]
-        machine: String,
-        /// What to print
-        #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-        format: matrix::Format,
-    },
+    /// Weight formats by activation formats: every pair run on both backends and compared, or refused with the reason
+    Matrix(matrix::Args),
     /// Round the f32 values on stdin to a format; f32 values on stdout
     Round {
         /// Name
@@ -104,7 +97,7 @@ pub fn run(verb: &Verb) -> Result<()> {
             out::data(&(show(format) + &charts::grid::text(format) + &noise))
         }
         Verb::Show { format, value: Some(x), .. } => out::data(&show_value(format::find(format)?, *x)),
-        Verb::Matrix { machine, format } => matrix::run(machine, *format),
+        Verb::Matrix(args) => matrix::run(args),
         Verb::Round { format, rounding, shape } => match Named::find(format)? {
             Named::Element(format) => stream::round(format, rounding),
             Named::Block(format) => block::round(&format, rounding, shape),

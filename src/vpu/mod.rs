@@ -15,6 +15,7 @@
 //! ```
 
 mod execute;
+mod matrix;
 mod quality;
 mod summarise;
 pub mod summary;
@@ -30,6 +31,7 @@ use crate::policy::{self, Policy};
 use crate::sim::{Outcome, Place, SPENT, What as Count};
 use crate::tensor::{Tensor, TensorType};
 pub use execute::{Execution, What, execute};
+pub use matrix::{ACTIVATIONS, MATRIX_SCHEMA, Matrix, Pair as MatrixPair, Totals as MatrixTotals, matrix};
 use quality::{Baseline, Distance};
 use std::sync::Arc;
 use summary::{EnergyParts, Layer, RunSummary};
