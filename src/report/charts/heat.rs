@@ -30,13 +30,28 @@ fn decibel(distance: Option<Distance>) -> Option<f64> {
     (relative > 0.0).then(|| -20.0 * relative.log10())
 }
 
+/// Rounded, without a sign on zero.
+fn whole_decibels(db: f64) -> String {
+    format!("{:.0}", db.round() + 0.0)
+}
+
+/// Length of the dotted prefix that all layer names share, so that labels keep what tells them apart.
+fn shared_prefix(found: &Sensitivity) -> usize {
+    let mut names = found.layers.iter().map(|layer| layer.name.as_str());
+    let (Some(first), true) = (names.next(), found.layers.len() > 1) else { return 0 };
+    let shared = names.fold(first.len(), |length, name| {
+        first.bytes().zip(name.bytes()).take(length).take_while(|(a, b)| a == b).count()
+    });
+    first.as_bytes()[..shared].iter().rposition(|byte| *byte == b'.').map_or(0, |dot| dot + 1)
+}
+
 const MEASURES: [Measure; 2] = [
     Measure {
         name: "sensitivity-weights",
         subtitle: "SQNR of the weight in dB (darker is noisier); last row: all weights",
         value: |cell| cell.sqnr_db,
         whole: |format| format.sqnr_db,
-        words: |db| format!("{db:.0}"),
+        words: whole_decibels,
         range: (0.0, 45.0),
     },
     Measure {
@@ -44,7 +59,7 @@ const MEASURES: [Measure; 2] = [
         subtitle: "error of the model's result in dB below the result (darker is worse); last row: all layers at once",
         value: |cell| decibel(cell.result),
         whole: |format| decibel(format.all_layers),
-        words: |db| format!("{db:.0}"),
+        words: whole_decibels,
         range: (0.0, 70.0),
     },
 ];
@@ -107,11 +122,12 @@ fn chart(found: &Sensitivity, measure: &Measure) -> Chart {
             drawing.text((x + width / 2.0, y + ROW / 2.0), 9.5, words, Anchor::Middle, ink);
         }
     };
+    let prefix = shared_prefix(found);
     let by_output = measure.name == MEASURES[1].name;
     for (at, layer) in found.layers.iter().enumerate() {
         let cells = &found.cells[at * found.formats.len()..][..found.formats.len()];
         let mut values = cells.iter().map(|cell| ((measure.value)(cell), by_output && cell.result.is_none()));
-        row(TOP + ROW * at as f64, &layer.name, &mut values);
+        row(TOP + ROW * at as f64, &layer.name[prefix..], &mut values);
     }
     let mut values = found.formats.iter().map(|f| ((measure.whole)(f), by_output && f.refused.is_some()));
     row(TOP + ROW * (rows as f64 + 0.4), "all", &mut values);
@@ -192,8 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn labels_lose_only_what_all_layers_share() {
+        let prepared = model::load("builtin:mlp").unwrap().prepare(&Input::Default).unwrap();
+        let types = vec![TensorType::parse("int4").unwrap()];
+        let options = look::Options { types, activations: None, threads: 1 };
+        let mut found = look::sensitivity(&prepared, &options, &|_| {}).unwrap();
+        assert_eq!(shared_prefix(&found), 0);
+        let mut name = |at: usize, name: &str| found.layers[at].name = name.into();
+        (0..3).for_each(|at| name(at, &format!("encoder.layer.1{at}.value")));
+        assert_eq!(shared_prefix(&found), "encoder.layer.".len());
+    }
+
+    #[test]
     fn worse_is_darker() {
         assert_eq!((shade(45.0, (0.0, 45.0)), shade(-3.0, (0.0, 45.0))), (0, SHADES.len() - 1));
+        assert_eq!(
+            (whole_decibels(-0.3), whole_decibels(0.4), whole_decibels(-1.6)),
+            ("0".into(), "0".into(), "-2".into())
+        );
         assert_eq!(short_type("int4/row"), "int4");
         assert_eq!(short_type("int4/block32"), "int4/block32");
     }
