@@ -1,7 +1,8 @@
 //! Element-wise ops: each result is one rounding (or one function of `num`) of its operands.
 
+use super::functions::Function;
 use super::operand::f32s;
-use crate::num::func;
+use crate::num::{Isa, func};
 use crate::tensor::Tensor;
 
 /// `f(a, b)` where b's shape is a suffix of a's and repeats over the leading axes.
@@ -16,6 +17,13 @@ pub(super) fn binary(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Vec
 /// `f(x)`.
 pub(super) fn unary(x: &Tensor, f: impl Fn(f32) -> f32) -> Vec<f32> {
     f32s(x).into_iter().map(f).collect()
+}
+
+/// A function of every value.
+pub(super) fn function(isa: Isa, x: &Tensor, function: Function) -> Vec<f32> {
+    let mut values = f32s(x);
+    function.apply(isa, &mut values);
+    values
 }
 
 /// Rotary embedding: halves `x1, x2` of a row become `x1 c - x2 s` and `x2 c + x1 s`, every product rounded.
@@ -42,7 +50,7 @@ pub(super) fn mean_pool(x: &Tensor) -> Vec<f32> {
 }
 
 /// Softmax of every row.
-pub(super) fn softmax(x: &Tensor) -> Vec<f32> {
+pub(super) fn softmax(isa: Isa, x: &Tensor) -> Vec<f32> {
     let (_, cols) = x.rows_cols();
     let mut values = f32s(x);
     for row in values.chunks_mut(cols.max(1)) {
@@ -51,7 +59,8 @@ pub(super) fn softmax(x: &Tensor) -> Vec<f32> {
             row.fill(0.0);
             continue;
         }
-        row.iter_mut().for_each(|v| *v = func::exp(*v - peak));
+        row.iter_mut().for_each(|v| *v -= peak);
+        Function::Exp.apply(isa, row);
         let inverse = 1.0 / super::sums::sum(row.len(), |i| row[i]);
         row.iter_mut().for_each(|v| *v *= inverse);
     }

@@ -8,6 +8,7 @@ mod arch;
 mod contract;
 mod dots;
 mod elementwise;
+mod functions;
 mod kernels;
 mod layout;
 mod linear;
@@ -19,10 +20,11 @@ mod sums;
 
 use crate::diag::{Error, Place, Result};
 use crate::graph::{Def, Graph, InputData, Node, NodeId, Op};
-use crate::num::{DotClass, func};
+use crate::num::DotClass;
 use crate::tensor::Tensor;
 
 pub use crate::num::Isa;
+pub use functions::Function;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,11 +171,11 @@ fn run_node(graph: &Graph, node: &Node, operands: &Operands<'_>, isa: Isa) -> Re
         Op::Add | Op::Mask => elementwise::binary(x[0], x[1], |a, b| a + b),
         Op::Mul => elementwise::binary(x[0], x[1], |a, b| a * b),
         Op::Scale { factor } => elementwise::unary(x[0], |v| v * factor),
-        Op::Gelu => elementwise::unary(x[0], func::gelu),
-        Op::Relu => elementwise::unary(x[0], func::relu),
-        Op::Relu2 => elementwise::unary(x[0], func::relu2),
-        Op::Silu => elementwise::unary(x[0], func::silu),
-        Op::Softmax => elementwise::softmax(x[0]),
+        Op::Gelu => elementwise::function(isa, x[0], Function::Gelu),
+        Op::Relu => elementwise::function(isa, x[0], Function::Relu),
+        Op::Relu2 => elementwise::function(isa, x[0], Function::Relu2),
+        Op::Silu => elementwise::function(isa, x[0], Function::Silu),
+        Op::Softmax => elementwise::softmax(isa, x[0]),
         Op::LayerNorm { eps } => norms::layer_norm(x[0], x[1], x[2], *eps),
         Op::RmsNorm { eps } => norms::rms_norm(x[0], x[1], *eps),
         Op::L2Norm => norms::l2_norm(x[0]),

@@ -3,7 +3,8 @@
 //!
 //! Every function works in f32 with round to nearest even and gradual underflow; a product and a sum written apart are
 //! two roundings, [`fma`] is one. Every function returns the canonical NaN 0x7fc00000 for any NaN.
-#![expect(clippy::excessive_precision, reason = "constants are printed with the nine digits of the contract")]
+
+use super::coefficients as c;
 
 /// The canonical NaN.
 pub const NAN: f32 = f32::from_bits(0x7fc0_0000);
@@ -49,41 +50,27 @@ fn horner(x: f32, coefficients: &[f32]) -> f32 {
     rest.iter().fold(*first, |p, c| fma(p, x, *c))
 }
 
-/// e^x. Error at most 0.857 ulp; +0 below -87.3365402, infinity above 88.7228317.
+/// e^x. Error bound: docs/numerics.md, section 7; +0 below -87.3365402, infinity above 88.7228317.
 pub fn exp(x: f32) -> f32 {
-    const LOG2_E: f32 = 1.442_695_02;
-    /// 1.5 * 2^23: adding and taking it away rounds to an integer.
-    const SHIFTER: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200); // 0x1.62e400p-1
-    const LN_2_LOW: f32 = f32::from_bits(0x35bf_be8e); // 0x1.7f7d1cp-20
-    const P: [f32; 7] = [
-        f32::from_bits(0x3ab4_a000), // 0x1.694p-10
-        f32::from_bits(0x3c09_2f6e), // 0x1.125edcp-7
-        f32::from_bits(0x3d2a_adad), // 0x1.555b5ap-5
-        f32::from_bits(0x3e2a_aa28), // 0x1.55545p-3
-        f32::from_bits(0x3eff_fffb), // 0x1.fffff6p-2
-        1.0,
-        1.0,
-    ];
     if x.is_nan() {
         return NAN;
     }
-    if x < -87.336_540_2 {
+    if x < c::EXP_LOWEST {
         return 0.0;
     }
-    if x > 88.722_831_7 {
+    if x > c::EXP_HIGHEST {
         return f32::INFINITY;
     }
-    let j = fma(x, LOG2_E, SHIFTER) - SHIFTER;
-    let r = fma(j, -LN_2_LOW, fma(j, -LN_2_HIGH, x));
-    let p = horner(r, &P);
+    let j = fma(x, c::LOG2_E, c::SHIFTER) - c::SHIFTER;
+    let r = fma(j, -c::LN_2_LOW, fma(j, -c::LN_2_HIGH, x));
+    let p = fma(fma(horner(r, &c::EXP), r, 1.0), r, 1.0);
     let j = (j as i32).clamp(-126, 128);
-    // h = rne(j / 2): halves go to the even neighbour.
-    let h = j.div_euclid(2) + i32::from(j.rem_euclid(4) == 3);
+    // h = rne(j / 2): an odd j gives way to the even half.
+    let h = (j + (j >> 1 & 1)) >> 1;
     (p * exp2(h)) * exp2(j - h)
 }
 
-/// Natural logarithm. Error at most 0.845 ulp (1 in 97 inputs); -infinity of zero, NaN below zero.
+/// Natural logarithm. Error bound: docs/numerics.md, section 7; -infinity of zero, NaN below zero.
 pub fn log(x: f32) -> f32 {
     if x.is_nan() || x < 0.0 {
         return NAN;
@@ -99,37 +86,28 @@ pub fn log(x: f32) -> f32 {
     let m = f32::from_bits(a.to_bits().wrapping_sub(e as u32)) - 1.0;
     let i = fma(e as f32, exp2(-23), i);
     let s = m * m;
-    let r = fma(-0.130_310_059, s, -0.121_483_512);
-    let t = fma(0.140_869_141, s, 0.139_814_854);
-    let r = fma(r, s, -0.166_846_126);
-    let t = fma(t, s, 0.200_120_345);
-    let r = fma(r, s, -0.249_996_2);
-    let r = fma(t, m, r);
-    let r = fma(r, m, 0.333_331_972);
-    let r = fma(r, m, -0.5);
-    let r = fma(r, s, m);
-    fma(i, 0.693_147_182, r)
+    let [c10, c9, c8, c7, c6, c5, c4, c3] = c::LOG;
+    let r = fma(fma(fma(c10, s, c8), s, c6), s, c4);
+    let t = fma(fma(c9, s, c7), s, c5);
+    let r = fma(fma(fma(t, m, r), m, c3), m, -0.5);
+    fma(i, c::LN_2, fma(r, s, m))
 }
 
-/// Hyperbolic tangent. Error at most 1.29 ulp; +0 at -0, as the formula has it.
+/// Hyperbolic tangent. Error bound: docs/numerics.md, section 7; +0 at -0, as the formula has it.
 pub fn tanh(x: f32) -> f32 {
-    const P: [f32; 5] =
-        [-5.704_988_727_45e-3, 2.063_908_879_54e-2, -5.373_971_555_31e-2, 1.333_144_220_36e-1, -3.333_328_194_22e-1];
     if x.is_nan() {
         return NAN;
     }
     let magnitude = x.abs();
-    if magnitude < 0.625 {
+    if magnitude < c::TANH_SPLIT {
         let z = x * x;
-        return fma(horner(z, &P) * z, x, x);
+        return fma(horner(z, &c::TANH) * z, x, x);
     }
     (1.0 - 2.0 / (exp(2.0 * magnitude) + 1.0)).copysign(x)
 }
 
-/// Error function. Error at most 0.972 ulp; +-1 beyond 4.
+/// Error function. Error bound: docs/numerics.md, section 7; +-1 beyond 4.
 pub fn erf(x: f32) -> f32 {
-    const P: [f32; 6] =
-        [-5.967_617_03e-4, 4.991_194_23e-3, -2.676_813_49e-2, 1.128_199_25e-1, -3.761_253_36e-1, 1.283_791_66e-1];
     if x.is_nan() {
         return NAN;
     }
@@ -138,17 +116,13 @@ pub fn erf(x: f32) -> f32 {
         return 1f32.copysign(x);
     }
     let s = x * x;
-    if t < 0.927_734_375 {
-        return fma(horner(s, &P), x, x);
+    if t < c::ERF_SPLIT {
+        return fma(horner(s, &c::ERF_LOW), x, x);
     }
-    let r = fma(-1.728_534_70e-5, t, 3.831_971_26e-4);
-    let v = fma(-3.883_964_38e-3, t, 2.425_462_19e-2);
-    let r = fma(r, s, v);
-    let r = fma(r, t, -1.067_778_77e-1);
-    let r = fma(r, t, -6.348_466_87e-1);
-    let r = fma(r, t, -1.287_175_12e-1);
-    let r = fma(r, t, -t);
-    (1.0 - exp(r)).copysign(x)
+    let [c7, c6, c5, c4, c3, c2, c1] = c::ERF_HIGH;
+    let r = fma(fma(c7, t, c6), s, fma(c5, t, c4));
+    let r = fma(fma(fma(r, t, c3), t, c2), t, c1);
+    (1.0 - exp(fma(r, t, -t))).copysign(x)
 }
 
 /// `fl(1 / fl(1 + exp(-x)))`.
@@ -164,13 +138,13 @@ pub fn silu(x: f32) -> f32 {
     canonical(x / (1.0 + exp(-x)))
 }
 
-/// `fl(fl(x / 2) * fl(1 + erf(fl(x * 0.707106769))))`; -0 at -infinity. Absolute error at most 4.3e-7 for |x| < 16; the
+/// `fl(fl(x / 2) * fl(1 + erf(fl(x * 0.707106769))))`; -0 at -infinity. The
 /// relative error of the negative tail is unbounded by cancellation.
 pub fn gelu(x: f32) -> f32 {
     if x == f32::NEG_INFINITY {
         return -0.0;
     }
-    canonical((0.5 * x) * (1.0 + erf(x * 0.707_106_769)))
+    canonical((0.5 * x) * (1.0 + erf(x * c::SQRT_HALF)))
 }
 
 /// `x` if it is positive, else +0.

@@ -12,10 +12,16 @@ const QUIET_NAN: u32 = 0x7fc0_0000;
 pub(super) enum Kernel {
     /// A small float to nearest even.
     Float(Float),
-    /// A two's complement integer of so many bits to nearest even.
-    Int(u32),
+    /// A two's complement integer to nearest even.
+    Int(Int),
     /// Any step function of at most 16 steps.
     Steps(Steps),
+}
+
+/// An integer of `bits` bits of `x * per_unit`.
+pub(super) struct Int {
+    pub(super) bits: u32,
+    pub(super) per_unit: f32,
 }
 
 /// A float of `bits` bits. With `a` the bits of |x|, `t = a - offset` has the exponent and fraction of the code above
@@ -52,7 +58,9 @@ impl Kernel {
         }
         match (&format.element, mode) {
             (Element::Float { .. }, Rounding::NearestEven) => float(format, saturate).map(Kernel::Float),
-            (Element::Int, Rounding::NearestEven) if format.unit == Some(0) => Some(Kernel::Int(format.bits)),
+            (Element::Int, Rounding::NearestEven) => {
+                Some(Kernel::Int(Int { bits: format.bits, per_unit: exp2(-format.unit.unwrap_or(0)) }))
+            }
             _ => None,
         }
         .or_else(|| steps(format, mode, saturate).map(Kernel::Steps))

@@ -19,6 +19,7 @@
 //! | [`class`] | which dot product a pair of formats has |
 //! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
+//! | `coefficients` | the fitted coefficients of these functions |
 //! | [`gradient`] | derivatives that stand in for that of rounding |
 
 mod arch;
@@ -28,6 +29,7 @@ pub mod block;
 pub mod bulk;
 pub mod class;
 pub mod codec;
+pub(crate) mod coefficients;
 pub mod colour;
 pub mod crc32;
 pub mod format;

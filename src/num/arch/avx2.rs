@@ -1,7 +1,7 @@
 //! AVX2 leaves.
 
 use crate::num::bits::Map;
-use crate::num::kernel::{Float, Kernel, Steps};
+use crate::num::kernel::{Float, Int, Kernel, Steps};
 use std::arch::x86_64::*;
 
 fn detected() -> bool {
@@ -154,7 +154,7 @@ pub(super) fn encode(kernel: &Kernel, x: &[u32], codes: &mut [u8]) -> usize {
     unsafe {
         match kernel {
             Kernel::Float(float) => encode_float(float, x, codes),
-            Kernel::Int(bits) => encode_int(*bits, x, codes),
+            Kernel::Int(int) => encode_int(int, x, codes),
             Kernel::Steps(steps) => encode_steps(steps, x, codes),
         }
     }
@@ -203,12 +203,13 @@ fn encode_float(f: &Float, x: &[[u32; 32]], codes: &mut [[u8; 32]]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn encode_int(bits: u32, x: &[[u32; 32]], codes: &mut [[u8; 32]]) {
-    let largest = ((1 << (bits - 1)) - 1) as f32;
+fn encode_int(int: &Int, x: &[[u32; 32]], codes: &mut [[u8; 32]]) {
+    let largest = ((1 << (int.bits - 1)) - 1) as f32;
+    let per_unit = _mm256_set1_ps(int.per_unit);
     let (low, high) = (_mm256_set1_ps(-largest - 1.0), _mm256_set1_ps(largest));
-    let mask = _mm256_set1_epi32((1 << bits) - 1);
+    let mask = _mm256_set1_epi32((1 << int.bits) - 1);
     let code = |x: __m256i| {
-        let x = _mm256_castsi256_ps(x);
+        let x = _mm256_mul_ps(_mm256_castsi256_ps(x), per_unit);
         let number = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
         let clamped = _mm256_max_ps(_mm256_min_ps(number, high), low);
         _mm256_and_si256(_mm256_cvtps_epi32(clamped), mask)
