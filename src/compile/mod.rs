@@ -175,7 +175,22 @@ fn sizes(graph: &Graph, value: ValueId) -> (u64, u64) {
         Def::Const(_) => constant_global_at(ty, rows, cols) + if ty.scale.global { 4 } else { 0 },
         _ => ty.side_bytes(rows, cols),
     };
-    ((rows * ty.row_bytes(cols)) as u64, side as u64)
+    ((rows * (ty.row_bytes(cols) + mask_row_bytes(value))) as u64, side as u64)
+}
+
+/// Bytes of the mask behind every row of a constant; 0 for everything without a mask.
+pub fn mask_row_bytes(value: &crate::graph::Value) -> usize {
+    match &value.def {
+        Def::Const(tensor) if tensor.mask.is_some() => tensor.rows_cols().1.div_ceil(8),
+        _ => 0,
+    }
+}
+
+/// The payload of a constant as kernels read it: behind every row stand the bits of its mask, if it has one.
+pub fn payload_in_memory(tensor: &crate::tensor::Tensor) -> std::borrow::Cow<'_, [u8]> {
+    let Some(mask) = &tensor.mask else { return tensor.payload.as_slice().into() };
+    let (rows, _) = tensor.rows_cols();
+    (0..rows).flat_map(|row| [tensor.row(row), mask.row(row)]).flatten().copied().collect()
 }
 
 /// Constants that an embedding gathers, and run-time values, lie by row.

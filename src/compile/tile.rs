@@ -34,6 +34,8 @@ pub struct Product {
     pub x: FormatRef,
     /// True if a residual tile is read.
     pub residual: bool,
+    /// Bytes of the mask behind every row of weights; 0 without one.
+    pub mask_row: u64,
     /// Entropy-coded weights: rows of a tile, and bytes of the longest one.
     pub coded: Option<(u64, u64)>,
 }
@@ -74,15 +76,22 @@ impl Product {
     pub fn x_row(&self) -> u64 {
         self.row_bytes(self.x, self.k / self.planes)
     }
-    /// Bytes of one row of weights, all planes.
-    pub fn w_row(&self) -> u64 {
+    /// Bytes of the codes of one row of weights, all planes.
+    pub fn w_codes(&self) -> u64 {
         self.planes * self.row_bytes(self.w, self.k / self.planes)
     }
-    /// Whether the array can walk the terms: planes must begin on a byte, and it has neither sums of inputs for offsets nor
-    /// a decoder.
+    /// Bytes of one row of weights, the mask included.
+    pub fn w_row(&self) -> u64 {
+        self.w_codes() + self.mask_row
+    }
+    /// Whether the array can walk the terms: planes must begin on a byte, and it has neither sums of inputs for offsets, nor
+    /// masks of elements, nor a decoder.
     fn array_walks(&self) -> bool {
         let plane = self.k / self.planes;
-        !self.offset && self.coded.is_none() && (self.planes == 1 || (self.kb == plane && plane.is_multiple_of(8)))
+        !self.offset
+            && self.mask_row == 0
+            && self.coded.is_none()
+            && (self.planes == 1 || (self.kb == plane && plane.is_multiple_of(8)))
     }
     /// Scratch ranges of a tiling, as (parameter name, bytes), the same for both kernels.
     pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 9] {
@@ -201,6 +210,10 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
     for nl in sizes(product.n, u64::from(machine.acc_cols).min(64)) {
+        // The bits of a mask are those of one row.
+        if product.mask_row > 0 && nl > 1 {
+            continue;
+        }
         // The register view of setmac: a power of two that fits and is whole bytes on both sides, in memory too.
         let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
         let dense = [product.w, product.x].map(|format| u64::from(format.bits));

@@ -34,17 +34,27 @@ pub struct Real {
     pub global: f64,
     /// Format and scaling.
     pub ty: TensorType,
+    /// Which elements count, row-major; empty if all do.
+    pub live: Vec<bool>,
 }
 
 impl Real {
     /// Unscaled values that count as fp32.
     pub fn plain(shape: Vec<usize>, values: Vec<f64>) -> Self {
-        Real { shape, values, scales: Vec::new(), offsets: Vec::new(), global: 1.0, ty: ops::plain_fp32() }
+        Real {
+            shape,
+            values,
+            scales: Vec::new(),
+            offsets: Vec::new(),
+            global: 1.0,
+            ty: ops::plain_fp32(),
+            live: Vec::new(),
+        }
     }
 
     /// Decodes a packed tensor.
     pub fn decode(tensor: &Tensor) -> Self {
-        let (rows, _) = tensor.rows_cols();
+        let (rows, cols) = tensor.rows_cols();
         let wide = |values: &[f32]| values.iter().map(|s| f64::from(*s)).collect();
         Real {
             shape: tensor.shape.clone(),
@@ -53,6 +63,7 @@ impl Real {
             offsets: wide(&tensor.offsets),
             global: f64::from(tensor.global),
             ty: tensor.ty,
+            live: live_rows(tensor, 0..rows, cols),
         }
     }
 
@@ -71,11 +82,20 @@ impl Real {
         }
     }
 
+    /// Whether an element counts.
+    pub fn is_live(&self, row: usize, col: usize) -> bool {
+        let (_, cols) = rows_cols(&self.shape);
+        self.live.get(row * cols + col).is_none_or(|live| *live)
+    }
+
     /// The elements of some rows: codes times scales, planes summed, offsets and global scale applied.
     pub fn dequantised(&self, rows: impl Iterator<Item = usize>) -> Vec<f64> {
         let (_, cols) = rows_cols(&self.shape);
         let planes = self.ty.planes as usize;
         let element = |row: usize, col: usize| {
+            if !self.is_live(row, col) {
+                return 0.0;
+            }
             let of_plane =
                 |plane: usize| self.values[(row * planes + plane) * cols + col] * self.scale(row, col, plane);
             ((0..planes).map(of_plane).fold(0.0, |sum, x| sum + x) + self.offset(row, col)) * self.global
@@ -294,6 +314,13 @@ pub fn check_inputs(graph: &Graph, inputs: &[InputData]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Which elements of some rows count; empty without a mask.
+pub(crate) fn live_rows(tensor: &Tensor, rows: impl Iterator<Item = usize>, cols: usize) -> Vec<bool> {
+    let Some(mask) = &tensor.mask else { return Vec::new() };
+    let bit = |row: usize, col: usize| mask.bits()[row * cols.div_ceil(8) + col / 8] >> (col % 8) & 1 == 1;
+    rows.flat_map(|row| (0..cols).map(move |col| (row, col))).map(|(row, col)| bit(row, col)).collect()
 }
 
 /// Values of the codes of some rows, plane after plane.

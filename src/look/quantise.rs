@@ -229,7 +229,8 @@ fn quantised(
         let (rows, cols) = rows_cols(shape);
         file.put(name, "U8", &[rows, ty.row_bytes(cols)], &tensor.payload)?;
         put_sides(file, name, tensor, rows, cols)?;
-        file.stored.insert(name.clone(), Stored { ty: ty.to_string(), shape: shape.clone() });
+        let sparsity = tensor.mask.as_ref().map(|mask| mask.sparsity.to_string());
+        file.stored.insert(name.clone(), Stored { ty: ty.to_string(), shape: shape.clone(), sparsity });
     }
     let elements = info.elements();
     Ok(QuantisedRow {
@@ -253,7 +254,7 @@ fn put_sides(file: &mut Writer, name: &str, tensor: &Tensor, rows: usize, cols: 
     let each = ty.scales_per_row(cols);
     let shape = if each == 1 { vec![count] } else { vec![count / each.max(1), each] };
     let side = tensor.side_data();
-    let [scales, offsets, global] = stored::side_names(name);
+    let [scales, offsets, global, mask] = stored::side_names(name);
     let dtype = match ty.scale.format.name.as_str() {
         "fp32" => "F32",
         "bf16" => "BF16",
@@ -268,6 +269,9 @@ fn put_sides(file: &mut Writer, name: &str, tensor: &Tensor, rows: usize, cols: 
     }
     if ty.scale.global {
         file.put(&global, "F32", &[1], &side[ty.global_at(rows, cols)..][..4])?;
+    }
+    if let Some(bits) = &tensor.mask {
+        file.put(&mask, "U8", &[rows, cols.div_ceil(8)], bits.bits())?;
     }
     Ok(())
 }

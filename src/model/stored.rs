@@ -2,7 +2,7 @@
 //! name, scales beside them, and one JSON text in the file's metadata that says what each is.
 
 use crate::diag::{Error, Result};
-use crate::tensor::{Tensor, TensorType, rows_cols};
+use crate::tensor::{Mask, Sparsity, Tensor, TensorType, rows_cols};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,9 +11,10 @@ pub const SCHEMA: &str = "preon.weights/1";
 /// Key of the metadata text in the header's `__metadata__`.
 pub const KEY: &str = "preon.weights";
 
-/// Names of the tensors that may stand beside the codes of `name`: scales, offsets, the scale of the whole tensor.
-pub fn side_names(name: &str) -> [String; 3] {
-    [format!("{name}.scales"), format!("{name}.offsets"), format!("{name}.global")]
+/// Names of the tensors that may stand beside the codes of `name`: scales, offsets, the scale of the whole tensor,
+/// the mask.
+pub fn side_names(name: &str) -> [String; 4] {
+    ["scales", "offsets", "global", "mask"].map(|side| format!("{name}.{side}"))
 }
 
 /// Type and shape of one quantised tensor.
@@ -25,6 +26,9 @@ pub struct Stored {
     pub ty: String,
     /// Extent of each axis of the tensor; the file states that of the packed rows.
     pub shape: Vec<usize>,
+    /// The pattern of its mask, if it has one, for example `2:4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<String>,
 }
 
 /// The metadata text.
@@ -73,7 +77,7 @@ impl Stored {
     ///
     /// # Errors
     /// BadInput if the lengths do not fit the type and shape.
-    pub(super) fn tensor(&self, payload: Vec<u8>, sides: [Vec<u8>; 3]) -> Result<Tensor> {
+    pub(super) fn tensor(&self, payload: Vec<u8>, sides: [Vec<u8>; 4]) -> Result<Tensor> {
         let ty = TensorType::parse(&self.ty)?;
         let damaged = || Error::bad_input(format!("its codes and scales do not fit {ty} of shape {:?}", self.shape));
         let elements = self.shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
@@ -82,7 +86,7 @@ impl Stored {
             return Err(damaged());
         }
         let (rows, cols) = rows_cols(&self.shape);
-        let [mut side, offsets, global] = sides;
+        let [mut side, offsets, global, mask] = sides;
         let lengths = (payload.len(), side.len(), offsets.len(), global.len());
         let count = ty.scale_count(rows, cols);
         let offset_bytes = if ty.offset { 4 * count } else { 0 };
@@ -94,6 +98,10 @@ impl Stored {
         side.resize(ty.offsets_at(rows, cols), 0);
         side.extend(offsets);
         side.extend(global);
-        Tensor::from_bytes(self.shape.clone(), ty, payload, &side)
+        let tensor = Tensor::from_bytes(self.shape.clone(), ty, payload, &side)?;
+        match &self.sparsity {
+            None => Ok(tensor),
+            Some(sparsity) => tensor.with_mask(Mask::new(Sparsity::parse(sparsity)?, (rows, cols), mask)?),
+        }
     }
 }

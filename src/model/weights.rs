@@ -113,7 +113,7 @@ impl Weights {
         let Some(entry) = self.quantised.get(name).cloned() else { return Ok(None) };
         let place = self.place(name);
         let payload = self.bytes(name)?;
-        let mut sides = [Vec::new(), Vec::new(), Vec::new()];
+        let mut sides = [const { Vec::new() }; 4];
         for (side, name) in sides.iter_mut().zip(stored::side_names(name)) {
             if self.header.info(&name).is_some() {
                 *side = self.bytes(&name)?;

@@ -198,7 +198,7 @@ impl<'a> ExactDots<'a> {
         let leaves = matches!(reading, Reading::Whole | Reading::Converted(..));
         ExactDots {
             leaf: Pair::exact(x.format, w.format)
-                .filter(|_| leaves)
+                .filter(|_| leaves && (w.mask.is_none() || has_zero(w.format)))
                 .and_then(|pair| kernels::choose(setting.isa, pair)),
             reading,
             x,
@@ -240,6 +240,7 @@ impl<'a> ExactDots<'a> {
             true => self.w_row.resize(term.k.len(), 1),
             false => self.w_levels.decode(&self.w, (n, term.plane), term.k.clone(), &mut self.w_row),
         }
+        self.w.drop_masked(n, term.k.clone(), &mut self.w_row);
         let wide = self.x_levels.largest.saturating_mul(self.w_levels.largest) >= 1 << 50;
         for (m, f) in out.iter_mut().enumerate() {
             let x_row = &self.x_rows[m * self.x.cols..][term.k.clone()];
@@ -286,8 +287,16 @@ impl<'a> ExactDots<'a> {
             true => ws.resize(term.k.len(), 1.0),
             false => self.w.values((n, term.plane), term.k.clone(), &mut ws),
         }
+        // What is masked multiplies nothing: zero times zero.
+        self.w.drop_masked(n, term.k.clone(), &mut xs);
+        self.w.drop_masked(n, term.k.clone(), &mut ws);
         dots::special(&xs, &ws)
     }
+}
+
+/// Whether some code is zero: masked codes are it, and leaves may multiply by them.
+fn has_zero(format: FormatRef) -> bool {
+    format.sorted.iter().any(|code| num::value(format, *code) == 0.0)
 }
 
 /// Which rows hold a NaN or an infinity.
@@ -316,6 +325,8 @@ struct FloatDots<'a> {
     x: Vec<f32>,
     x_rows: usize,
     least_x: i32,
+    /// Whether x has a NaN or an infinity, which a zero in a masked place would turn into NaN.
+    special_x: bool,
     rows: Vec<f32>,
     panel: Vec<f32>,
 }
@@ -330,8 +341,10 @@ impl<'a> FloatDots<'a> {
             values.iter_mut().for_each(|v| *v = dots::subnormals_as_zero(*v));
         }
         let least_x = least_exponent(&values);
+        let special_x = values.iter().any(|v| !v.is_finite());
         let (name, x_rows) = (kernel.name, x.rows);
-        FloatDots { class, w, lanes, run, name, x: values, x_rows, least_x, rows: Vec::new(), panel: Vec::new() }
+        let (rows, panel) = (Vec::new(), Vec::new());
+        FloatDots { class, w, lanes, run, name, x: values, x_rows, least_x, special_x, rows, panel }
     }
 
     fn run(&mut self, outputs: Range<usize>, term: &Term, out: &mut [f32]) {
@@ -342,13 +355,18 @@ impl<'a> FloatDots<'a> {
                 true => self.rows.resize(self.rows.len() + len, 1.0),
                 false => self.w.values((n, term.plane), k.clone(), &mut self.rows),
             }
+            let row = self.rows.len() - len;
+            self.w.drop_masked(n, k.clone(), &mut self.rows[row..]);
         }
         if self.class == DotClass::PairBf16 {
             self.rows.iter_mut().for_each(|v| *v = dots::subnormals_as_zero(*v));
             // Products are multiples of 2^(ex + ew - 14): above this bound nothing can become tiny.
             if self.least_x + least_exponent(&self.rows) < -112 {
-                return self.run_flushing(outputs.len(), k, out);
+                return self.run_scalar(outputs, k, out);
             }
+        }
+        if self.special_x && self.w.mask.is_some() {
+            return self.run_scalar(outputs, k, out);
         }
         self.panel.clear();
         self.panel.resize(len * self.lanes, 0.0);
@@ -362,12 +380,20 @@ impl<'a> FloatDots<'a> {
         (self.run)(Rows { data, stride }, &self.panel, len, out);
     }
 
-    fn run_flushing(&self, outputs: usize, k: Range<usize>, out: &mut [f32]) {
+    /// Pair by pair of rows: results that may become tiny, and masks over special values.
+    fn run_scalar(&self, outputs: Range<usize>, k: Range<usize>, out: &mut [f32]) {
         for m in 0..self.x_rows {
-            let x_row = &self.x[m * self.w.cols..][k.clone()];
-            for j in 0..outputs {
+            let mut x_row = self.x[m * self.w.cols..][k.clone()].to_vec();
+            for (j, n) in outputs.clone().enumerate() {
                 let w_row = &self.rows[j * k.len()..(j + 1) * k.len()];
-                out[m * self.lanes + j] = dots::pair(x_row, w_row, true);
+                if self.special_x && self.w.mask.is_some() {
+                    x_row.copy_from_slice(&self.x[m * self.w.cols..][k.clone()]);
+                    self.w.drop_masked(n, k.clone(), &mut x_row);
+                }
+                out[m * self.lanes + j] = match self.class {
+                    DotClass::Chain => dots::chain(&x_row, w_row),
+                    class => dots::pair(&x_row, w_row, class == DotClass::PairBf16),
+                };
             }
         }
     }

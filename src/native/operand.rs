@@ -1,7 +1,7 @@
 //! Views of packed tensors as the rows of a contraction, and their decoding.
 
 use crate::num::{self, FormatRef};
-use crate::tensor::{Tensor, TensorType, pack};
+use crate::tensor::{Mask, Tensor, TensorType, pack};
 use std::ops::Range;
 
 /// Rows of a packed tensor, or of one slab of its first axis.
@@ -13,6 +13,8 @@ pub(super) struct Operand<'a> {
     pub scales: &'a [f32],
     pub offsets: &'a [f32],
     pub global: f32,
+    /// Which elements count; all if there is none.
+    pub mask: Option<&'a Mask>,
     /// Row of the tensor at which the slab begins.
     first: usize,
     pub rows: usize,
@@ -23,8 +25,9 @@ impl<'a> Operand<'a> {
     /// All rows of `tensor`.
     pub fn whole(tensor: &'a Tensor) -> Self {
         let (rows, cols) = tensor.rows_cols();
-        let Tensor { ty, payload, scales, offsets, global, .. } = tensor;
-        Operand { ty: *ty, format: ty.format, payload, scales, offsets, global: *global, first: 0, rows, cols }
+        let Tensor { ty, payload, scales, offsets, global, mask, .. } = tensor;
+        let mask = mask.as_ref();
+        Operand { ty: *ty, format: ty.format, payload, scales, offsets, global: *global, mask, first: 0, rows, cols }
     }
 
     /// Rows `index * rows .. (index + 1) * rows` of `tensor`.
@@ -59,6 +62,13 @@ impl<'a> Operand<'a> {
     pub fn offset(&self, r: usize, col: usize) -> f32 {
         let at = self.ty.scale_index(self.first + r, col, 0, self.cols).filter(|_| self.ty.offset);
         at.map_or(0.0, |at| self.offsets[at])
+    }
+
+    /// Puts +0 where row `r` is masked, into `values` of the columns `k`.
+    pub fn drop_masked<T: Default>(&self, r: usize, k: Range<usize>, values: &mut [T]) {
+        let Some(mask) = self.mask else { return };
+        let dead = k.zip(values).filter(|(col, _)| !mask.live(self.first + r, *col));
+        dead.for_each(|(_, value)| *value = T::default());
     }
 
     /// Calls `each` with the codes of a plane of row `r` in the columns `k`, ascending.

@@ -168,6 +168,7 @@ pub(super) fn embedding(table: &Tensor, ids: &[u32]) -> Result<Vec<f32>> {
         codes.clear();
         (0..planes).for_each(|plane| rows.values((id, plane), 0..rows.cols, &mut codes));
         if table.ty.scaling == Scaling::None {
+            rows.drop_masked(id, 0..rows.cols, &mut codes);
             out.extend_from_slice(&codes);
             continue;
         }
@@ -181,6 +182,8 @@ pub(super) fn embedding(table: &Tensor, ids: &[u32]) -> Result<Vec<f32>> {
             }
             out.push(if table.ty.scale.global { total * rows.global } else { total });
         }
+        let row = out.len() - rows.cols;
+        rows.drop_masked(id, 0..rows.cols, &mut out[row..]);
     }
     Ok(out)
 }

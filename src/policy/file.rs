@@ -106,8 +106,7 @@ impl Text<'_> {
                 recipe.calibration = Some(parsed.ok_or_else(|| wrong(format!("one of {}", Calibration::SPELLINGS)))?);
             }
             "sparsity" => {
-                let parsed = Sparsity::parse(word);
-                recipe.sparsity = Some(parsed.ok_or_else(|| wrong(format!("one of {}", Sparsity::SPELLINGS)))?);
+                recipe.sparsity = Some(Sparsity::parse(word).map_err(|e| self.at(value.span(), e))?);
             }
             _ => {
                 let known = ROUNDINGS.into_iter().find(|known| *known == word);

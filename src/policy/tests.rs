@@ -283,7 +283,6 @@ fn recipes_say_how_weights_become_codes() {
     let zeros = values.chunks(4).map(|run| run.iter().filter(|v| **v == 0.0).count());
     assert!(zeros.into_iter().all(|zeros| zeros >= 2), "{values:?}");
     for (line, why) in [
-        ("weights = \"binary\"\nsparsity = \"2:4\"", "no code for zero"),
         ("sparsity = \"2:4\"", "another format than fp32"),
         ("weights = \"mxfp4\"\ncalibration = \"mse\"", "calibration mse cannot make mxfp4 weights"),
     ] {

@@ -7,11 +7,13 @@ pub mod layout;
 pub mod pack;
 mod quantise;
 mod recipe;
+mod sparsity;
 pub mod store;
 mod ty;
 
 pub use quantise::MAGNITUDE_FLOOR;
-pub use recipe::{Calibration, ROUNDINGS, Recipe, Sparsity};
+pub use recipe::{Calibration, ROUNDINGS, Recipe};
+pub use sparsity::{Mask, Sparsity};
 pub use store::Store;
 pub use ty::{EXPONENT_RULES, ScaleType, Scaling, TensorType, Term, terms};
 
@@ -36,6 +38,8 @@ pub struct Tensor {
     pub global: f32,
     /// The layout in which the codes are kept where they are stored, and their bytes there.
     pub store: (Store, usize),
+    /// Which elements count; all if there is none. A masked code is that of zero, where the format has one.
+    pub mask: Option<Mask>,
 }
 
 /// Rows and columns of a shape: the last axis is the row.
@@ -76,7 +80,33 @@ impl Tensor {
             )));
         }
         let store = (Store::default(), payload.len());
-        Ok(Tensor { shape, ty, payload, scales, offsets, global, store })
+        Ok(Tensor { shape, ty, payload, scales, offsets, global, store, mask: None })
+    }
+    /// The tensor with only the live elements of `mask`.
+    ///
+    /// # Errors
+    /// Internal if the mask has not one bit an element.
+    pub fn with_mask(mut self, mask: Mask) -> Result<Self> {
+        let (rows, cols) = self.rows_cols();
+        if mask.bits().len() != rows * cols.div_ceil(8) {
+            return Err(Error::internal(format!(
+                "a mask of {} bytes for the shape {:?}",
+                mask.bits().len(),
+                self.shape
+            )));
+        }
+        sparsity::clear_masked(self.ty.format, self.ty.planes as usize, &mut self.payload, &mask);
+        self.mask = Some(mask);
+        Ok(self)
+    }
+    /// Whether an element counts.
+    pub fn live(&self, row: usize, col: usize) -> bool {
+        self.mask.as_ref().is_none_or(|mask| mask.live(row, col))
+    }
+    /// Stored bytes of the mask.
+    pub fn mask_bytes(&self) -> usize {
+        let (rows, cols) = self.rows_cols();
+        self.mask.as_ref().map_or(0, |mask| mask.sparsity.bytes(rows, cols))
     }
     /// Rows and columns: the last axis is the row.
     pub fn rows_cols(&self) -> (usize, usize) {
@@ -92,10 +122,10 @@ impl Tensor {
     pub fn scale_index(&self, row: usize, col: usize) -> Option<usize> {
         self.ty.scale_index(row, col, 0, self.rows_cols().1)
     }
-    /// Stored codes plus side data: scales in their format, offsets, global scale.
+    /// Stored codes plus side data: scales in their format, offsets, global scale; and the mask.
     pub fn bytes(&self) -> usize {
         let (rows, cols) = self.rows_cols();
-        self.store.1 + self.ty.side_bytes(rows, cols)
+        self.store.1 + self.ty.side_bytes(rows, cols) + self.mask_bytes()
     }
     /// The side data as it lies in memory: scales as codes of their format, little-endian, in the order of
     /// [`Tensor::scales`]; then offsets and the global scale in f32.

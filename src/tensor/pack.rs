@@ -43,6 +43,19 @@ pub fn put(format: &Format, row: &mut [u8], index: usize, code: u32) {
     }
 }
 
+/// Writes code `index` of a packed row over what is there.
+pub fn set(format: &Format, row: &mut [u8], index: usize, code: u32) {
+    if matches!(format.bits, 8 | 16 | 32) {
+        return put(format, row, index, code);
+    }
+    let old = get(format, row, index);
+    let (first, shift, last) = address(format.bits, index);
+    let flipped = (u64::from((old ^ code) & format.mask()) << shift).to_le_bytes();
+    for (at, byte) in (first..=last).zip(flipped) {
+        row[at] ^= byte;
+    }
+}
+
 /// First byte, shift inside it, and last byte of a code.
 fn address(bits: u32, index: usize) -> (usize, usize, usize) {
     let bits = bits as usize;

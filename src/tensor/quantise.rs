@@ -4,7 +4,7 @@
 //! steps are f32 operations, each rounded, but means, which are summed in f64 and rounded once.
 
 use super::pack::{get, put};
-use super::{Calibration, Recipe, Scaling, Tensor, TensorType, fit, rows_cols};
+use super::{Calibration, Mask, Recipe, Scaling, Tensor, TensorType, fit, rows_cols};
 use crate::diag::{Error, Result};
 use crate::num::block::{self, BlockFormat, Blocking};
 use crate::num::bulk::Mode;
@@ -55,7 +55,7 @@ impl Tensor {
     /// scale t = fl(t * global). NaN is canonical.
     pub fn to_f32(&self) -> Vec<f32> {
         let (rows, cols) = self.rows_cols();
-        if self.ty.format.name == "fp32" && self.ty.scaling == Scaling::None {
+        if self.ty.format.name == "fp32" && self.ty.scaling == Scaling::None && self.mask.is_none() {
             let words = self.payload.as_chunks::<4>().0.iter();
             return words.map(|word| func::canonical(f32::from_le_bytes(*word))).collect();
         }
@@ -64,6 +64,10 @@ impl Tensor {
         for row in 0..rows {
             let packed = self.row(row);
             for col in 0..cols {
+                if !self.live(row, col) {
+                    values.push(0.0);
+                    continue;
+                }
                 let code =
                     |plane: usize| value(self.ty.format, get(self.ty.format, &packed[plane * plane_bytes..], col));
                 let Some(at) = self.scale_index(row, col) else {
@@ -119,16 +123,17 @@ impl Tensor {
                 .help("export the model's weights again"));
         }
         let grid = Grid::new(ty.scaling, rows, cols);
-        let live = recipe.sparsity.map(|sparsity| sparsity.live(values, cols));
-        let is_live = |at: usize| live.as_ref().is_none_or(|live| live[at]);
+        let mask = recipe.sparsity.map(|sparsity| Mask::of_largest(sparsity, cols, values));
+        let is_live = |at: usize| mask.as_ref().is_none_or(|mask| mask.live(at / cols, at % cols));
         // What is not kept is zero, and no scale is measured over it.
         let kept: Vec<f32> = values.iter().enumerate().map(|(at, v)| if is_live(at) { *v } else { 0.0 }).collect();
         let (values, mode) = (kept.as_slice(), recipe.mode(name));
         if ty.scale.global {
-            return two_level(shape, values, ty, grid, mode);
+            return masked(two_level(shape, values, ty, grid, mode)?, mask);
         }
         if ty.planes > 1 {
-            return planes(shape, values, ty, grid, recipe.calibration.is_some());
+            let made = planes(shape, values, ty, grid, (recipe.calibration.is_some(), mask.as_ref()))?;
+            return masked(made, mask);
         }
         let row_bytes = ty.row_bytes(cols);
         let mut payload = vec![0; rows * row_bytes];
@@ -139,6 +144,9 @@ impl Tensor {
             for row in band.clone() {
                 let places = columns.clone().map(|col| row * cols + col);
                 inside.extend(places.filter(|at| is_live(*at)).map(|at| values[at]));
+            }
+            if mask.is_some() && inside.is_empty() {
+                inside.push(0.0);
             }
             let group = match (ty.scaling, recipe.calibration) {
                 (Scaling::None, _) => Group { step: Step::Plain, scale: 1.0, offset: 0.0 },
@@ -159,7 +167,14 @@ impl Tensor {
                 }
             }
         }
-        Tensor::with_sides(shape, ty, payload, (scales, offsets, 1.0))
+        masked(Tensor::with_sides(shape, ty, payload, (scales, offsets, 1.0))?, mask)
+    }
+}
+
+fn masked(tensor: Tensor, mask: Option<Mask>) -> Result<Tensor> {
+    match mask {
+        Some(mask) => tensor.with_mask(mask),
+        None => Ok(tensor),
     }
 }
 
@@ -209,7 +224,13 @@ fn two_level(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid, mode
 
 /// Sums of sign planes, greedily (the signs of what is left, times its mean magnitude, plane after plane), or by least
 /// squares.
-fn planes(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid, least_squares: bool) -> Result<Tensor> {
+fn planes(
+    shape: Vec<usize>,
+    values: &[f32],
+    ty: TensorType,
+    grid: Grid,
+    (least_squares, mask): (bool, Option<&Mask>),
+) -> Result<Tensor> {
     let (plane_bytes, row_bytes) = (ty.plane_bytes(grid.cols), ty.row_bytes(grid.cols));
     let mut payload = vec![0; grid.rows * row_bytes];
     let mut scales = Vec::new();
@@ -229,7 +250,9 @@ fn planes(shape: Vec<usize>, values: &[f32], ty: TensorType, grid: Grid, least_s
             continue;
         }
         for plane in 0..ty.planes as usize {
-            let scale = cast_scale(&ty, mean_magnitude(&left));
+            let live = |at: usize| mask.is_none_or(|mask| mask.live(band.start + at / grid.cols, at % grid.cols));
+            let inside: Vec<f32> = (0..left.len()).filter(|at| live(*at)).map(|at| left[at]).collect();
+            let scale = cast_scale(&ty, mean_magnitude(&inside));
             scales.push(scale);
             for (at, x) in left.iter_mut().enumerate() {
                 let (row, col) = (band.start + at / grid.cols, at % grid.cols);

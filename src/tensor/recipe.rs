@@ -1,7 +1,7 @@
 //! How weights become codes beyond what their type says: which scale, which rounding, which elements are kept.
 
 use super::fit::scale::{self, Ternary};
-use super::{Scaling, TensorType};
+use super::{Scaling, Sparsity, TensorType};
 use crate::diag::{Error, Result};
 use crate::num::bulk::Mode;
 use crate::num::codec::Stochastic;
@@ -31,17 +31,6 @@ pub enum Calibration {
     Optimal,
 }
 
-/// Which elements of a weight are kept.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sparsity {
-    /// The largest so many of every run of so many along a row.
-    Runs(u32, u32),
-    /// This part of all elements, the smallest, is zero.
-    Elements(f64),
-    /// This part of all blocks of so many rows and columns, those of least square sum, is zero.
-    Blocks(u32, u32, f64),
-}
-
 /// Steps of quantising a weight; what is `None` follows the type.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Recipe {
@@ -57,10 +46,6 @@ pub struct Recipe {
 
 /// Names of the roundings.
 pub const ROUNDINGS: [&str; 6] = ["rne", "rz", "rna", "up", "down", "sr"];
-
-fn share(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|share| (0.0..1.0).contains(share))
-}
 
 impl Calibration {
     /// What policies may write.
@@ -128,72 +113,6 @@ impl Calibration {
     }
 }
 
-impl Sparsity {
-    /// What policies may write.
-    pub const SPELLINGS: &str = "N:M (2:4), element:SHARE, blockRxC:SHARE (block4x4:0.5)";
-
-    /// Reads a policy's word.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (head, tail) = text.split_once(':')?;
-        if head == "element" {
-            return share(tail).map(Sparsity::Elements);
-        }
-        let whole = |text: &str| text.parse::<u32>().ok().filter(|n| (1..=4096).contains(n));
-        if let Some(size) = head.strip_prefix("block") {
-            let (rows, cols) = size.split_once('x')?;
-            return Some(Sparsity::Blocks(whole(rows)?, whole(cols)?, share(tail)?));
-        }
-        let (kept, of) = (whole(head)?, whole(tail)?);
-        (kept < of).then_some(Sparsity::Runs(kept, of))
-    }
-
-    /// As policies write it.
-    pub fn name(self) -> String {
-        match self {
-            Sparsity::Runs(kept, of) => format!("{kept}:{of}"),
-            Sparsity::Elements(share) => format!("element:{share}"),
-            Sparsity::Blocks(rows, cols, share) => format!("block{rows}x{cols}:{share}"),
-        }
-    }
-
-    /// Which of `values`, rows of `cols`, are kept. Of equals the lower index is; of n things floor(share n) are not.
-    pub fn live(self, values: &[f32], cols: usize) -> Vec<bool> {
-        let mut live = vec![true; values.len()];
-        // Places from the one to drop first: least measure, of equals the highest index.
-        let order = |measures: &[f64]| {
-            let mut places: Vec<usize> = (0..measures.len()).collect();
-            places.sort_by(|a, b| measures[*a].total_cmp(&measures[*b]).then(b.cmp(a)));
-            places
-        };
-        let magnitudes = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(v.abs())).collect() };
-        match self {
-            Sparsity::Runs(kept, of) => {
-                for (row, live) in values.chunks(cols.max(1)).zip(live.chunks_mut(cols.max(1))) {
-                    for (run, live) in row.chunks(of as usize).zip(live.chunks_mut(of as usize)) {
-                        let dropped = run.len().saturating_sub(kept as usize);
-                        order(&magnitudes(run)).into_iter().take(dropped).for_each(|at| live[at] = false);
-                    }
-                }
-            }
-            Sparsity::Elements(share) => {
-                let dropped = (share * values.len() as f64) as usize;
-                order(&magnitudes(values)).into_iter().take(dropped).for_each(|at| live[at] = false);
-            }
-            Sparsity::Blocks(height, width, share) => {
-                let across = cols.div_ceil(width as usize);
-                let block = |at: usize| at / cols / height as usize * across + at % cols / width as usize;
-                let count = values.len().checked_sub(1).map_or(0, |last| block(last) + 1);
-                let mut norms = vec![0.0; count];
-                values.iter().enumerate().for_each(|(at, v)| norms[block(at)] += f64::from(*v) * f64::from(*v));
-                let mut kept = vec![true; count];
-                order(&norms).into_iter().take((share * count as f64) as usize).for_each(|at| kept[at] = false);
-                live.iter_mut().enumerate().for_each(|(at, live)| *live = kept[block(at)]);
-            }
-        }
-        live
-    }
-}
-
 impl Recipe {
     /// This recipe with what `later` sets in place of it.
     pub fn then(self, later: Recipe) -> Recipe {
@@ -211,7 +130,7 @@ impl Recipe {
         keys.extend(self.calibration.map(|calibration| ("calibration", calibration.name())));
         keys.extend(self.rounding.map(|rounding| ("rounding", rounding.to_owned())));
         keys.extend(self.seed.map(|seed| ("seed", seed.to_string())));
-        keys.extend(self.sparsity.map(|sparsity| ("sparsity", sparsity.name())));
+        keys.extend(self.sparsity.map(|sparsity| ("sparsity", sparsity.to_string())));
         keys
     }
 
@@ -226,8 +145,8 @@ impl Recipe {
         {
             return refuse(&format!("calibration {}", calibration.name()), why);
         }
-        if self.sparsity.is_some() && (ty.planes > 1 || !has_zero(ty.format)) {
-            return refuse("sparsity", "the format has no code for zero, and no masked kernel exists");
+        if self.sparsity.is_some() && self.calibration.is_some() && ty.planes > 1 {
+            return refuse("calibration ls with sparsity", "planes are fitted to all elements");
         }
         let plain = ty.planes > 1 || ty.offset || (ty.format.rule == ScaleRule::Absmean && !has_zero(ty.format));
         match self.rounding {
@@ -273,25 +192,9 @@ mod tests {
         for text in ["absmax", "absmean", "percentile:99.9", "mse", "rd:0.01", "ls", "optimal"] {
             assert_eq!(Calibration::parse(text).unwrap().name(), text);
         }
-        for text in ["2:4", "4:8", "element:0.5", "block4x4:0.25"] {
-            assert_eq!(Sparsity::parse(text).unwrap().name(), text);
-        }
-        for text in ["", "4:2", "2:2", "element:1", "element:nan", "block4:0.5", "block0x4:0.5", "0:4"] {
-            assert_eq!(Sparsity::parse(text), None, "{text}");
-        }
         for text in ["percentile:0", "percentile:nan", "rd:-1", "rd:inf", "median"] {
             assert_eq!(Calibration::parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn the_smallest_go_and_of_equals_the_lower_index_stays() {
-        let live = |text: &str, values: &[f32], cols| Sparsity::parse(text).unwrap().live(values, cols);
-        assert_eq!(live("2:4", &[1.0, -3.0, 1.0, 1.0, 0.5, 0.25], 6), [true, true, false, false, true, true]);
-        assert_eq!(live("element:0.5", &[0.0, 0.0, 0.0, 0.0, 0.0], 5), [true, true, true, false, false]);
-        // Blocks of 2 x 2 of a 3 x 3 matrix: square sums 4, 2, 2, 9; two go, the third before the second.
-        let values = [1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 3.0];
-        assert_eq!(live("block2x2:0.25", &values, 3), [true, true, true, true, true, true, false, false, true]);
     }
 
     #[test]
@@ -302,7 +205,7 @@ mod tests {
         assert_eq!(of(with(Calibration::Optimal)), [8.0, 0.0, 0.0, 0.0]);
         assert_eq!(of(with(Calibration::Absmax)), [8.0, 0.0, 0.0, 0.0]);
         assert_eq!(of(with(Calibration::Absmean)), of(Recipe::default()));
-        let sparse = Recipe { sparsity: Sparsity::parse("1:2"), ..Recipe::default() };
+        let sparse = Recipe { sparsity: Sparsity::parse("1:2").ok(), ..Recipe::default() };
         assert_eq!(made(&values, "int4/row", sparse).unwrap()[1..2], [0.0]);
         // The mean of 8 and 0.9 alone: what is dropped is not measured.
         assert_eq!(of(sparse), [4.45, 0.0, 0.0, 0.0]);
@@ -327,10 +230,6 @@ mod tests {
         let recipe = Recipe { calibration: Some(Calibration::Mse), ..Recipe::default() };
         for ty in ["mxfp4", "nvfp4", "colour2", "int4/block32+offset"] {
             assert!(made(&[1.0], ty, recipe).unwrap_err().message().contains("calibration mse cannot make"), "{ty}");
-        }
-        let sparse = Recipe { sparsity: Sparsity::parse("2:4"), ..Recipe::default() };
-        for ty in ["binary", "fp2", "triplet", "colour3"] {
-            assert!(made(&[1.0], ty, sparse).unwrap_err().message().contains("no code for zero"), "{ty}");
         }
     }
 }

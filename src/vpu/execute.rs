@@ -2,7 +2,7 @@
 //! event, and the result of each step is read out the moment the step ends.
 
 use crate::check::Captured;
-use crate::compile::{CodedWeights, Compiled, Placement, root, sides_in_memory};
+use crate::compile::{CodedWeights, Compiled, Placement, payload_in_memory, root, sides_in_memory};
 use crate::diag::{Error, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
@@ -102,7 +102,10 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
 
 /// A constant, entropy-coded if it lies so.
 fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor, coded: Option<&CodedWeights>) -> Result<()> {
-    vm.write(place.addr, coded.map_or(&tensor.payload[..], |coded| coded.coded.payload()))?;
+    match coded {
+        Some(coded) => vm.write(place.addr, coded.coded.payload())?,
+        None => vm.write(place.addr, &payload_in_memory(tensor))?,
+    }
     let sides = sides_in_memory(tensor, place.order);
     if !sides.is_empty() {
         vm.write(place.scale_addr, &sides)?;

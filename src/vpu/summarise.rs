@@ -244,6 +244,8 @@ fn weights(graph: &Graph) -> Vec<WeightTensor> {
             bits: u64::from(value.ty.format.bits),
             scaling: value.ty.to_string().split_once('/').map_or("none", |(_, scaling)| scaling).to_owned(),
             scales: tensor.scales.len() as u64,
+            sparsity: tensor.mask.as_ref().map_or(String::new(), |mask| mask.sparsity.to_string()),
+            mask_bytes: tensor.mask_bytes() as u64,
             bytes: tensor.bytes() as u64,
         })
     };

@@ -311,7 +311,7 @@ pub struct Layer {
 }
 
 /// One stored weight tensor; the bytes follow from the other fields in closed form:
-/// `rows * ceil(columns * bits / 8) + 4 * scales`.
+/// `rows * ceil(columns * bits / 8) + 4 * scales + mask_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightTensor {
@@ -329,8 +329,18 @@ pub struct WeightTensor {
     pub scaling: String,
     /// f32 scales stored.
     pub scales: u64,
-    /// Payload and scale bytes.
+    /// Pattern of the mask, as policies write it; empty without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sparsity: String,
+    /// Stored bytes of the mask.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mask_bytes: u64,
+    /// Payload, scale and mask bytes.
     pub bytes: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What limits a run, and how we know.

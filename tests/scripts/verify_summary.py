@@ -75,6 +75,7 @@ class Verifier:
             self.expect(tensor["bits"] == bits, f"{label}: {tensor['bits']} bits, {tensor['format']} has {bits}")
             self.expect(tensor["scales"] == scales(tensor), f"{label}: {tensor['scales']} scales")
             want = tensor["rows"] * math.ceil(tensor["columns"] * bits / 8) + 4 * scales(tensor)
+            want += tensor.get("mask_bytes", 0)
             self.expect(tensor["bytes"] == want, f"{label}: {tensor['bytes']} bytes, closed form {want}")
             by_format[tensor["format"]] = by_format.get(tensor["format"], 0) + want
         sizes = run["bytes"]

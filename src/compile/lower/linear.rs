@@ -4,7 +4,7 @@ use super::{Call, Context, Lowered};
 use crate::compile::fuse::Group;
 use crate::compile::place::Workspace;
 use crate::compile::tile::{Path, Product, Tiling, choose};
-use crate::compile::{CodedWeights, Placement, ScaleOrder};
+use crate::compile::{CodedWeights, Placement, ScaleOrder, mask_row_bytes};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
 use crate::num::philox::{Draws, Use};
@@ -155,8 +155,19 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: b
             Scales::ByTerm { each, .. } | Scales::ByOutput { each, .. } => each * scale_bytes(w),
         },
         residual,
+        mask_row: mask_row_bytes(context.graph.value(operands.w.value)) as u64,
         coded: operands.coded.map(|coded| (coded.tile_rows, coded.longest)),
     };
+    if product.mask_row > 0 {
+        let register =
+            u64::from(context.machine.vlen_bits) / u64::from(w.format.container_bits.max(x.format.container_bits));
+        if register < 8 || (product.blocked && !product.kb.is_multiple_of(8)) {
+            return refuse("the bits of a mask are read in bytes, so registers and terms hold multiples of 8 elements");
+        }
+        if operands.coded.is_some() {
+            return refuse("weights are masked or entropy-coded, not both");
+        }
+    }
     let tiling = choose(context.machine, &product, context.workspace_bytes)?;
     Ok((product, tiling))
 }
@@ -221,6 +232,8 @@ fn call(
     consts.extend([("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class as i64)]);
     if tiling.path == Path::Vector {
         consts.extend([("OFFSET", i64::from(product.offset)), ("CODED", i64::from(product.coded.is_some()))]);
+        consts.push(("MASKED", i64::from(product.mask_row > 0)));
+        params.push(("mask_at", product.w_codes()));
     }
     let (x, w) = (&operands.x.ty, &operands.w.ty);
     let formats = vec![("W", w.format), ("X", x.format), ("SW", w.scale.format), ("SX", x.scale.format)];

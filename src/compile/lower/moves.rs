@@ -1,16 +1,24 @@
 //! Kernels that mostly move bytes: embedding, pooling, transposition.
 
 use super::{Call, Context, Lowered};
+use crate::compile::mask_row_bytes;
 use crate::diag::{Error, Result};
 use crate::graph::Node;
+use crate::tensor::layout::sparse;
 use crate::tensor::{Scaling, rows_cols};
 
 /// Gathers rows of a table and decodes them.
 pub fn embedding(context: &Context<'_>, node: &Node) -> Result<Lowered> {
     let (table, ids, y) = (context.place(node.inputs[0])?, context.place(node.inputs[1])?, context.place(node.output)?);
     let (rows, cols) = rows_cols(&y.shape);
-    let (w_row, y_row) = (table.ty.row_bytes(cols) as u64, y.ty.row_bytes(cols) as u64);
+    let mask_row = mask_row_bytes(context.graph.value(node.inputs[0])) as u64;
+    let (w_row, y_row) = (table.ty.row_bytes(cols) as u64 + mask_row, y.ty.row_bytes(cols) as u64);
     let ty = &table.ty;
+    // Masked codes are zeros, which decode to +0 without the mask; what has none would need it.
+    if mask_row > 0 && (ty.offset || ty.planes > 1 || sparse::zero_code(ty.format).is_err()) {
+        let message = format!("a masked embedding table in {ty} has no kernel: it needs a zero, and no offset");
+        return Err(Error::unsupported(message).code("E0403"));
+    }
     let global = context.graph.constant(node.inputs[0]).map_or(1.0, |tensor| tensor.global);
     let each = ty.scales_per_row(cols) * if ty.offset { 2 } else { 1 };
     let (array, scale) = match ty.scaling {

@@ -132,6 +132,18 @@ impl<'a> Dot<'a> {
             true => &self.ones[term.k.clone()],
             false => &self.b.values[(row_b * planes + term.plane) * self.k..][term.k.clone()],
         };
+        let (mut kept_a, mut kept_b) = (Vec::new(), Vec::new());
+        let (a, b) = match self.b.live.is_empty() {
+            true => (a, b),
+            false => {
+                let live = term.k.clone().zip(a.iter().zip(b)).filter(|(k, _)| self.b.is_live(row_b, *k));
+                live.for_each(|(_, (a, b))| {
+                    kept_a.push(*a);
+                    kept_b.push(*b);
+                });
+                (&kept_a[..], &kept_b[..])
+            }
+        };
         let at = term.k.start.min(self.k.saturating_sub(1));
         let scale_b = if term.ones { self.b.offset(row_b, at) } else { self.b.scale(row_b, at, term.plane) };
         let (sum, magnitude) = exact_sum(a, b, self.class == DotClass::PairBf16);
@@ -141,7 +153,7 @@ impl<'a> Dot<'a> {
                 added.sum = saturating_sum(a, b, exp2(self.unit(term)), (-(1 << 23), (1 << 23) - 1));
             }
             // Truncation to 14 bits at each of the groups of 32, and one f32 addition every 128.
-            DotClass::Fp22 => added.slack = (a.len().div_ceil(32) as f64) * exp2(-13) * 1.01 * magnitude,
+            DotClass::Fp22 => added.slack = (term.k.len().div_ceil(32) as f64) * exp2(-13) * 1.01 * magnitude,
             _ => {}
         }
         if let Accumulator::Adc { bits, noise_milli, rows } = self.accumulator {

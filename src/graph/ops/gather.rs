@@ -3,7 +3,7 @@
 use super::{Inferred, Op, plain_fp32, want_rank};
 use crate::diag::{Error, Result};
 use crate::graph::Value;
-use crate::graph::eval::{Operand, Real, Reference, TINY, U};
+use crate::graph::eval::{Operand, Real, Reference, TINY, U, live_rows};
 use crate::tensor::{Scaling, Tensor, rows_cols};
 use std::borrow::Cow;
 
@@ -67,5 +67,6 @@ fn chosen_rows(table: &Tensor, ids: &[u32]) -> Result<Real> {
         _ => {}
     }
     let chosen = Tensor::with_sides(vec![ids.len(), cols], ty, payload, (scales, offsets, table.global))?;
-    Ok(Real::decode(&chosen))
+    let live = live_rows(table, ids.iter().map(|id| *id as usize), cols);
+    Ok(Real { live, ..Real::decode(&chosen) })
 }

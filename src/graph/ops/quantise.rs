@@ -60,7 +60,7 @@ pub(super) fn quantise(to: TensorType, operands: &[Operand<'_>]) -> Result<Refer
     if to.scale.global {
         scale_bound.push(0.0);
     }
-    let result = Real { shape, values, scales, offsets: Vec::new(), global: tensor.global, ty: to };
+    let result = Real { shape, values, scales, offsets: Vec::new(), global: tensor.global, ty: to, live: Vec::new() };
     Ok(Reference { result, bound, scale_bound })
 }
 

@@ -81,6 +81,8 @@ fn run(machine: &str, bytes_per_cycle: f64, policy: &(&str, u64, f64, f64, f64))
                 bits,
                 scaling: "row".into(),
                 scales: n,
+                sparsity: String::new(),
+                mask_bytes: 0,
                 bytes: n * (k * bits).div_ceil(8) + 4 * n,
             });
         }
