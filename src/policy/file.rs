@@ -106,7 +106,8 @@ impl Text<'_> {
                 recipe.calibration = Some(parsed.ok_or_else(|| wrong(format!("one of {}", Calibration::SPELLINGS)))?);
             }
             "sparsity" => {
-                recipe.sparsity = Some(Sparsity::parse(word).map_err(|e| self.at(value.span(), e))?);
+                let parsed = Sparsity::parse(word);
+                recipe.sparsity = Some(parsed.map_err(|e| wrong(e.help_text().unwrap_or(e.message()).to_owned()))?);
             }
             _ => {
                 let known = ROUNDINGS.into_iter().find(|known| *known == word);
