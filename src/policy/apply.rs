@@ -4,13 +4,13 @@
 //! [`apply`] rebuilds the graph: weights are quantised once, a `quantise` node goes in front of every operand that is
 //! read in another type (one per value and type, named `<value>.as.<format>`), and accumulators are set.
 
+use super::rewrite::Rewriter;
 use super::{Policy, Rule};
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::graph::{Def, Graph, Node, Op, ValueId};
 use crate::num::{Accumulator, dot_class};
-use crate::tensor::{Recipe, Scaling, Store, Tensor, TensorType, terms};
+use crate::tensor::{Recipe, Scaling, Store, TensorType, terms};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Which part of a site a rule set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,19 +78,19 @@ pub struct Assignment {
 
 /// The decisions for one node.
 #[derive(Default)]
-struct Site {
+pub(super) struct Site {
     /// Type of operand 0 (activations, left operand; none for embeddings) with its rule.
-    x: Option<(TensorType, usize)>,
+    pub x: Option<(TensorType, usize)>,
     /// Type of the weight, table or right operand with its rule.
-    w: Option<(TensorType, usize)>,
-    accumulator: Option<(Accumulator, usize)>,
-    store: Option<(Store, usize)>,
+    pub w: Option<(TensorType, usize)>,
+    pub accumulator: Option<(Accumulator, usize)>,
+    pub store: Option<(Store, usize)>,
     /// What the rules add up to, and the last of them.
     recipe: Option<(Recipe, usize)>,
 }
 
 /// The operand that a `weights` rule concerns, if this node has one.
-fn weight_operand(graph: &Graph, node: &Node) -> Option<ValueId> {
+pub(super) fn weight_operand(graph: &Graph, node: &Node) -> Option<ValueId> {
     let id = match node.op {
         Op::Linear => node.inputs.get(1),
         Op::Embedding => node.inputs.first(),
@@ -140,7 +140,7 @@ impl Site {
     }
 
     /// How the weights of this site are made.
-    fn recipe(&self) -> Recipe {
+    pub fn recipe(&self) -> Recipe {
         self.recipe.map_or(Recipe::default(), |(recipe, _)| recipe)
     }
 }
@@ -263,8 +263,16 @@ fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
         }
     }
     let fp32 = site.w.is_none_or(|(ty, _)| is_plain_fp32(ty));
-    if site.recipe().sparsity.is_some() && fp32 {
-        return Err(Error::unsupported("sparsity goes with `weights` in another format than fp32")
+    let recipe = site.recipe();
+    let linear_only = [("rotate", recipe.rotate), ("outliers", recipe.outliers.is_some())];
+    if let Some((key, _)) = linear_only.into_iter().find(|(_, set)| *set && matches!(node.op, Op::Embedding)) {
+        return Err(Error::unsupported(format!("{key} concerns weights of linear nodes, not embedding tables"))
+            .at(Place::Node(node.name.clone()))
+            .help("let the rule match the linear nodes only"));
+    }
+    if (recipe.sparsity.is_some() || recipe.rotate || recipe.outliers.is_some()) && fp32 {
+        let key = recipe.keys().into_iter().map(|(key, _)| key).find(|key| *key != "seed").unwrap_or("sparsity");
+        return Err(Error::unsupported(format!("{key} goes with `weights` in another format than fp32"))
             .at(Place::Node(node.name.clone()))
             .help("hold them in bf16"));
     }
@@ -285,7 +293,7 @@ fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
     served.map(|_| ()).map_err(|e| e.at(Place::Node(node.name.clone())))
 }
 
-fn is_plain_fp32(ty: TensorType) -> bool {
+pub(super) fn is_plain_fp32(ty: TensorType) -> bool {
     ty.scaling == Scaling::None && ty.format.name == "fp32"
 }
 
@@ -321,132 +329,4 @@ pub fn apply(graph: &Graph, policy: &Policy) -> Result<Graph> {
         }
     }
     Rewriter::new(graph, &sites).run(&sites)
-}
-
-/// Rebuilds a graph value by value.
-struct Rewriter<'a> {
-    old: &'a Graph,
-    new: Graph,
-    /// New id of every old value.
-    map: Vec<Option<ValueId>>,
-    /// Values already quantised: (old value, type as text) to new value.
-    quantised: BTreeMap<(ValueId, String), ValueId>,
-    /// Constants that someone still reads in fp32.
-    plain: BTreeSet<ValueId>,
-}
-
-impl<'a> Rewriter<'a> {
-    fn new(old: &'a Graph, sites: &[Option<Site>]) -> Self {
-        let mut plain: BTreeSet<ValueId> = old.outputs.iter().map(|(_, id)| *id).collect();
-        for (node, site) in old.nodes.iter().zip(sites) {
-            let weight = weight_operand(old, node);
-            for input in &node.inputs {
-                let replaced = Some(*input) == weight
-                    && site.as_ref().and_then(|s| s.w).is_some_and(|(ty, _)| ty != old.value(*input).ty);
-                if !replaced {
-                    plain.insert(*input);
-                }
-            }
-        }
-        let new = Graph { name: old.name.clone(), ..Graph::default() };
-        Rewriter { old, new, map: vec![None; old.values.len()], quantised: BTreeMap::new(), plain }
-    }
-
-    fn run(mut self, sites: &[Option<Site>]) -> Result<Graph> {
-        for (index, value) in self.old.values.iter().enumerate() {
-            let id = ValueId(index as u32);
-            let kept = match &value.def {
-                Def::Node(_) => false,
-                Def::Const(_) => self.plain.contains(&id),
-                Def::Input | Def::Indices => true,
-            };
-            if kept {
-                self.map[index] = Some(self.new.add_value(value.clone()));
-            }
-        }
-        self.new.inputs = self.old.inputs.iter().map(|id| self.mapped(*id)).collect::<Result<_>>()?;
-        for (node, site) in self.old.nodes.iter().zip(sites) {
-            self.node(node, site.as_ref())?;
-        }
-        for (name, id) in &self.old.outputs {
-            let id = self.mapped(*id)?;
-            self.new.outputs.push((name.clone(), id));
-        }
-        Ok(self.new)
-    }
-
-    fn mapped(&self, old: ValueId) -> Result<ValueId> {
-        let lost = || Error::internal(format!("value `{}` is used before it is made", self.old.value(old).name));
-        self.map[old.0 as usize].ok_or_else(lost)
-    }
-
-    fn node(&mut self, node: &Node, site: Option<&Site>) -> Result<()> {
-        let weight = weight_operand(self.old, node);
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for (at, input) in node.inputs.iter().enumerate() {
-            let decision = match (site, at, &node.op) {
-                (Some(site), 0, Op::Embedding) | (Some(site), 1, Op::Linear | Op::MatMul { .. }) => site.w,
-                (Some(site), 0, _) => site.x,
-                _ => None,
-            };
-            inputs.push(match decision {
-                Some((ty, _)) if !is_plain_fp32(ty) && Some(*input) == weight => {
-                    let store = site.and_then(|site| site.store).map_or(Store::default(), |(store, _)| store);
-                    self.quantise_weight(*input, ty, store, site.map_or(Recipe::default(), Site::recipe))?
-                }
-                Some((ty, _)) if !is_plain_fp32(ty) => self.quantise_value(*input, ty)?,
-                _ => self.mapped(*input)?,
-            });
-        }
-        let output = self.new.add_node(&node.name, node.op.clone(), &inputs)?;
-        let last = self.new.nodes.last_mut().ok_or_else(|| Error::internal("a node was just added"))?;
-        last.accumulator = site.and_then(|s| s.accumulator).map_or(node.accumulator, |(a, _)| a);
-        self.map[node.output.0 as usize] = Some(output);
-        Ok(())
-    }
-
-    fn quantise_weight(&mut self, id: ValueId, ty: TensorType, store: Store, recipe: Recipe) -> Result<ValueId> {
-        let key = (id, format!("{ty} {} {:?}", store.name(), recipe.keys()));
-        if let Some(known) = self.quantised.get(&key) {
-            return Ok(*known);
-        }
-        let value = self.old.value(id);
-        if value.ty == ty {
-            return self.mapped(id);
-        }
-        let tensor = self.old.constant(id).ok_or_else(|| Error::internal("a weight is a constant"))?;
-        let quantised = Tensor::quantise_with(tensor.shape.clone(), &tensor.to_f32(), ty, &recipe, &value.name)
-            .and_then(|tensor| tensor.stored(store))
-            .map_err(|e| e.at(Place::Tensor { path: self.old.name.clone(), name: value.name.clone() }))?;
-        // The weight keeps its name; only a weight that is also read in another type needs a second one.
-        let taken = self.plain.contains(&id) || self.quantised.keys().any(|(known, _)| *known == id);
-        let name = if taken { self.free_name(&value.name, ty) } else { value.name.clone() };
-        let new = self.new.add_const(&name, Arc::new(quantised));
-        self.quantised.insert(key, new);
-        Ok(new)
-    }
-
-    fn quantise_value(&mut self, id: ValueId, ty: TensorType) -> Result<ValueId> {
-        if let Some(known) = self.quantised.get(&(id, ty.to_string())) {
-            return Ok(*known);
-        }
-        let x = self.mapped(id)?;
-        let name = self.free_name(&self.old.value(id).name, ty);
-        let new = self.new.add_node(&name, Op::Quantise { to: ty }, &[x])?;
-        self.quantised.insert((id, ty.to_string()), new);
-        Ok(new)
-    }
-
-    /// `<value>.as.<format>`, made unique if a model should already have that name.
-    fn free_name(&self, value: &str, ty: TensorType) -> String {
-        let base = format!("{value}.as.{}", ty.format.name);
-        let taken = |name: &str| self.new.values.iter().chain(&self.old.values).any(|v| v.name == name);
-        let mut name = base.clone();
-        let mut count = 2;
-        while taken(&name) {
-            name = format!("{base}.{count}");
-            count += 1;
-        }
-        name
-    }
 }

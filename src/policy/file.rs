@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Keys of a file and of a rule.
 const FILE_KEYS: [&str; 4] = ["schema", "name", "doc", "rule"];
-const RULE_KEYS: [&str; 12] = [
+const RULE_KEYS: [&str; 14] = [
     "match",
     "optional",
     "weights",
@@ -25,14 +25,15 @@ const RULE_KEYS: [&str; 12] = [
     "rounding",
     "seed",
     "sparsity",
+    "rotate",
+    "outliers",
 ];
 /// Keys that the schema knows, in a file or a rule, but this version does not serve, with what they ask for.
-const LATER_KEYS: [(&str, &str); 6] = [
+const LATER_KEYS: [(&str, &str); 5] = [
     ("gradients", "formats of gradients"),
     ("optimizer", "formats of optimiser state"),
     ("accumulation", "formats of gradient accumulation"),
     ("grad_estimator", "gradient estimators"),
-    ("outliers", "clamped weights with a sparse residual"),
     ("double_quant", "scales that are quantised themselves"),
 ];
 
@@ -101,6 +102,13 @@ impl Text<'_> {
         }
         let word = self.string(key, value)?;
         match key {
+            "rotate" if word == "hadamard" => recipe.rotate = true,
+            "rotate" => return Err(wrong("hadamard".into())),
+            "outliers" => {
+                let quantile = word.strip_prefix("occ:").and_then(|q| q.parse().ok());
+                let quantile = quantile.filter(|q| (0.5..1.0).contains(q));
+                recipe.outliers = Some(quantile.ok_or_else(|| wrong("occ:QUANTILE, for example occ:0.99".into()))?);
+            }
             "calibration" => {
                 let parsed = Calibration::parse(word);
                 recipe.calibration = Some(parsed.ok_or_else(|| wrong(format!("one of {}", Calibration::SPELLINGS)))?);
@@ -208,7 +216,9 @@ fn rule(at: &Text<'_>, span: Range<usize>, table: &DeTable<'_>) -> Result<Rule> 
                 let store = Store::by_name(at.string("store", value)?);
                 rule.store = Some(store.map_err(|e| at.at(value.span(), e))?);
             }
-            word @ ("calibration" | "rounding" | "seed" | "sparsity") => at.recipe(word, value, &mut rule.recipe)?,
+            word @ ("calibration" | "rounding" | "seed" | "sparsity" | "rotate" | "outliers") => {
+                at.recipe(word, value, &mut rule.recipe)?
+            }
             _ => settings -= 1,
         }
     }

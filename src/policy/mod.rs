@@ -13,6 +13,7 @@
 mod apply;
 mod file;
 mod glob;
+mod rewrite;
 
 pub use apply::{Assignment, Role, Setting, apply, notes, plan};
 pub use glob::Glob;

@@ -42,6 +42,10 @@ pub struct Recipe {
     pub seed: Option<u64>,
     /// Elements kept.
     pub sparsity: Option<Sparsity>,
+    /// Whether both operands are rotated in runs of 16 first (a policy's rewriting of the graph sees to it).
+    pub rotate: bool,
+    /// Quantile beyond which weights are clamped, what is cut off being added apart (a policy's rewriting sees to it).
+    pub outliers: Option<f64>,
 }
 
 /// Names of the roundings.
@@ -121,6 +125,8 @@ impl Recipe {
             rounding: later.rounding.or(self.rounding),
             seed: later.seed.or(self.seed),
             sparsity: later.sparsity.or(self.sparsity),
+            rotate: later.rotate || self.rotate,
+            outliers: later.outliers.or(self.outliers),
         }
     }
 
@@ -131,6 +137,8 @@ impl Recipe {
         keys.extend(self.rounding.map(|rounding| ("rounding", rounding.to_owned())));
         keys.extend(self.seed.map(|seed| ("seed", seed.to_string())));
         keys.extend(self.sparsity.map(|sparsity| ("sparsity", sparsity.to_string())));
+        keys.extend(self.rotate.then(|| ("rotate", "hadamard".to_owned())));
+        keys.extend(self.outliers.map(|quantile| ("outliers", format!("occ:{quantile}"))));
         keys
     }
 
