@@ -202,7 +202,8 @@ impl<'a> Dot<'a> {
         let lost = if global == 1.0 { 0.0 } else { TINY * magnitude };
         let (sum, magnitude, slack, largest_scale) =
             (sum * global, magnitude * global.abs(), slack * global.abs(), largest_scale * global.abs());
-        if huge || !(magnitude + slack < HUGE) {
+        let reach = magnitude + slack;
+        if huge || reach.is_nan() || reach >= HUGE {
             let certain = sum.is_nan() && !magnitude.is_infinite();
             return (sum, if certain { 0.0 } else { f64::INFINITY });
         }

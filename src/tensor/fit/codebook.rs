@@ -104,8 +104,9 @@ fn clusters(points: &[Weighted], k: usize) -> Vec<Weighted> {
                 continue;
             }
             let middle = usize::midpoint(low, high);
-            for begin in first..=last.min(middle - 1) {
-                let here = error[begin] + cost(begin, middle);
+            let range = first..=last.min(middle - 1);
+            for (begin, before) in range.clone().zip(&error[range]) {
+                let here = before + cost(begin, middle);
                 if here < next[middle] {
                     (next[middle], begins[middle]) = (here, begin);
                 }
