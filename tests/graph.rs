@@ -68,7 +68,7 @@ fn many_formats_occur_in_random_graphs() {
             }
         }
     }
-    assert_eq!(seen.len(), 11, "{seen:?}");
+    assert!(seen.len() >= 18, "{seen:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ type Binding = (Vec<(&'static str, &'static str)>, Vec<(&'static str, i64)>);
 /// A binding of the matrix products: formats and their bits, class of the sums, and the constants that are set.
 fn product(w: (&'static str, i64), x: (&'static str, i64), class: i64, set: &[(&'static str, i64)]) -> Binding {
     let mut constants = vec![("WBITS", w.1), ("XBITS", x.1), ("CLASS", class), ("SXBYTES", 4)];
-    for name in ["SXB", "SWB", "PLANES", "OFFSET", "FINAL", "ADC", "CODED"] {
+    for name in ["SXB", "SWB", "PLANES", "OFFSET", "FINAL", "ADC", "CODED", "MASKED"] {
         constants.push((name, set.iter().find(|(set, _)| *set == name).map_or(0, |(_, value)| *value)));
     }
     (vec![("W", w.0), ("X", x.0), ("SW", "fp32"), ("SX", "fp32")], constants)
@@ -31,6 +31,7 @@ fn bindings(kernel: &str) -> Vec<Binding> {
             product(("binary", 1), ("int8", 8), 0, &[("PLANES", 1), ("SWB", 1)]),
             product(("int4", 4), ("int8", 8), 4, &[("OFFSET", 1), ("SWB", 1)]),
             product(("int8", 8), ("int8", 8), 5, &[("FINAL", 1), ("ADC", 8)]),
+            product(("ternary", 2), ("int8", 8), 0, &[("MASKED", 1)]),
         ],
         "quantise" => vec![(vec![("Y", "int8")], vec![("RULE", 0)]), (vec![("Y", "binary")], vec![("RULE", 1)])],
         "quantise-block" => {

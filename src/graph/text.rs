@@ -12,7 +12,7 @@
 //! output logits = fc1
 //! ```
 //!
-//! A constant's bytes follow `=` in hexadecimal, payload first, then its scales after `:`. Without them the reader
+//! A constant's bytes follow `=` in hexadecimal, payload first, then its side data (scales, offsets, global scale) after `:`. Without them the reader
 //! is asked for the constant by name. Names other than letters, digits and `_ . - / + :` stand in quotes.
 
 use super::{Def, Graph, Node, Op, ValueId, ops, verify};
@@ -67,7 +67,8 @@ pub fn write(graph: &Graph, inline_bytes: usize) -> String {
         match &value.def {
             Def::Input => line(format!("input {name} {typed}")),
             Def::Indices => line(format!("indices {name} {}", list(&value.shape))),
-            Def::Const(tensor) if tensor.bytes() <= inline_bytes => {
+            // A masked constant is only named.
+            Def::Const(tensor) if tensor.mask.is_none() && tensor.bytes() <= inline_bytes => {
                 line(format!("const {name} {typed} = {}", hex(tensor)))
             }
             Def::Const(_) => line(format!("const {name} {typed}")),
@@ -114,15 +115,15 @@ fn quoted(name: &str) -> String {
 }
 
 fn hex(tensor: &Tensor) -> String {
-    let mut text = String::new();
-    let mut put = |bytes: &[u8]| bytes.iter().for_each(|b| write!(text, "{b:02x}").expect("writing to a string"));
-    put(&tensor.payload);
-    if !tensor.scales.is_empty() {
-        let scales: Vec<u8> = tensor.scales.iter().flat_map(|s| s.to_le_bytes()).collect();
-        text.push(':');
-        scales.iter().for_each(|b| write!(text, "{b:02x}").expect("writing to a string"));
+    let hex = |bytes: &[u8]| {
+        let mut text = String::with_capacity(2 * bytes.len());
+        bytes.iter().for_each(|b| write!(text, "{b:02x}").expect("writing to a string"));
+        text
+    };
+    match &tensor.side_data()[..] {
+        [] => hex(&tensor.payload),
+        sides => format!("{}:{}", hex(&tensor.payload), hex(sides)),
     }
-    text
 }
 
 /// Reads a graph; `constant` is asked by name for constants whose bytes are not in the text.
@@ -342,13 +343,12 @@ impl Line<'_, '_> {
         let tensor = if self.accept("=") {
             let word = self.take("the bytes of the constant")?;
             self.next -= 1;
-            let (payload, scales) = word.split_once(':').unwrap_or((&word, ""));
-            let (Some(payload), Some(scales)) = (unhex(payload), unhex(scales)) else {
+            let (payload, sides) = word.split_once(':').unwrap_or((&word, ""));
+            let (Some(payload), Some(sides)) = (unhex(payload), unhex(sides)) else {
                 return self.error("the bytes of a constant are pairs of hexadecimal digits");
             };
-            let scales = scales.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let sized = shape.iter().try_fold(64usize, |n, d| n.checked_mul(*d)).is_some();
-            match sized.then(|| Tensor::new(shape, ty, payload, scales)) {
+            match sized.then(|| Tensor::from_bytes(shape, ty, payload, &sides)) {
                 Some(Ok(tensor)) => Arc::new(tensor),
                 _ => return self.error("the bytes do not fit the shape and type of the constant"),
             }

@@ -197,7 +197,7 @@ fn files_are_refused_with_their_place() {
 
 #[test]
 fn known_but_unserved_keys_are_refused_by_name() {
-    for key in ["gradients", "optimizer", "accumulation", "grad_estimator", "outliers", "double_quant"] {
+    for key in ["gradients", "optimizer", "accumulation", "grad_estimator", "double_quant"] {
         for text in [format!("{HEAD}{key} = \"x\"\n"), format!("{HEAD}[[rule]]\nmatch = \"*\"\n{key} = \"x\"\n")] {
             let error = refused(&text);
             assert_eq!(error.kind(), Kind::Unsupported, "{error}");
