@@ -82,7 +82,7 @@ pub fn run(verb: &Verb) -> Result<()> {
                 "{format} has no grid of its own: its levels follow each block's scale"
             ))
             .help("draw the grid of its element format")),
-            false => out::data(&named::about(format)?.unwrap_or_default()),
+            false => out::data(&(named::about(format)?.unwrap_or_default() + &sqnr::composite(format)?)),
         },
         Verb::Show { format, value: None, pictures } => {
             let format = format::find(format)?;

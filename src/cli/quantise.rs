@@ -52,12 +52,12 @@ pub fn run(args: &Args) -> Result<()> {
     let policy = load_policy(&args.policy)?;
     let mut tensors = Tensors::open(&args.model)?;
     let plan = look::plan(&tensors, &policy)?;
-    if plan.types.iter().all(Option::is_none) {
+    if plan.steps.iter().all(Option::is_none) {
         return Err(Error::unsupported(format!("the policy `{}` quantises no tensor of this model", policy.name))
             .in_file(args.model.as_str())
             .help("`preon inspect MODEL` lists the tensors; matrices of floating-point numbers are quantised"));
     }
-    let bar = out::bar(plan.types.len());
+    let bar = out::bar(plan.steps.len());
     let scratch = sibling(folder, "partial");
     let written = std::fs::create_dir_all(&scratch).map_err(|e| failed(folder, &e)).and_then(|()| {
         let path = scratch.join(WEIGHTS);

@@ -1,38 +1,40 @@
 //! The best single scale of a codebook: for the rows of a real tensor, and for a Gaussian, whose figure is what formats of
 //! equal bits are usually compared by.
-//!
-//! Nearest levels change where a value passes the middle between two levels, so with the values sorted and their sums known
-//! from the left, the squared error of a scale needs a search for each middle and no walk over the values.
 
 use crate::num::{Format, value};
 use crate::tensor::TensorType;
+use crate::tensor::fit::density::Density;
+use crate::tensor::fit::{planes, scale};
 
-/// Sorted values with running sums of weight and of weighted value.
+/// Bits of a format up to which a row's scale is the exact optimum; wider ones have too many borders between levels, and
+/// so many levels that a search comes as near as matters.
+const EXACT_BITS: u32 = 4;
+/// Rounds of the fit of sign planes.
+const PLANE_ROUNDS: usize = 50;
+
+/// Sorted values with running sums: nearest levels change where a value passes the middle between two levels, so the error
+/// of a scale needs a search for each middle and no walk over the values.
 struct Sums {
     values: Vec<f64>,
-    weight: Vec<f64>,
     first: Vec<f64>,
-    /// Weighted sum of squares.
     power: f64,
 }
 
 impl Sums {
-    /// Of (value, weight) in ascending order of values.
-    fn new(points: impl Iterator<Item = (f64, f64)>) -> Self {
-        let mut sums = Sums { values: Vec::new(), weight: vec![0.0], first: vec![0.0], power: 0.0 };
-        let (mut weight, mut first) = (0.0, 0.0);
-        for (x, w) in points {
-            weight += w;
-            first += w * x;
-            sums.power += w * x * x;
-            sums.values.push(x);
-            sums.weight.push(weight);
+    fn new(row: &[f32]) -> Self {
+        let mut values: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+        values.sort_by(f64::total_cmp);
+        let mut sums = Sums { values: Vec::new(), first: vec![0.0], power: 0.0 };
+        let mut first = 0.0;
+        for x in &values {
+            first += x;
+            sums.power += x * x;
             sums.first.push(first);
         }
-        sums
+        Sums { values, ..sums }
     }
 
-    /// Weighted sums of x·q and of q·q, where q is the level nearest to x / scale.
+    /// Sums of x·q and of q·q, where q is the level nearest to x / scale.
     fn products(&self, levels: &[f64], scale: f64) -> (f64, f64) {
         let (mut xq, mut qq, mut from) = (0.0, 0.0, 0);
         for (at, level) in levels.iter().enumerate() {
@@ -41,87 +43,67 @@ impl Sums {
                 None => self.values.len(),
             };
             xq += level * (self.first[to] - self.first[from]);
-            qq += level * level * (self.weight[to] - self.weight[from]);
+            qq += level * level * (to - from) as f64;
             from = to;
         }
         (xq, qq)
     }
 
-    /// The least squared error of one scale: a scan over scales 2^(1/4) apart, then alternating nearest levels and the
-    /// best scale for them from the three best.
+    fn error(&self, levels: &[f64], scale: f64) -> f64 {
+        let (xq, qq) = self.products(levels, scale);
+        self.power - 2.0 * scale * xq + scale * scale * qq
+    }
+
+    /// The least error of a search: scales 2^(1/16) apart, then the best scale for the codes of the best of them while that
+    /// lowers the error.
     fn least(&self, levels: &[f64]) -> f64 {
-        let reach = |all: &[f64]| all.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
+        let reach = |all: &[f64]| all.iter().fold(0.0, |a: f64, v| if v.abs() > a { v.abs() } else { a });
         let (largest, top) = (reach(&self.values), reach(levels));
         if largest == 0.0 || top == 0.0 {
             return self.power;
         }
-        let error = |scale: f64| {
+        let scan = (0..144).map(|step| 2.0 * largest / top * 2f64.powf(-f64::from(step) / 16.0));
+        let errors = scan.map(|scale| (self.error(levels, scale), scale));
+        let (mut best, mut scale) = errors.fold((f64::INFINITY, 1.0), |a, b| if b.0 < a.0 { b } else { a });
+        for _ in 0..40 {
             let (xq, qq) = self.products(levels, scale);
-            self.power - 2.0 * scale * xq + scale * scale * qq
-        };
-        let start = 2.0 * largest / top;
-        let mut scan: Vec<(f64, f64)> =
-            (0..28).map(|step| start * 2f64.powf(-f64::from(step) / 4.0)).map(|s| (error(s), s)).collect();
-        scan.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let refine = |(mut best, mut scale): (f64, f64)| {
-            for _ in 0..40 {
-                let (xq, qq) = self.products(levels, scale);
-                if qq == 0.0 || xq <= 0.0 {
-                    break;
-                }
-                scale = xq / qq;
-                let next = error(scale);
-                if next >= best {
-                    break;
-                }
-                best = next;
+            scale = xq / qq;
+            let next = self.error(levels, scale);
+            if next.is_nan() || next >= best {
+                break;
             }
-            best
-        };
-        scan.into_iter().take(3).map(refine).fold(f64::INFINITY, f64::min).max(0.0)
+            best = next;
+        }
+        best
     }
 }
 
-/// The levels of an element format of 8 bits or fewer, ascending; empty for a wider one.
-fn levels(format: &Format) -> Vec<f64> {
-    format.sorted.iter().map(|code| f64::from(value(format, *code))).collect()
+/// The levels of an element format of 8 bits or fewer, ascending; none of a wider one.
+fn levels(format: &Format) -> Option<Vec<f64>> {
+    let levels: Vec<f64> = format.sorted.iter().map(|code| f64::from(value(format, *code))).collect();
+    (!levels.is_empty() && format.bits <= 8).then_some(levels)
 }
 
-/// The sets of levels that a type may have up to a scale: one, or for two sign planes one for each ratio of their scales,
-/// in steps of 1/32. None for formats of more than 8 bits and for more planes.
-fn level_sets(ty: &TensorType) -> Vec<Vec<f64>> {
-    let levels = levels(ty.format);
-    match ty.planes {
-        _ if levels.is_empty() => Vec::new(),
-        1 => vec![levels],
-        2 => (0..=32).map(|step| f64::from(step) / 32.0).map(|r| vec![-1.0 - r, r - 1.0, 1.0 - r, 1.0 + r]).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn least_of_sets(sums: &Sums, sets: &[Vec<f64>]) -> Option<f64> {
-    sets.iter().map(|levels| sums.least(levels)).min_by(f64::total_cmp)
-}
-
-/// The least squared error of rounding `row` to the levels of `ty` under the best scale (the best two of two planes);
-/// `None` where that is not worked out: more than 8 bits, more than two planes.
+/// The least squared error of rounding the finite values of `row` to the levels of `ty` under the best scale (the
+/// least-squares scales of sign planes); `None` for formats of more than 8 bits.
 pub fn row_error(ty: &TensorType, row: &[f32]) -> Option<f64> {
-    let mut sorted = row.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    least_of_sets(&Sums::new(sorted.into_iter().map(|x| (f64::from(x), 1.0))), &level_sets(ty))
+    if ty.planes > 1 {
+        return planes::least_squares(row, ty.planes as usize, PLANE_ROUNDS).ok().map(|fit| fit.error(row));
+    }
+    let (levels, sums) = (levels(ty.format)?, Sums::new(row));
+    let error = match ty.format.bits <= EXACT_BITS {
+        true => sums.error(&levels, f64::from(scale::mse(ty.format, row).ok()?)),
+        false => sums.least(&levels),
+    };
+    Some(if error > 0.0 { error } else { 0.0 })
 }
 
 /// SQNR in dB of a Gaussian rounded to the levels of `ty` under the best scale; `None` as for [`row_error`].
 pub fn gauss_sqnr_db(ty: &TensorType) -> Option<f64> {
-    /// Points of the integral over ±8 standard deviations.
-    const POINTS: u32 = 1 << 15;
-    let sets = level_sets(ty);
-    let points = (0..POINTS).map(|at| {
-        let x = 16.0 * (f64::from(at) + 0.5) / f64::from(POINTS) - 8.0;
-        (x, (-0.5 * x * x).exp())
-    });
-    let sums = Sums::new(points);
-    least_of_sets(&sums, &sets).map(|error| 10.0 * (sums.power / error).log10())
+    if ty.planes > 1 {
+        return Some(Density::Gauss.sign_planes(ty.planes as usize).1.sqnr_db);
+    }
+    Density::Gauss.best(&levels(ty.format)?).map(|figures| figures.sqnr_db)
 }
 
 #[cfg(test)]
@@ -154,8 +136,11 @@ mod tests {
             let got = gauss_sqnr_db(&ty(name)).unwrap();
             assert!((got - db).abs() < 2e-3, "{name}: {got} is not {db}");
         }
-        assert!((gauss_sqnr_db(&ty("colour2")).unwrap() - 9.300).abs() < 0.01);
-        assert!(gauss_sqnr_db(&ty("fp16")).is_none() && gauss_sqnr_db(&ty("colour4")).is_none());
+        for (name, db) in [("colour2", 9.300), ("colour3", 14.325), ("colour4", 19.415)] {
+            let got = gauss_sqnr_db(&ty(name)).unwrap();
+            assert!((got - db).abs() < 0.01, "{name}: {got}");
+        }
+        assert!(gauss_sqnr_db(&ty("fp16")).is_none() && row_error(&ty("fp16"), &[1.0]).is_none());
     }
 
     #[test]
@@ -167,7 +152,11 @@ mod tests {
             for step in 1..200 {
                 let scale = f64::from(step) * 0.005;
                 let nearest = |x: f64| {
-                    levels(format).into_iter().map(|level| (x - scale * level).powi(2)).fold(f64::INFINITY, f64::min)
+                    levels(format)
+                        .unwrap()
+                        .into_iter()
+                        .map(|level| (x - scale * level).powi(2))
+                        .fold(f64::INFINITY, f64::min)
                 };
                 let error: f64 = row.iter().map(|x| nearest(f64::from(*x))).sum();
                 assert!(best <= error * (1.0 + 1e-6), "{name} at {scale}: {best} {error}");

@@ -11,7 +11,7 @@ mod sensitivity;
 pub use histogram::{Histogram, histogram};
 pub use inspect::{INSPECT_SCHEMA, Inspection, TensorRow, Totals, inspect};
 pub use measure::{code_counts, cosine, entropy_bits, relative_l2, sqnr_db};
-pub use quantise::{Plan, QUANTISED_SCHEMA, Quantised, QuantisedRow, plan, write};
+pub use quantise::{Plan, QUANTISED_SCHEMA, Quantised, QuantisedRow, Step, plan, write};
 pub use sensitivity::{
     Cell, Distance, FormatRow, LayerRow, Options, SENSITIVITY_SCHEMA, Sensitivity, sensitivity, weight_types,
 };

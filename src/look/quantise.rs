@@ -68,11 +68,22 @@ pub struct QuantisedRow {
     pub bytes_after: u64,
 }
 
-/// Which type each tensor of the list gets, and remarks on how that was decided.
+/// What a tensor becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Its type.
+    pub ty: TensorType,
+    /// How its codes are made.
+    pub recipe: Recipe,
+    /// Its name in the graph of a run, by which random numbers are drawn.
+    pub name: String,
+}
+
+/// What each tensor of the list becomes, and remarks on how that was decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// One entry for each of [`Tensors::list`]; `None` leaves the tensor as it is.
-    pub types: Vec<Option<TensorType>>,
+    pub steps: Vec<Option<Step>>,
     /// Sentences for the reader.
     pub notes: Vec<String>,
 }
@@ -81,50 +92,68 @@ pub struct Plan {
 /// file by its tensors' names: every matrix of floating-point numbers that a rule with `weights` matches.
 ///
 /// # Errors
-/// As [`policy::plan`]; Unsupported if two nodes want the same tensor in two types.
+/// As [`policy::plan`]; Unsupported if two nodes want the same tensor in two ways, and for scales that are quantised
+/// themselves.
 pub fn plan(tensors: &Tensors, policy: &Policy) -> Result<Plan> {
-    if policy.rules.iter().any(|rule| rule.recipe != Recipe::default()) {
-        let text =
-            "files are written by the rules of their types; calibration, rounding, seed and sparsity serve runs only";
-        return Err(Error::unsupported(text).help("remove these keys from the policy"));
+    if policy.rules.iter().any(|rule| rule.recipe.double_quant == Some(true)) {
+        let text = "double_quant serves runs only: files hold every scale in its format";
+        return Err(Error::unsupported(text).help("remove the key from the policy"));
+    }
+    if policy.rules.iter().any(|rule| rule.recipe.rotate || rule.recipe.outliers.is_some()) {
+        let text = "rotate and outliers serve runs only: they change the model's graph, which no file of weights holds";
+        return Err(Error::unsupported(text).help("remove the key from the policy"));
     }
     let spec = tensors.spec();
     let is_model = spec.starts_with("builtin:") || Path::new(spec).join("config.json").is_file();
     if !is_model {
-        return Ok(Plan { types: by_name(tensors.list(), policy), notes: Vec::new() });
+        return Ok(Plan { steps: by_name(tensors.list(), policy), notes: Vec::new() });
     }
     let prepared = match model::load(spec).and_then(|model| model.prepare(&Input::Default)) {
         Ok(prepared) => prepared,
         Err(error) if error.kind() == Kind::Unsupported => {
             let note = format!("{error}: the policy is applied to every matrix by its name");
-            return Ok(Plan { types: by_name(tensors.list(), policy), notes: vec![note] });
+            return Ok(Plan { steps: by_name(tensors.list(), policy), notes: vec![note] });
         }
         Err(error) => return Err(error),
     };
     let assignments = policy::plan(&prepared.graph, policy)?;
-    let mut types: Vec<Option<TensorType>> = vec![None; tensors.list().len()];
+    let mut steps: Vec<Option<Step>> = vec![None; tensors.list().len()];
     for decided in assignments.iter().filter(|a| a.role == Role::Weights) {
         let Setting::Type(ty) = decided.setting else { continue };
         let named = |info: &TensorInfo| {
             info.name == decided.value || info.name.strip_suffix(&decided.value).is_some_and(|head| head.ends_with('.'))
         };
         let Some(at) = tensors.list().iter().position(named) else { continue };
-        if let Some(other) = types[at].filter(|other| *other != ty) {
-            return Err(Error::unsupported(format!("is wanted as {other} and, by `{}`, as {ty}", decided.node))
+        let recipes = assignments.iter().filter(|a| a.role == Role::Recipe && a.node == decided.node);
+        let recipe = recipes.fold(Recipe::default(), |recipe, a| match a.setting {
+            Setting::Recipe(more) => recipe.then(more),
+            _ => recipe,
+        });
+        let step = Step { ty, recipe, name: decided.value.clone() };
+        if let Some(other) = steps[at].as_ref().filter(|other| **other != step) {
+            let (one, two) = (described(other), described(&step));
+            return Err(Error::unsupported(format!("is wanted as {one} and, by `{}`, as {two}", decided.node))
                 .at(tensors.place(at))
-                .help("give both the same type by a later rule"));
+                .help("give both the same settings by a later rule"));
         }
-        types[at] = Some(ty);
+        steps[at] = Some(step);
     }
-    Ok(Plan { types, notes: policy::notes(&assignments) })
+    Ok(Plan { steps, notes: policy::notes(&assignments) })
 }
 
-fn by_name(list: &[TensorInfo], policy: &Policy) -> Vec<Option<TensorType>> {
+/// A step in a few words.
+fn described(step: &Step) -> String {
+    step.recipe.keys().into_iter().fold(step.ty.to_string(), |text, (key, word)| format!("{text}, {key} {word}"))
+}
+
+fn by_name(list: &[TensorInfo], policy: &Policy) -> Vec<Option<Step>> {
     let decide = |info: &TensorInfo| {
         let node = info.name.strip_suffix(".weight").unwrap_or(&info.name);
         let matching = policy.rules.iter().filter(|rule| rule.glob.matches(&info.name) || rule.glob.matches(node));
+        let recipe = matching.clone().fold(Recipe::default(), |recipe, rule| recipe.then(rule.recipe));
         let ty = matching.filter_map(|rule| rule.weights).next_back();
-        ty.filter(|_| info.floating && info.shape.len() == 2)
+        let ty = ty.filter(|_| info.floating && info.shape.len() == 2)?;
+        Some(Step { ty, recipe, name: info.name.clone() })
     };
     list.iter().map(decide).collect()
 }
@@ -158,7 +187,7 @@ pub fn write(
     };
     let (mut weights, mut weight_bits) = (0u64, 0f64);
     let infos = tensors.list().to_vec();
-    for (at, (info, ty)) in infos.iter().zip(&plan.types).enumerate() {
+    for (at, (info, step)) in infos.iter().zip(&plan.steps).enumerate() {
         progress(&info.name);
         let place = tensors.place(at);
         if info.dtype.contains(|c: char| c.is_lowercase()) {
@@ -166,11 +195,13 @@ pub fn write(
                 .at(place)
                 .help("start from the model in full precision"));
         }
-        let row = match ty.filter(|ty| ty.to_string() != "fp32") {
+        let row = match step.as_ref().filter(|step| step.ty.to_string() != "fp32") {
             None => kept(&mut file, info, &tensors.bytes(at)?)?,
-            Some(ty) => {
+            Some(Step { ty, recipe, name }) => {
                 let values = tensors.values(at)?;
-                let tensor = Tensor::quantise(info.shape.clone(), &values, ty).map_err(|e| e.at(place.clone()))?;
+                let tensor = Tensor::quantise_with(info.shape.clone(), &values, *ty, recipe, name)
+                    .map_err(|e| e.at(place.clone()))?;
+                let tensor = maskless(tensor, dequantise).map_err(|e| e.at(place.clone()))?;
                 let row = quantised(&mut file, info, &values, &tensor, dequantise)?;
                 weights += row.elements;
                 weight_bits += row.bits_per_weight * row.elements as f64;
@@ -185,6 +216,23 @@ pub fn write(
     file.finish()?;
     out.bits_per_weight = (weights > 0).then(|| weight_bits / weights as f64);
     Ok(out)
+}
+
+/// The tensor as files hold it: dropped elements are the codes of zero, and no mask stands beside them.
+fn maskless(tensor: Tensor, dequantise: bool) -> Result<Tensor> {
+    if dequantise || tensor.mask.is_none() {
+        return Ok(tensor);
+    }
+    let masked = tensor.to_f32();
+    let tensor = Tensor { mask: None, ..tensor };
+    if tensor.to_f32() == masked {
+        return Ok(tensor);
+    }
+    Err(Error::unsupported(format!(
+        "{} has no code of zero for what sparsity drops, and files hold no masks",
+        tensor.ty
+    ))
+    .help("write plain numbers with --dequantise, or run the policy"))
 }
 
 fn kept(file: &mut Writer, info: &TensorInfo, bytes: &[u8]) -> Result<QuantisedRow> {
@@ -420,6 +468,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_holds_the_bits_of_a_run_by_the_same_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("p.toml");
+        let text = |keys: &str| {
+            format!("schema = \"preon.policy/1\"\nname = \"p\"\ndoc = \"d\"\n[[rule]]\nmatch = \"*\"\n{keys}\n")
+        };
+        let keys = "weights = \"int4\"\ncalibration = \"mse\"\nrounding = \"sr\"\nseed = 7\nsparsity = \"2:4\"";
+        std::fs::write(&policy, text(keys)).unwrap();
+        let (file, out) = written("builtin:mlp", policy.to_str().unwrap(), false);
+        let prepared = model::load("builtin:mlp").unwrap().prepare(&Input::Default).unwrap();
+        let graph = policy::apply(&prepared.graph, &policy::load(policy.to_str().unwrap()).unwrap()).unwrap();
+        let mut read = Tensors::open(file.path().to_str().unwrap()).unwrap();
+        let mut compared = 0;
+        for row in out.tensors.iter().filter(|row| row.ty.is_some()) {
+            let value = graph.values.iter().position(|value| value.name == row.name).unwrap();
+            let weight = graph.constant(crate::graph::ValueId(value as u32)).unwrap();
+            let at = read.list().iter().position(|info| info.name == row.name).unwrap();
+            assert_eq!(read.values(at).unwrap(), weight.to_f32(), "{}", row.name);
+            compared += 1;
+        }
+        assert!(compared > 1);
+        std::fs::write(&policy, text("weights = \"nf4\"\ndouble_quant = true")).unwrap();
+        let policy = policy::load(policy.to_str().unwrap()).unwrap();
+        let error = plan(&Tensors::open("builtin:mlp").unwrap(), &policy).unwrap_err();
+        assert!(error.message().starts_with("double_quant serves runs only"), "{error}");
+    }
+
+    #[test]
     fn dequantised_files_hold_plain_numbers() {
         let (folder, out) = written("builtin:mlp", "int4", true);
         let (codes, _) = written("builtin:mlp", "int4", false);
@@ -449,7 +525,7 @@ mod tests {
             info("ids", &[4, 4], false),
         ];
         let types: Vec<String> =
-            by_name(&list, &policy).iter().map(|ty| ty.map_or("-".into(), |ty| ty.to_string())).collect();
+            by_name(&list, &policy).iter().map(|step| step.as_ref().map_or("-".into(), described)).collect();
         assert_eq!(types, ["ternary/tensor", "bf16", "-", "-"]);
     }
 }

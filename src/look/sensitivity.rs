@@ -368,16 +368,17 @@ mod tests {
     #[test]
     fn threads_change_nothing_and_better_formats_are_nearer() {
         let prepared = model::load("builtin:mlp").unwrap().prepare(&Input::Default).unwrap();
-        let types = ["fp8e4m3", "int4", "int2", "binary"];
+        // By absmax a row, 2 bits lose to the sign alone: the largest of many Gaussians is far from the rest.
+        let types = ["fp8e4m3", "int4", "int3", "binary"];
         let one = sensitivity(&prepared, &options(&types, None, 1), &|_| {}).unwrap();
         let many = sensitivity(&prepared, &options(&types, None, 3), &|_| {}).unwrap();
         assert_eq!(one, many);
         let cosines: Vec<f64> = one.formats.iter().map(|f| f.all_layers.unwrap().cosine).collect();
         assert!(cosines.windows(2).all(|pair| pair[0] > pair[1]), "{cosines:?}");
-        // Weights of the built-in are Gaussian, so the best scale comes near the prediction.
+        // Weights of the built-in are Gaussian. The prediction is for one scale; short rows with their own do better.
         for row in &one.formats[1..] {
             let (real, ideal) = (row.best_scale_sqnr_db.unwrap(), row.gauss_sqnr_db.unwrap());
-            assert!((real - ideal).abs() < 0.5, "{row:?}");
+            assert!(real > ideal - 0.2 && real < ideal + 1.5, "{row:?}");
             assert!(real >= row.sqnr_db.unwrap());
         }
     }

@@ -276,6 +276,11 @@ fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
             .at(Place::Node(node.name.clone()))
             .help("hold them in bf16"));
     }
+    if site.recipe().double_quant == Some(true) && fp32 {
+        return Err(Error::unsupported("double_quant goes with `weights` in blocks")
+            .at(Place::Node(node.name.clone()))
+            .help("hold them in nf4"));
+    }
     if let Some((ty, _)) = site.w.filter(|_| weight.is_some()) {
         site.recipe().check(&ty).map_err(|e| e.at(Place::Node(node.name.clone())))?;
     }

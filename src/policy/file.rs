@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Keys of a file and of a rule.
 const FILE_KEYS: [&str; 4] = ["schema", "name", "doc", "rule"];
-const RULE_KEYS: [&str; 14] = [
+const RULE_KEYS: [&str; 15] = [
     "match",
     "optional",
     "weights",
@@ -27,14 +27,14 @@ const RULE_KEYS: [&str; 14] = [
     "sparsity",
     "rotate",
     "outliers",
+    "double_quant",
 ];
 /// Keys that the schema knows, in a file or a rule, but this version does not serve, with what they ask for.
-const LATER_KEYS: [(&str, &str); 5] = [
+const LATER_KEYS: [(&str, &str); 4] = [
     ("gradients", "formats of gradients"),
     ("optimizer", "formats of optimiser state"),
     ("accumulation", "formats of gradient accumulation"),
     ("grad_estimator", "gradient estimators"),
-    ("double_quant", "scales that are quantised themselves"),
 ];
 
 struct Text<'a> {
@@ -98,6 +98,11 @@ impl Text<'_> {
             let DeValue::Integer(number) = value.get_ref() else { return Err(wrong("a whole number".into())) };
             let seed = u64::from_str_radix(number.as_str(), number.radix());
             recipe.seed = Some(seed.map_err(|_| wrong("0 to 2^64 - 1".into()))?);
+            return Ok(());
+        }
+        if key == "double_quant" {
+            let DeValue::Boolean(double) = value.get_ref() else { return Err(wrong("true or false".into())) };
+            recipe.double_quant = Some(*double);
             return Ok(());
         }
         let word = self.string(key, value)?;
@@ -216,7 +221,7 @@ fn rule(at: &Text<'_>, span: Range<usize>, table: &DeTable<'_>) -> Result<Rule> 
                 let store = Store::by_name(at.string("store", value)?);
                 rule.store = Some(store.map_err(|e| at.at(value.span(), e))?);
             }
-            word @ ("calibration" | "rounding" | "seed" | "sparsity" | "rotate" | "outliers") => {
+            word @ ("calibration" | "rounding" | "seed" | "sparsity" | "rotate" | "outliers" | "double_quant") => {
                 at.recipe(word, value, &mut rule.recipe)?
             }
             _ => settings -= 1,

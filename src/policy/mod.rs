@@ -81,7 +81,7 @@ pub struct Rule {
     pub accumulator: Option<Accumulator>,
     /// Layout in which quantised weights are stored.
     pub store: Option<Store>,
-    /// How weights become codes: `calibration`, `rounding` with `seed`, `sparsity`.
+    /// How weights become codes: `calibration`, `rounding` with `seed`, `sparsity`, `double_quant`.
     pub recipe: Recipe,
     /// Where `match = ".."` stands in the text.
     pub span: Range<usize>,
@@ -129,7 +129,7 @@ impl Policy {
                 let _ = writeln!(out, "store = \"{}\"", store.name());
             }
             for (key, word) in rule.recipe.keys() {
-                let quoted = if key == "seed" { word } else { quote(&word) };
+                let quoted = if matches!(key, "seed" | "double_quant") { word } else { quote(&word) };
                 let _ = writeln!(out, "{key} = {quoted}");
             }
         }

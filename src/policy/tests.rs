@@ -197,7 +197,7 @@ fn files_are_refused_with_their_place() {
 
 #[test]
 fn known_but_unserved_keys_are_refused_by_name() {
-    for key in ["gradients", "optimizer", "accumulation", "grad_estimator", "double_quant"] {
+    for key in ["gradients", "optimizer", "accumulation", "grad_estimator"] {
         for text in [format!("{HEAD}{key} = \"x\"\n"), format!("{HEAD}[[rule]]\nmatch = \"*\"\n{key} = \"x\"\n")] {
             let error = refused(&text);
             assert_eq!(error.kind(), Kind::Unsupported, "{error}");
@@ -284,6 +284,8 @@ fn recipes_say_how_weights_become_codes() {
     assert!(zeros.into_iter().all(|zeros| zeros >= 2), "{values:?}");
     for (line, why) in [
         ("sparsity = \"2:4\"", "another format than fp32"),
+        ("double_quant = true", "goes with `weights` in blocks"),
+        ("weights = \"mxfp4\"\ndouble_quant = true", "double_quant cannot make mxfp4 weights"),
         ("weights = \"mxfp4\"\ncalibration = \"mse\"", "calibration mse cannot make mxfp4 weights"),
     ] {
         let text = format!("{HEAD}[[rule]]\nmatch = \"*\"\n{line}\n");
@@ -291,7 +293,20 @@ fn recipes_say_how_weights_become_codes() {
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.message().contains(why), "{error}");
     }
-    for line in ["calibration = \"best\"", "sparsity = \"4:2\"", "rounding = \"odd\"", "seed = -1", "seed = \"a\""] {
+    let text = format!("{HEAD}[[rule]]\nmatch = \"*\"\nweights = \"nf4\"\ndouble_quant = true\n");
+    let double = Policy::parse("p.toml", &text).unwrap();
+    assert_eq!(Policy::parse("r.toml", &double.resolved()).unwrap().resolved(), double.resolved());
+    assert!(double.resolved().contains("double_quant = true\n"), "{}", double.resolved());
+    let graph = apply(&small(), &double).unwrap();
+    assert!(graph.constant(node(&graph, "head").inputs[1]).unwrap().double_bytes.is_some());
+    for line in [
+        "double_quant = \"x\"",
+        "calibration = \"best\"",
+        "sparsity = \"4:2\"",
+        "rounding = \"odd\"",
+        "seed = -1",
+        "seed = \"a\"",
+    ] {
         let error = refused(&format!("{HEAD}[[rule]]\nmatch = \"*\"\n{line}\n"));
         assert!(error.message().starts_with("this is no `"), "{error}");
     }

@@ -40,6 +40,9 @@ pub struct Tensor {
     pub store: (Store, usize),
     /// Which elements count; all if there is none. A masked code is that of zero, where the format has one.
     pub mask: Option<Mask>,
+    /// Stored bytes of the scales where they are quantised themselves; `None` where each is stored in its format. In
+    /// memory they are expanded either way.
+    pub double_bytes: Option<usize>,
 }
 
 /// Rows and columns of a shape: the last axis is the row.
@@ -80,7 +83,7 @@ impl Tensor {
             )));
         }
         let store = (Store::default(), payload.len());
-        Ok(Tensor { shape, ty, payload, scales, offsets, global, store, mask: None })
+        Ok(Tensor { shape, ty, payload, scales, offsets, global, store, mask: None, double_bytes: None })
     }
     /// The tensor with only the live elements of `mask`.
     ///
@@ -122,10 +125,12 @@ impl Tensor {
     pub fn scale_index(&self, row: usize, col: usize) -> Option<usize> {
         self.ty.scale_index(row, col, 0, self.rows_cols().1)
     }
-    /// Stored codes plus side data: scales in their format, offsets, global scale; and the mask.
+    /// Stored codes plus side data: scales in their format (or quantised themselves), offsets, global scale; and the mask.
     pub fn bytes(&self) -> usize {
         let (rows, cols) = self.rows_cols();
-        self.store.1 + self.ty.side_bytes(rows, cols) + self.mask_bytes()
+        let scales = self.ty.scale_bytes(rows, cols);
+        let sides = self.ty.side_bytes(rows, cols) - scales + self.double_bytes.unwrap_or(scales);
+        self.store.1 + sides + self.mask_bytes()
     }
     /// The side data as it lies in memory: scales as codes of their format, little-endian, in the order of
     /// [`Tensor::scales`]; then offsets and the global scale in f32.

@@ -167,7 +167,14 @@ impl Tensor {
                 }
             }
         }
-        masked(Tensor::with_sides(shape, ty, payload, (scales, offsets, 1.0))?, mask)
+        let tensor = masked(Tensor::with_sides(shape, ty, payload, (scales, offsets, 1.0))?, mask)?;
+        if recipe.double_quant == Some(true) { tensor.double_quantised() } else { Ok(tensor) }
+    }
+
+    /// The same codes under scales that are quantised themselves, as QLoRA does: the codes are those of the scales before.
+    fn double_quantised(self) -> Result<Self> {
+        let double = fit::double::DoubleScales::fit(&self.scales)?;
+        Ok(Tensor { scales: double.scales(), double_bytes: Some(double.bytes()), ..self })
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Recipe {
     pub rotate: bool,
     /// Quantile beyond which weights are clamped, what is cut off being added apart (a policy's rewriting sees to it).
     pub outliers: Option<f64>,
+    /// Whether the scales of blocks are quantised themselves ([`super::fit::double`]).
+    pub double_quant: Option<bool>,
 }
 
 /// Names of the roundings.
@@ -127,6 +129,7 @@ impl Recipe {
             sparsity: later.sparsity.or(self.sparsity),
             rotate: later.rotate || self.rotate,
             outliers: later.outliers.or(self.outliers),
+            double_quant: later.double_quant.or(self.double_quant),
         }
     }
 
@@ -139,6 +142,7 @@ impl Recipe {
         keys.extend(self.sparsity.map(|sparsity| ("sparsity", sparsity.to_string())));
         keys.extend(self.rotate.then(|| ("rotate", "hadamard".to_owned())));
         keys.extend(self.outliers.map(|quantile| ("outliers", format!("occ:{quantile}"))));
+        keys.extend(self.double_quant.map(|double| ("double_quant", double.to_string())));
         keys
     }
 
@@ -155,6 +159,10 @@ impl Recipe {
         }
         if self.sparsity.is_some() && self.calibration.is_some() && ty.planes > 1 {
             return refuse("calibration ls with sparsity", "planes are fitted to all elements");
+        }
+        let blocked = matches!(ty.scaling, Scaling::Block(_) | Scaling::Tile(..)) && !ty.offset;
+        if self.double_quant == Some(true) && !(blocked && ty.scale.format.name == "fp32") {
+            return refuse("double_quant", "it is for blocks with f32 scales alone");
         }
         let plain = ty.planes > 1 || ty.offset || (ty.format.rule == ScaleRule::Absmean && !has_zero(ty.format));
         match self.rounding {
@@ -231,6 +239,28 @@ mod tests {
         assert!(down < 1.3 && up > 1.3 && of("rz", 0)[0] == down && of("rne", 0) == of("rna", 0));
         let drawn = of("sr", 1);
         assert!(drawn.contains(&down) && drawn.contains(&up) && drawn == of("sr", 1) && drawn != of("sr", 2));
+    }
+
+    #[test]
+    fn double_quantised_scales_are_what_a_reader_gets_and_are_counted_as_stored() {
+        let values: Vec<f32> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 - 8e6).collect();
+        let double = Recipe { double_quant: Some(true), ..Recipe::default() };
+        let of = |ty: &str, recipe: &Recipe| {
+            Tensor::quantise_with(vec![1024, 1024], &values, TensorType::parse(ty).unwrap(), recipe, "w")
+        };
+        let (plain, twice) = (of("nf4", &Recipe::default()).unwrap(), of("nf4", &double).unwrap());
+        let bits = |tensor: &Tensor| 8.0 * tensor.bytes() as f64 / values.len() as f64;
+        assert_eq!((bits(&plain), plain.double_bytes), (4.5, None));
+        assert!((bits(&twice) - 4.127).abs() < 0.01, "{}", bits(&twice));
+        let fit = super::super::fit::double::DoubleScales::fit(&plain.scales).unwrap();
+        assert_eq!((&twice.scales, &twice.payload), (&fit.scales(), &plain.payload));
+        assert_ne!(twice.scales, plain.scales);
+        // In memory they are expanded.
+        assert_eq!(twice.side_data().len(), plain.side_data().len());
+        for ty in ["mxfp4", "nvfp4", "int4/row", "fp16", "int4/block32+offset", "int4/block32:bf16", "colour2"] {
+            let error = of(ty, &double).unwrap_err();
+            assert!(error.message().contains("double_quant cannot make"), "{ty}: {error}");
+        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! Signal to quantisation noise of a format on three distributions: what `formats show` states beside the codes.
+//! What a format does to three distributions, as `formats show` states it beside the codes: by integrals of the densities
+//! where one scale serves all values, on samples where every block has a scale of its own.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, StudentT};
 
 use crate::diag::Result;
-use crate::num::bulk::{Decoder, Encoder, Mode};
+use crate::look::sqnr_db;
 use crate::num::format::ScaleRule;
-use crate::num::{FormatRef, Rounding};
+use crate::num::{FormatRef, value};
+use crate::tensor::fit::density::{Density, Figures};
 use crate::tensor::{Scaling, Tensor, TensorType};
 
 /// Samples of a distribution, drawn by ChaCha8 with seed 0.
@@ -15,27 +17,81 @@ const SAMPLES: usize = 1 << 16;
 /// Elements of a block.
 const BLOCK: u32 = 32;
 
-/// One line a distribution: with the scaling of the format's rule, and with the best scale of the whole sample.
+/// What the element format `format` does to each distribution: by integrals under the best scale and under the mean
+/// magnitude, where these are scales of the format, and on samples under scales of blocks or none.
+///
+/// # Errors
+/// As [`Tensor::quantise`].
 pub fn table(format: FormatRef) -> Result<String> {
-    let scaling = match format.rule {
-        ScaleRule::Cast => Scaling::None,
-        ScaleRule::Absmax => Scaling::Block(BLOCK),
-        ScaleRule::Absmean => Scaling::Tensor,
-    };
-    let column = match scaling {
-        Scaling::None => "cast".to_string(),
-        Scaling::Tensor => "mean scale".to_string(),
-        _ => format!("absmax per {BLOCK}"),
-    };
-    let mut text = format!("\nSQNR, dB      {column:>14}     best scale\n");
-    for (name, x) in samples() {
-        let shape = vec![SAMPLES / BLOCK as usize, BLOCK as usize];
-        let ruled = Tensor::quantise(shape, &x, TensorType::new(format, scaling))?.to_f32();
-        text += &format!("{name:<13} {:>14.2}", sqnr_db(&x, &ruled));
-        if format.bits <= 8 && scaling != Scaling::None {
-            text += &format!(" {:>14.2}", best(format, &x));
+    let mut text = String::new();
+    if format.bits <= 8 && format.rule != ScaleRule::Cast {
+        let levels: Vec<f64> = format.sorted.iter().map(|code| f64::from(value(format, *code))).collect();
+        text += &figures("scale of least error", |density| density.best(&levels));
+        if format.rule == ScaleRule::Absmean {
+            text += &figures("mean magnitude", |density| Some(density.figures(&levels, density.mean_magnitude())));
         }
-        text += "\n";
+    }
+    match format.rule {
+        ScaleRule::Cast => text += &sampled("cast", TensorType::plain(format))?,
+        ScaleRule::Absmax => {
+            text += &sampled(&format!("absmax per {BLOCK}"), TensorType::new(format, Scaling::Block(BLOCK)))?;
+        }
+        ScaleRule::Absmean => {}
+    }
+    Ok(text)
+}
+
+/// The same of a composite type; nothing of a name that is none.
+///
+/// # Errors
+/// As [`Tensor::quantise`].
+pub fn composite(name: &str) -> Result<String> {
+    let Some(ty) = TensorType::composite_names().find(|known| *known == name) else { return Ok(String::new()) };
+    let ty = TensorType::parse(ty)?;
+    if ty.planes == 1 {
+        return sampled("own blocks", ty);
+    }
+    let fit = |density: Density| density.sign_planes(ty.planes as usize);
+    let mut text = figures("least squares; the largest plane's scale", |density| {
+        let (scales, figures) = fit(density);
+        Some(Figures { scale: scales[0], ..figures })
+    });
+    text += "\nscales of the planes\n";
+    for density in DENSITIES {
+        let scales: Vec<String> = fit(density).0.iter().map(|scale| format!("{scale:>9.5}")).collect();
+        text += &format!("{:<13}{}\n", density.name(), scales.concat());
+    }
+    Ok(text + &sampled("greedy", ty)?)
+}
+
+const DENSITIES: [Density; 3] = [Density::Gauss, Density::Laplace, Density::StudentT3];
+
+/// One line a density, of variance 1, 2 and 3.
+fn figures(title: &str, of: impl Fn(Density) -> Option<Figures>) -> String {
+    let mut text = format!("\n{title}\n                scale       MSE  SQNR, dB  entropy, bits      p0\n");
+    for density in DENSITIES {
+        if let Some(f) = of(density) {
+            text += &format!(
+                "{:<13}{:>8.5} {:>9.6} {:>9.3} {:>14.4} {:>7.4}\n",
+                density.name(),
+                f.scale,
+                f.mse,
+                f.sqnr_db,
+                f.entropy_bits,
+                f.p_zero
+            );
+        }
+    }
+    text
+}
+
+/// SQNR of samples as the quantiser scales them.
+fn sampled(title: &str, ty: TensorType) -> Result<String> {
+    let mut text = format!("\nSQNR of {SAMPLES} samples, dB: {title}\n");
+    let row = if matches!(ty.scaling, Scaling::Row) { SAMPLES } else { BLOCK as usize };
+    for (name, x) in samples() {
+        let got = Tensor::quantise(vec![SAMPLES / row, row], &x, ty)?.to_f32();
+        text += &format!("{name:<13}{:>8.2}\n", sqnr_db(&x, &got).unwrap_or(f64::INFINITY));
     }
     Ok(text)
 }
@@ -56,54 +112,23 @@ fn samples() -> [(&'static str, Vec<f32>); 3] {
     ]
 }
 
-fn sqnr_db(x: &[f32], y: &[f32]) -> f64 {
-    let energy = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |sum, v| sum + v * v);
-    let signal = energy(&mut x.iter().map(|x| f64::from(*x)));
-    let noise = energy(&mut x.iter().zip(y).map(|(x, y)| f64::from(*x) - f64::from(*y)));
-    10.0 * (signal / noise).log10()
-}
-
-/// The largest SQNR of one scale for all, over scales 2^(1/16) apart.
-fn best(format: FormatRef, x: &[f32]) -> f64 {
-    let (encoder, decoder) = (Encoder::new(format, Mode::Fixed(Rounding::NearestEven), true), Decoder::new(format));
-    let largest = x.iter().fold(0.0, |a: f32, x| if x.abs() > a { x.abs() } else { a });
-    let (mut codes, mut values) = (Vec::new(), Vec::new());
-    let scales = (0..128).map(|step| largest / format.max * 2f32.powf(-f32::from(step as u8) / 16.0));
-    let of_scale = |scale: f32| {
-        let scaled: Vec<u32> = x.iter().map(|x| (x / scale).to_bits()).collect();
-        encoder.encode(&scaled, 0, &mut codes);
-        values.clear();
-        decoder.decode(codes.iter().copied(), &mut values);
-        let y: Vec<f32> = values.iter().map(|value| f32::from_bits(*value) * scale).collect();
-        sqnr_db(x, &y)
-    };
-    scales.map(of_scale).fold(f64::NEG_INFINITY, |a, b| if b > a { b } else { a })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::num::format::find;
 
     #[test]
-    fn the_best_scale_meets_the_closed_forms_of_a_gaussian() {
-        // Least mean square error of one scale on N(0, 1), integrated in closed form, in dB.
-        let [(_, gauss), ..] = samples();
-        let wanted = [
-            ("binary", 4.396),
-            ("ternary", 7.208),
-            ("fp2", 8.010),
-            ("fp2sparse", 10.852),
-            ("triplet", 9.250),
-            ("fp3e2m0", 13.228),
-            ("fp3e1m1", 13.292),
-            ("fp4e2m1", 18.967),
-            ("nf4", 20.044),
-            ("log4", 14.156),
-        ];
-        for (name, db) in wanted {
-            let got = best(find(name).expect("a row"), &gauss);
-            assert!((got - db).abs() < 0.1, "{name}: {got}");
-        }
+    fn figures_stand_beside_samples_that_bear_them_out() {
+        let ternary = table(find("ternary").unwrap()).unwrap();
+        let best = ternary.lines().find(|line| line.starts_with("Gauss")).unwrap();
+        assert_eq!(best.split_whitespace().collect::<Vec<_>>()[1..4], ["1.22401", "0.190174", "7.208"], "{ternary}");
+        assert!(ternary.contains("mean magnitude") && !ternary.contains("samples"), "{ternary}");
+        assert!(!table(find("fp16").unwrap()).unwrap().contains("least error"));
+        // Greedy planes of a long row come near their closed form, 1 / 0.1304.
+        let colour = composite("colour2").unwrap();
+        let greedy = colour.lines().rfind(|line| line.starts_with("Gauss")).unwrap();
+        let db: f64 = greedy.split_whitespace().next_back().unwrap().parse().unwrap();
+        assert!((db - 8.85).abs() < 0.1, "{colour}");
+        assert!(composite("mxfp4").unwrap().contains("own blocks") && composite("fp64").unwrap().is_empty());
     }
 }

@@ -127,10 +127,17 @@ fn solve(values: &[f32], planes: &Planes) -> Option<Vec<f32>> {
             row[n] += b(i) * f64::from(*x);
         }
     }
-    // Gauss-Jordan; the matrix is positive definite, so no rows need to change places.
+    let scales = solution(rows, 1e-9 * values.len() as f64)?;
+    Some(scales.into_iter().map(|scale| func::round_f64(scale.abs())).collect())
+}
+
+/// Solution of normal equations with the right-hand side last in every row, by Gauss-Jordan: the matrix is positive
+/// definite, so no rows need to change places. `None` where a pivot is below `least`.
+pub(super) fn solution(mut rows: Vec<Vec<f64>>, least: f64) -> Option<Vec<f64>> {
+    let n = rows.len();
     for i in 0..n {
         let pivot = rows[i][i];
-        if pivot < 1e-9 * values.len() as f64 {
+        if pivot < least {
             return None;
         }
         rows[i].iter_mut().for_each(|entry| *entry /= pivot);
@@ -140,7 +147,7 @@ fn solve(values: &[f32], planes: &Planes) -> Option<Vec<f32>> {
             row.iter_mut().zip(&done).for_each(|(entry, above)| *entry -= factor * above);
         }
     }
-    Some(rows.iter().map(|row| func::round_f64(row[n].abs())).collect())
+    Some(rows.iter().map(|row| row[n]).collect())
 }
 
 #[cfg(test)]
