@@ -1,7 +1,7 @@
 //! Codes moved between bytes, packed bits and bit planes: nothing here knows what a code means.
 //!
 //! Packed codes follow each other without gaps, first one in the low bits. A plane holds one bit of every code, first
-//! one in bit 0 of its first byte. The functions here are portable and state the bits; leaves in [`super::arch`] do the
+//! one in bit 0 of its first byte. The functions here are portable and state the bits; leaves in `arch` do the
 //! same for whole vectors.
 
 use super::isa::Isa;
