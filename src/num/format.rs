@@ -216,6 +216,12 @@ pub fn register(path: &str, text: &str) -> Result<Vec<FormatRef>> {
     let mut all = table().write().unwrap_or_else(std::sync::PoisonError::into_inner);
     let known = |row: &table::Row| all.iter().copied().find(|f| f.name == row.format.name);
     for row in &rows {
+        let name = row.format.name.as_str();
+        if COMPOSITES.iter().any(|(taken, _)| *taken == name) || ["all", "none", "row", "tensor"].contains(&name) {
+            return Err(Error::bad_input(format!("the name `{name}` is taken by a composite type or a word of types"))
+                .in_text(path, text, row.name_span.clone())
+                .help("rename this row"));
+        }
         if let Some(old) = known(row)
             && *old != (Format { id: old.id, ..row.format.clone() })
         {

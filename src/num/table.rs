@@ -175,6 +175,11 @@ fn container(at: &Text<'_>, raw: &RawRow, bits: u32) -> Result<u32> {
         Some(c) if *c.get_ref() < bits => {
             Err(at.error(c.span(), format!("a container of {} bits does not hold a code of {bits}", c.get_ref())))
         }
+        Some(c) if *c.get_ref() > bits.next_power_of_two() => {
+            let least = bits.next_power_of_two();
+            Err(at
+                .error(c.span(), format!("a code of {bits} bits lies in a container of {least}, not {}", c.get_ref())))
+        }
         Some(c) => Ok(*c.get_ref()),
     }
 }

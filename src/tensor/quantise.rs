@@ -290,7 +290,24 @@ impl Step {
 fn cast_scale(ty: &TensorType, scale: f32) -> f32 {
     let format = ty.scale.format;
     let stored = value(format, encode(format, scale.to_bits(), Rounding::NearestEven, true));
+    if format.element == Element::Squares {
+        return settled(format, stored);
+    }
     if stored == 0.0 && scale > 0.0 { value(format, 1) } else { stored }
+}
+
+/// A sum of squares that is its own code's value: a sum may be rounded to one with other roots, so it is coded again until
+/// it stays; a single square always does.
+fn settled(format: &Format, mut scale: f32) -> f32 {
+    for _ in 0..16 {
+        let code = encode(format, scale.to_bits(), Rounding::NearestEven, true);
+        let again = value(format, code);
+        if again == scale {
+            return scale;
+        }
+        scale = again;
+    }
+    value(format, encode(format, scale.to_bits(), Rounding::NearestEven, true) & 0xffff)
 }
 
 /// Step, stored scale and offset of a group of finite values.

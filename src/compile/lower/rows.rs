@@ -234,6 +234,10 @@ pub fn quantise(context: &Context<'_>, node: &Node, to: &TensorType) -> Result<L
             lowered.calls[0].formats.push(("Y", to.format));
             Ok(lowered)
         }
+        (_, Scaling::Row) if to.scale.format.name != "fp32" => {
+            Err(Error::unsupported(format!("activations in {to} have no kernel: scales of rows are fp32"))
+                .code("E0403"))
+        }
         (rule, Scaling::Row) => {
             let y = context.place(node.output)?;
             let (rows, _) = rows_cols(&y.shape);
