@@ -40,7 +40,7 @@ struct NodeCounts {
 }
 
 /// All counts of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Counts {
     nodes: Vec<NodeCounts>,
     /// Dense index of (unit is array, weights, inputs) to a column of `macs`, + 1; 0 = not used yet.

@@ -4,6 +4,7 @@
 //! channel, the shared SRAM's port) serves in program order, so no later instruction can change an earlier end. Cycles
 //! count from 0; an operation that starts at `s` and occupies its unit for `n` cycles ends at `s + n`.
 
+use super::observe::{Observer, On, Times, Wait};
 use super::order::OrderTable;
 use super::rates::Rates;
 use super::timing::{CAUSES, Cause, SPENT, Spent, Timing};
@@ -17,7 +18,7 @@ use crate::num::format::by_id;
 const REGISTERS: usize = 96;
 
 /// Queue, cursor and sums of one unit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct UnitState {
     /// Start times of the last instructions, as many as the queue holds.
     starts: Vec<u64>,
@@ -75,15 +76,20 @@ impl UnitState {
 struct Latest {
     at: u64,
     cause: Cause,
+    /// Kept for observers only.
+    on: On,
 }
 
 impl Latest {
     fn new(at: u64) -> Self {
-        Latest { at, cause: Cause::Queue }
+        Latest { at, cause: Cause::Queue, on: On::Turn }
     }
-    fn wait(&mut self, at: u64, cause: Cause) {
+    fn wait<O: Observer>(&mut self, at: u64, cause: Cause, on: On) {
         if at > self.at || (at == self.at && cause < self.cause) {
-            *self = Latest { at, cause };
+            (self.at, self.cause) = (at, cause);
+            if O::WANTED {
+                self.on = on;
+            }
         }
     }
 }
@@ -98,7 +104,7 @@ struct Cost {
 }
 
 /// The clock of one core with its DMA engines and DRAM.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Engine {
     rates: Rates,
     units: [UnitState; 6],
@@ -129,6 +135,8 @@ pub(super) struct Engine {
     dram_busy: u64,
     shared_busy: u64,
     error: Option<Error>,
+    /// Times of the instruction at hand; kept for observers only.
+    times: Times,
 }
 
 impl Engine {
@@ -160,6 +168,7 @@ impl Engine {
             dram_busy: 0,
             shared_busy: 0,
             error: None,
+            times: Times::default(),
             rates,
         }
     }
@@ -168,7 +177,7 @@ impl Engine {
     }
 
     /// Moves time on by one instruction.
-    pub(super) fn step(&mut self, event: &Event) {
+    pub(super) fn step<O: Observer>(&mut self, event: &Event, observer: &mut O) {
         if matches!(event.op, Op::Endl | Op::Node) || self.error.is_some() {
             return;
         }
@@ -178,21 +187,22 @@ impl Engine {
         let earliest = issue.at;
         let mut scalars = (event.reads.0 | event.writes.0) as u32;
         while scalars != 0 {
-            issue.wait(self.written[scalars.trailing_zeros() as usize], Cause::Raw);
+            let register = scalars.trailing_zeros();
+            issue.wait::<O>(self.written[register as usize], Cause::Raw, On::Register(register as u8));
             scalars &= scalars - 1;
         }
         let unit = event.unit as usize;
         if event.unit == Unit::C {
-            self.control_terms(event, &mut issue);
+            self.control_terms::<O>(event, &mut issue);
         } else {
             let state = &self.units[unit];
-            issue.wait(state.starts[state.slot], Cause::Queue);
+            issue.wait::<O>(state.starts[state.slot], Cause::Queue, On::Queue);
         }
         if !accesses.is_empty() {
             // `room` answers `issue.at` where the table has room: only a later time is a wait.
             let room = self.order.room(accesses.len(), issue.at);
             if room > issue.at {
-                issue.wait(room, Cause::Order);
+                issue.wait::<O>(room, Cause::Order, On::Table);
             }
         }
         if issue.at > self.issue_at {
@@ -202,9 +212,9 @@ impl Engine {
         self.issued_then += 1;
         self.units[0].explain(earliest, issue.at, issue.at + 1, issue.cause);
         let (start, end, spent) = match event.unit {
-            Unit::C => self.control(event, issue.at),
-            Unit::D => self.dma(event, issue.at),
-            _ => self.compute(event, issue.at),
+            Unit::C => self.control::<O>(event, issue.at),
+            Unit::D => self.dma::<O>(event, issue.at),
+            _ => self.compute::<O>(event, issue.at),
         };
         let mut moved = (event.writes.0) as u32;
         while event.unit != Unit::C && moved != 0 {
@@ -212,6 +222,11 @@ impl Engine {
             moved &= moved - 1;
         }
         self.own(event.node, issue.at, start, end, spent);
+        if O::WANTED && self.error.is_none() {
+            self.times.issue = issue.at;
+            self.times.at_issue = Wait::new((issue.cause, issue.on), earliest, issue.at);
+            observer.record(event, &self.times);
+        }
     }
 
     /// Gives the cycles that no node has yet, up to `end`, to `node`: before issue to issuing, then to waiting, then to
@@ -232,26 +247,26 @@ impl Engine {
     }
 
     /// What a control instruction waits for before it issues: all its registers, its memory, and what it is there for.
-    fn control_terms(&mut self, event: &Event, issue: &mut Latest) {
-        self.registers(event, issue, false);
-        for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
-            issue.wait(self.order.clear(access, false), Cause::Order);
+    fn control_terms<O: Observer>(&mut self, event: &Event, issue: &mut Latest) {
+        self.registers::<O>(event, issue, false);
+        for (n, access) in (0..).zip(&event.access[..usize::from(event.accesses).min(event.access.len())]) {
+            issue.wait::<O>(self.order.clear(access, false), Cause::Order, On::Range(n));
         }
         match event.work {
-            Work::Drain => issue.wait(self.end, Cause::Drain),
+            Work::Drain => issue.wait::<O>(self.end, Cause::Drain, On::Units),
             Work::Wait { tag, left } => {
                 let pending = &mut self.tags[usize::from(tag) % 16];
                 pending.retain(|done| *done > issue.at);
                 if pending.len() > left as usize {
                     pending.sort_unstable_by(|a, b| b.cmp(a));
-                    issue.wait(pending[left as usize], Cause::Wait);
+                    issue.wait::<O>(pending[left as usize], Cause::Wait, On::Tag(tag));
                 }
             }
             _ => {}
         }
     }
 
-    fn control(&mut self, event: &Event, at: u64) -> (u64, u64, Spent) {
+    fn control<O: Observer>(&mut self, event: &Event, at: u64) -> (u64, u64, Spent) {
         self.units[0].instructions += 1;
         let loads = event.accesses > 0 && !event.access[0].write;
         let latency = match event.access[0].space {
@@ -264,11 +279,15 @@ impl Engine {
         for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
             self.order.record(access, false, at + 1);
         }
+        if O::WANTED {
+            let ready = at + latency.max(1);
+            self.times = Times { turn: at, start: at, end: at + 1, ready, ..Times::default() };
+        }
         (at, at + 1, Spent::Issue)
     }
 
     /// Waits for the vector, mask, tile and scale registers of an instruction.
-    fn registers(&self, event: &Event, start: &mut Latest, sums: bool) {
+    fn registers<O: Observer>(&self, event: &Event, start: &mut Latest, sums: bool) {
         let unit = event.unit as u8 + 1;
         let mut reads = vector_bits(event.reads);
         let mut writes = vector_bits(event.writes);
@@ -280,22 +299,25 @@ impl Engine {
             while tiles != 0 {
                 let register = tiles.trailing_zeros() as usize;
                 let tile = register + 32 - RegSet::C as usize;
+                let on = On::Register(register as u8 + 32);
                 if self.chain_unit[tile] == unit {
-                    start.wait(self.chained[tile], Cause::Acc);
+                    start.wait::<O>(self.chained[tile], Cause::Acc, on);
                 } else {
-                    start.wait(self.written[register + 32], Cause::Raw);
-                    start.wait(self.read_done[register + 32], Cause::War);
+                    start.wait::<O>(self.written[register + 32], Cause::Raw, on);
+                    start.wait::<O>(self.read_done[register + 32], Cause::War, on);
                 }
                 tiles &= tiles - 1;
             }
         }
         while reads != 0 {
-            start.wait(self.written[reads.trailing_zeros() as usize + 32], Cause::Raw);
+            let register = reads.trailing_zeros() as usize + 32;
+            start.wait::<O>(self.written[register], Cause::Raw, On::Register(register as u8));
             reads &= reads - 1;
         }
         while writes != 0 {
             let register = writes.trailing_zeros() as usize + 32;
-            start.wait(self.written[register].max(self.read_done[register]), Cause::War);
+            let free = self.written[register].max(self.read_done[register]);
+            start.wait::<O>(free, Cause::War, On::Register(register as u8));
             writes &= writes - 1;
         }
     }
@@ -331,7 +353,7 @@ impl Engine {
     }
 
     /// L, S, E and M: start when the unit, the registers and the memory are ready.
-    fn compute(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
+    fn compute<O: Observer>(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
         let unit = event.unit as usize;
         let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
         let sums = matches!(event.work, Work::Mac { .. } | Work::TileMac { .. });
@@ -344,18 +366,18 @@ impl Engine {
         };
         let arrived = issued + 1;
         let mut start = Latest::new(arrived);
-        self.registers(event, &mut start, sums);
-        for access in accesses {
-            start.wait(self.order.clear(access, false), Cause::Order);
+        self.registers::<O>(event, &mut start, sums);
+        for (n, access) in (0..).zip(accesses) {
+            start.wait::<O>(self.order.clear(access, false), Cause::Order, On::Range(n));
         }
         match event.work {
             Work::TileLoad { .. } => {
                 let buffers = self.rates.array.as_ref().map_or(1, |a| a.weight_buffers);
                 let oldest = if buffers > 1 { self.array_tile_ends[1] } else { self.array_tile_ends[0] };
-                start.wait(oldest, Cause::Weights);
-                start.wait(self.array_start, Cause::Weights);
+                start.wait::<O>(oldest, Cause::Weights, On::Weights);
+                start.wait::<O>(self.array_start, Cause::Weights, On::Weights);
             }
-            Work::TileMac { .. } => start.wait(self.array_loaded, Cause::Weights),
+            Work::TileMac { .. } => start.wait::<O>(self.array_loaded, Cause::Weights, On::Weights),
             _ => {}
         }
         // The unit's own last instruction is busy time, not a stall: it only moves the start.
@@ -383,6 +405,11 @@ impl Engine {
         }
         let ready = end + cost.latency;
         self.retire(event, at, end, ready, sums);
+        if O::WANTED {
+            let turn = arrived.max(free);
+            let in_unit = Wait::new((start.cause, start.on), turn, at);
+            self.times = Times { turn, in_unit, start: at, end, ready, ..Times::default() };
+        }
         for access in accesses {
             self.order.record(access, false, end);
         }
@@ -482,17 +509,17 @@ impl Engine {
     }
 
     /// One transfer: the first free engine, then the DRAM channel or the shared SRAM's port in order of arrival.
-    fn dma(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
+    fn dma<O: Observer>(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
         let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
         let arrived = issued + 1;
         let mut start = Latest::new(arrived);
-        self.registers(event, &mut start, false);
-        for access in accesses {
-            start.wait(self.order.clear(access, true), Cause::Order);
+        self.registers::<O>(event, &mut start, false);
+        for (n, access) in (0..).zip(accesses) {
+            start.wait::<O>(self.order.clear(access, true), Cause::Order, On::Range(n));
         }
         let engine = (0..self.engine_free.len())
             .fold(0, |best, i| if self.engine_free[i] < self.engine_free[best] { i } else { best });
-        start.wait(self.engine_free[engine], Cause::Engine);
+        start.wait::<O>(self.engine_free[engine], Cause::Engine, On::Engine);
         let at = start.at.max(self.dma_start);
         self.dma_start = at;
         let request = at + u64::from(self.rates.dma.setup_cycles);
@@ -531,6 +558,10 @@ impl Engine {
         state.explain(arrived, at, done, start.cause);
         state.enqueue(at);
         self.retire(event, at, moved, done, false);
+        if O::WANTED {
+            let in_unit = Wait::new((start.cause, start.on), arrived, at);
+            self.times = Times { turn: arrived, in_unit, start: at, end: moved, ready: done, ..Times::default() };
+        }
         for access in accesses {
             self.order.record(access, true, if access.write { done } else { moved });
         }
@@ -544,6 +575,11 @@ impl Engine {
         (at, done, spent)
     }
 
+    /// The cycle in which everything so far is over.
+    pub(super) fn cycles(&self) -> u64 {
+        self.units.iter().map(|u| u.cursor).max().unwrap_or(0).max(self.end)
+    }
+
     /// Closes the books: every unit idles until the common end.
     ///
     /// # Errors
@@ -552,7 +588,7 @@ impl Engine {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let cycles = self.units.iter().map(|u| u.cursor).max().unwrap_or(0).max(self.end);
+        let cycles = self.cycles();
         let mut timing = Timing { cycles, nodes: std::mem::take(&mut self.nodes), ..Timing::default() };
         if let Some(rest) = timing.nodes.last_mut() {
             rest[Spent::Stall as usize] += cycles.saturating_sub(self.owned);

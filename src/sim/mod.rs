@@ -7,6 +7,7 @@
 mod counts;
 mod engine;
 mod ledger;
+pub mod observe;
 mod order;
 mod rates;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTim
 use crate::diag::Result;
 use crate::exec::event::Event;
 use crate::machine::Machine;
+use observe::{Observer, Unobserved};
 
 /// What the first timing model leaves out, for reports.
 pub const NOT_MODELLED: &[&str] = &[
@@ -30,7 +32,7 @@ pub const NOT_MODELLED: &[&str] = &[
 ];
 
 /// Prices the events of one run on one machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sim {
     engine: engine::Engine,
     counts: counts::Counts,
@@ -56,8 +58,16 @@ impl Sim {
     }
     /// Takes the next executed instruction. What the machine does not serve is reported by [`Sim::finish`].
     pub fn account(&mut self, event: &Event) {
+        self.observe(event, &mut Unobserved);
+    }
+    /// As [`Sim::account`]; `observer` is told what the clock did with the instruction.
+    pub fn observe<O: Observer>(&mut self, event: &Event, observer: &mut O) {
         self.counts.add(event, self.engine.rates());
-        self.engine.step(event);
+        self.engine.step(event, observer);
+    }
+    /// The cycle in which everything so far is over.
+    pub fn cycles(&self) -> u64 {
+        self.engine.cycles()
     }
     /// Closes the books.
     ///

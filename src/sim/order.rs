@@ -11,7 +11,7 @@ struct Entry {
 }
 
 /// Ranges of unfinished accesses, at most as many as the machine has entries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OrderTable {
     entries: Vec<Entry>,
     capacity: usize,

@@ -5,7 +5,7 @@ use crate::num::FormatRef;
 use crate::num::format::formats;
 
 /// What the engine needs of a machine, resolved once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rates {
     /// Number of formats.
     pub formats: usize,

@@ -483,3 +483,58 @@ proptest! {
         prop_assert!(outcome.timing.cycles >= array / 1024);
     }
 }
+
+/// Everything that an observer is told.
+#[derive(Default)]
+struct Records(Vec<(Event, observe::Times)>);
+
+impl observe::Observer for Records {
+    const WANTED: bool = true;
+    fn record(&mut self, event: &Event, times: &observe::Times) {
+        self.0.push((*event, *times));
+    }
+}
+
+fn observed(machine: &Machine, events: &[Event]) -> (Vec<(Event, observe::Times)>, Outcome) {
+    let (mut sim, mut records) = (Sim::new(machine, 4), Records::default());
+    events.iter().for_each(|event| sim.observe(event, &mut records));
+    (records.0, sim.finish().unwrap())
+}
+
+#[test]
+fn an_observer_is_told_what_an_instruction_waits_for() {
+    let wait = event(Op::DmaWait, Work::Wait { tag: 3, left: 0 });
+    let (records, _) = observed(&edge(), &[dma_in(0, 0, 4096, 3), wait, load(0, 32, 1), add(8, &[1], 2)]);
+    let (transfer, waiting) = (records[0].1, records[1].1.at_issue.unwrap());
+    assert_eq!((waiting.cause, waiting.on), (Cause::Wait, observe::On::Tag(3)));
+    assert_eq!((waiting.from, waiting.until), (1, transfer.ready));
+    assert_eq!(records[2].1.at_issue, None);
+    let starved = records[3].1.in_unit.unwrap();
+    assert_eq!((starved.cause, starved.on), (Cause::Raw, observe::On::Register(RegSet::V as u8 + 1)));
+    assert_eq!((starved.until, records[3].1.start), (records[2].1.ready, records[2].1.ready));
+    let (records, _) = observed(&edge(), &[dma_in(0, 0, 4096, 3), load(0, 32, 1)]);
+    let blocked = records[1].1.in_unit.unwrap();
+    assert_eq!((blocked.cause, blocked.on), (Cause::Order, observe::On::Range(0)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Watching changes nothing, and the waits told are the stalls booked.
+    #[test]
+    fn records_add_up_to_the_books(events in prop::collection::vec(any_event(), 0..120)) {
+        let (records, outcome) = observed(&edge(), &events);
+        prop_assert_eq!(&outcome.timing, &run(&edge(), &events).timing);
+        for unit in [Unit::C, Unit::L, Unit::S, Unit::E] {
+            let booked = &outcome.timing.units[unit as usize];
+            let mut waited = [0; CAUSES.len()];
+            for (event, times) in &records {
+                let at_issue = times.at_issue.filter(|_| unit == Unit::C);
+                for wait in at_issue.into_iter().chain(times.in_unit.filter(|_| event.unit == unit)) {
+                    waited[wait.cause as usize] += wait.until - wait.from;
+                }
+            }
+            prop_assert_eq!(waited, booked.stall_cycles, "{:?}", unit);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the clock did with each instruction, for whoever wants to know: debuggers and traces.
+//!
+//! An [`Observer`] is handed every event with its [`Times`]. It is a type parameter of the clock, and [`Unobserved`] asks
+//! for nothing, so a run that nobody watches does no work for it.
+
+use super::timing::Cause;
+use crate::exec::event::Event;
+
+/// Receives one record an executed instruction, in program order. `endl` and `node` are free and give none.
+pub trait Observer {
+    /// False if records are not wanted: nothing that only they need is computed.
+    const WANTED: bool;
+    /// Takes the record of one instruction.
+    fn record(&mut self, event: &Event, times: &Times);
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    const WANTED: bool = false;
+    fn record(&mut self, _: &Event, _: &Times) {}
+}
+
+/// What an instruction waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum On {
+    /// Its turn.
+    #[default]
+    Turn,
+    /// A register, as a bit number of [`crate::exec::RegSet`].
+    Register(u8),
+    /// The range of its access of this number, in the order of [`Event::touched`].
+    Range(u8),
+    /// Entries of the reservation table.
+    Table,
+    /// A place in the queue of its unit.
+    Queue,
+    /// A tag.
+    Tag(u8),
+    /// The units, all of them.
+    Units,
+    /// A weight buffer of the array, or the weights in it.
+    Weights,
+    /// A DMA engine.
+    Engine,
+}
+
+/// One wait: in the cycles `from` to `until` - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// The cause that the books name.
+    pub cause: Cause,
+    /// What was waited for.
+    pub on: On,
+    /// First cycle of it.
+    pub from: u64,
+    /// The cycle in which it was over.
+    pub until: u64,
+}
+
+impl Wait {
+    /// The wait for `on` from `from` to `until`, if there is one.
+    pub(super) fn new((cause, on): (Cause, On), from: u64, until: u64) -> Option<Wait> {
+        (until > from).then_some(Wait { cause, on, from, until })
+    }
+    /// Whether it goes on in `cycle`.
+    pub fn covers(&self, cycle: u64) -> bool {
+        (self.from..self.until).contains(&cycle)
+    }
+}
+
+/// The cycles of one instruction. What is in the pipeline of its unit goes on from `end` to `ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// Its issue: one cycle of control.
+    pub issue: u64,
+    /// What held it up before issue.
+    pub at_issue: Option<Wait>,
+    /// It lies in the queue of its unit from `issue` + 1 on; from here on it is the next one of its unit.
+    pub turn: u64,
+    /// What held it up in its unit.
+    pub in_unit: Option<Wait>,
+    /// Its unit starts on it.
+    pub start: u64,
+    /// Its unit can take the next instruction.
+    pub end: u64,
+    /// Its results can be used.
+    pub ready: u64,
+}
