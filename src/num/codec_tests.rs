@@ -69,46 +69,68 @@ fn every_code_survives_a_round_trip_in_every_mode() {
     }
 }
 
-#[test]
-fn rounding_takes_the_right_neighbour_of_every_tie_and_its_sides() {
-    for format in small().filter(|f| f.max < 1e6 && f.thresholds.is_empty()) {
-        let grid = grid(format);
-        for (rank, pair) in grid.windows(2).enumerate() {
-            let ((low, low_code), (high, high_code)) = (pair[0], pair[1]);
-            let middle = ((low + high) / 2.0) as f32;
-            if f64::from(middle) != (low + high) / 2.0 {
-                continue;
-            }
-            let (below, above) = (f32::from_bits(prev(middle)), f32::from_bits(next(middle)));
-            // Even: by rank counted from zero, which for floats and ints is the parity of the code.
-            let zero = grid.iter().position(|(v, _)| *v >= 0.0).expect("a value that is not negative");
-            let even = if (rank + 1).abs_diff(zero) % 2 == 0 { high_code } else { low_code };
-            let away = if middle >= 0.0 { high_code } else { low_code };
-            let toward = if middle >= 0.0 && low >= 0.0 { low_code } else { high_code };
-            let cases = [
-                (Rounding::NearestEven, low_code, even, high_code),
-                (Rounding::NearestAway, low_code, away, high_code),
-                (Rounding::Up, high_code, high_code, high_code),
-                (Rounding::Down, low_code, low_code, low_code),
-            ];
-            for (mode, wanted_below, wanted, wanted_above) in cases {
-                for (x, code) in [(below, wanted_below), (middle, wanted), (above, wanted_above)] {
-                    let got = encode(format, x.to_bits(), mode, true);
-                    let (got, code) = (of(decode(format, got)), of(decode(format, code)));
-                    assert_eq!(got, code, "{} {x:e} {mode:?}", format.name);
-                }
-            }
-            let cut = of(decode(format, encode(format, middle.to_bits(), Rounding::TowardZero, true)));
-            assert_eq!(cut, of(decode(format, toward)), "{} {middle:e} toward zero", format.name);
-        }
+/// The exact sum of two f32 of one grid: f64 holds it, which is checked.
+fn exact_sum(low: f64, high: f64) -> f64 {
+    let sum = low + high;
+    assert_eq!((sum - low, sum - high), (high, low), "the sum of {low:e} and {high:e} is not a double");
+    sum
+}
+
+/// The level of `pair` that `x` goes to, by comparing exact numbers; `rank` counts the lower one from zero, for ties.
+fn neighbour(x: f32, (low, high): (f64, f64), rank: isize, mode: Rounding) -> f64 {
+    let x = f64::from(x);
+    if x == low || x == high {
+        return x;
+    }
+    let nearer = (2.0 * x).partial_cmp(&exact_sum(low, high)).expect("numbers");
+    // Of two levels around a zero that neither is, the positive one counts as rank 0: no code is more even.
+    let toward = if x >= 0.0 && low >= 0.0 || (low < 0.0 && high > 0.0 && x < 0.0) { low } else { high };
+    let nearest = |tie| match nearer {
+        std::cmp::Ordering::Less => low,
+        std::cmp::Ordering::Equal => tie,
+        std::cmp::Ordering::Greater => high,
+    };
+    match mode {
+        Rounding::NearestEven => nearest(if rank % 2 == 0 { low } else { high }),
+        Rounding::NearestAway => nearest(if x >= 0.0 { high } else { low }),
+        Rounding::Up => high,
+        Rounding::Down => low,
+        _ => toward,
     }
 }
 
-fn next(x: f32) -> u32 {
-    x.next_up().to_bits()
-}
-fn prev(x: f32) -> u32 {
-    x.next_down().to_bits()
+#[test]
+fn rounding_takes_the_right_neighbour_of_every_tie_and_its_sides() {
+    let mut ties = 0;
+    for format in formats().into_iter().filter(|f| f.bits <= 8 || f.max < 1e6 && f.bits <= 16) {
+        let grid = grid(format);
+        let zero = grid.iter().position(|(v, _)| *v >= 0.0).expect("a value that is not negative");
+        for (rank, pair) in grid.windows(2).enumerate() {
+            let (low, high) = (pair[0].0, pair[1].0);
+            // The tie itself where it is an f32, else the two f32 around it; and one step further on both sides.
+            let middle = (exact_sum(low, high) / 2.0) as f32;
+            ties += usize::from(f64::from(middle) * 2.0 == low + high);
+            for x in [middle.next_down(), middle, middle.next_up()] {
+                for mode in MODES {
+                    // A row's own thresholds say where nearest changes; the directed modes know levels only.
+                    let wanted = if mode == Rounding::NearestEven && !format.thresholds.is_empty() {
+                        if x > format.thresholds[rank] { high } else { low }
+                    } else {
+                        neighbour(x, (low, high), rank as isize - zero as isize, mode)
+                    };
+                    let got = of(decode(format, encode(format, x.to_bits(), mode, true)));
+                    assert_eq!(got, wanted, "{} {x:e} {mode:?} between {low:e} and {high:e}", format.name);
+                }
+            }
+            if let Some(border) = format.thresholds.get(rank) {
+                for (x, wanted) in [(*border, low), (border.next_up(), high)] {
+                    let got = of(decode(format, encode(format, x.to_bits(), Rounding::NearestEven, true)));
+                    assert_eq!(got, wanted, "{} {x:e} at a threshold", format.name);
+                }
+            }
+        }
+    }
+    assert!(ties > 100_000, "only {ties} ties are f32");
 }
 
 #[test]
