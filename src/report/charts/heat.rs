@@ -7,7 +7,8 @@ use crate::look::{Cell, Distance, FormatRow, Sensitivity};
 use crate::report::units;
 
 const LEFT: f64 = 236.0;
-const TOP: f64 = 150.0;
+/// Where the names of the columns may begin, below the subtitle.
+const HEAD: f64 = 56.0;
 const ROW: f64 = 17.0;
 
 /// What a cell is coloured by.
@@ -94,16 +95,18 @@ pub fn charts(found: &Sensitivity) -> Vec<Chart> {
 fn chart(found: &Sensitivity, measure: &Measure) -> Chart {
     let (columns, rows) = (found.formats.len().max(1), found.layers.len());
     let title = title(found, measure);
-    let height = TOP + ROW * (rows as f64 + 1.6) + 40.0;
+    let width = (WIDTH - LEFT - 20.0) / columns as f64;
+    let size = kit::SMALL.min(width);
+    let names: Vec<String> = found.formats.iter().map(|format| short_type(&format.ty)).collect();
+    let longest = names.iter().map(|name| kit::text_width(name, size)).fold(0.0, f64::max);
+    let top = HEAD + longest + 8.0;
+    let height = top + ROW * (rows as f64 + 1.6) + 40.0;
     let acts = found.activations.as_ref().map_or(String::new(), |ty| format!(", activations {ty}"));
     let footer = format!("{}, {} tokens{acts}", found.model, found.tokens);
     let mut drawing = sheet(height, &title, measure.subtitle, &footer);
-    let width = (WIDTH - LEFT - 20.0) / columns as f64;
-    for (at, format) in found.formats.iter().enumerate() {
+    for (at, name) in names.into_iter().enumerate() {
         let x = LEFT + width * (at as f64 + 0.5);
-        let name = short_type(&format.ty);
-        let size = kit::SMALL.min(width);
-        let y = TOP - 8.0 - kit::text_width(&name, size) / 2.0;
+        let y = top - 8.0 - kit::text_width(&name, size) / 2.0;
         drawing.shapes.push(Shape::Upright(x, y, size, name, INK));
     }
     let mut row = |y: f64, name: &str, values: &mut dyn Iterator<Item = (Option<f64>, bool)>| {
@@ -127,11 +130,11 @@ fn chart(found: &Sensitivity, measure: &Measure) -> Chart {
     for (at, layer) in found.layers.iter().enumerate() {
         let cells = &found.cells[at * found.formats.len()..][..found.formats.len()];
         let mut values = cells.iter().map(|cell| ((measure.value)(cell), by_output && cell.result.is_none()));
-        row(TOP + ROW * at as f64, &layer.name[prefix..], &mut values);
+        row(top + ROW * at as f64, &layer.name[prefix..], &mut values);
     }
     let mut values = found.formats.iter().map(|f| ((measure.whole)(f), by_output && f.refused.is_some()));
-    row(TOP + ROW * (rows as f64 + 0.4), "all", &mut values);
-    let y = TOP + ROW * (rows as f64 + 1.6) + 12.0;
+    row(top + ROW * (rows as f64 + 0.4), "all", &mut values);
+    let y = top + ROW * (rows as f64 + 1.6) + 12.0;
     legend(&mut drawing, y, measure.range);
     Chart { name: measure.name.into(), title, drawing, csv: csv(found) }
 }
