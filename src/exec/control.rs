@@ -3,7 +3,7 @@
 use super::event::{Access, Event, Space, Work};
 use super::state::{Loop, View};
 use super::trap::{Result, Trap, TrapKind};
-use super::{Codes, Vm};
+use super::{Codes, Status, Vm};
 use crate::isa::Inst;
 use crate::isa::table::{Alu, Branch, Class, Csr, Dim};
 use crate::num::DotClass;
@@ -211,7 +211,7 @@ pub fn brk(vm: &mut Vm, _: &Inst, _: &mut Event) -> Result<()> {
 pub fn csr(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
     let config = &vm.config;
     let value = match Csr::from_code(inst.sub).expect("decode checks sub-operations") {
-        Csr::Core => 0,
+        Csr::Core => vm.core,
         Csr::Cores => config.cores,
         Csr::Vlen => config.vlen_bits,
         Csr::AccRows => config.acc_rows,
@@ -287,7 +287,7 @@ pub fn epoch(_: &mut Vm, _: &Inst, event: &mut Event) -> Result<()> {
 /// Ends the program.
 pub fn halt(vm: &mut Vm, _: &Inst, event: &mut Event) -> Result<()> {
     event.work = Work::Drain;
-    vm.halted = true;
+    vm.status = Status::Halted;
     vm.next_pc = vm.pc;
     Ok(())
 }

@@ -64,7 +64,7 @@ impl Side {
                 runs = runs.saturating_mul(count);
             }
         }
-        Ok(Side { span, at: addr & ((1 << 60) - 1), runs })
+        Ok(Side { span, at: span.lo + (addr - lo), runs })
     }
 
     fn access(&self, write: bool, bytes: u64) -> Access {

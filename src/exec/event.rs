@@ -40,6 +40,8 @@ pub enum Space {
     Shared,
     /// 3: control memory: scalars, parameter blocks, masks, index tables.
     Control,
+    /// 4: the SRAM of another core, whose number stands in bits 59:48 of the range.
+    Remote,
 }
 
 /// One strided range of memory that an instruction reads or writes.
@@ -196,6 +198,8 @@ pub const EW_KINDS: [&str; 12] =
 /// One executed instruction.
 #[derive(Debug, Clone, Copy)]
 pub struct Event {
+    /// The core that executed it.
+    pub core: u8,
     /// Word address of the instruction.
     pub pc: u32,
     /// Its row.
@@ -220,6 +224,7 @@ impl Event {
     /// An event that asks nothing, to be reused for every instruction.
     pub fn new() -> Event {
         Event {
+            core: 0,
             pc: 0,
             op: Op::Halt,
             unit: Unit::C,

@@ -11,6 +11,7 @@ mod array;
 mod bits;
 mod codes;
 mod control;
+mod cores;
 mod dma;
 mod entropy;
 pub mod event;
@@ -29,6 +30,7 @@ mod tile;
 mod trap;
 mod vector;
 
+pub use cores::Cores;
 pub use event::{Access, Event, EwKind, RegSet, Space, Work};
 pub use trap::{Result, Trap, TrapKind};
 
@@ -68,14 +70,14 @@ pub struct Config {
     pub control_bytes: u64,
     /// Bytes of DRAM that exist; contents take host memory only as far as they are touched.
     pub dram_bytes: u64,
-    /// Number of cores that `csr` reports.
+    /// Cores, 1 to 64, each with its own registers and SRAM; DRAM, shared SRAM and control memory exist once.
     pub cores: u32,
     /// Trap after this many instructions, counting 64 bytes moved or 64 terms multiplied as one; `None` = never.
     pub fuel: Option<u64>,
 }
 
 impl Config {
-    /// The state sizes of `machine`, without a fuel limit.
+    /// The state sizes of one core of `machine`, without a fuel limit.
     pub fn of(machine: &Machine) -> Config {
         Config {
             vlen_bits: machine.vlen_bits,
@@ -103,6 +105,9 @@ impl Config {
             if bytes > 1 << 34 {
                 return Err(Error::usage(format!("{what} of {bytes} bytes is more than the 16 GiB that exec holds")));
             }
+        }
+        if !(1..=64).contains(&self.cores) {
+            return Err(Error::usage(format!("{} cores; exec runs 1 to 64", self.cores)));
         }
         let counts = [("rows", self.acc_rows), ("columns", self.acc_cols), ("scale entries", self.scale_entries)];
         if let Some((what, count)) = counts.iter().find(|(_, count)| !(1..=1 << 14).contains(count)) {
@@ -165,17 +170,35 @@ struct Scratch {
     bits: Vec<u8>,
 }
 
-/// One core with its program and memory.
+/// The program as the cores share it.
+#[derive(Debug, Clone)]
+struct Program {
+    object: Arc<Object>,
+    code: Arc<[Option<Decoded>]>,
+    formats: Arc<[Codes]>,
+}
+
+impl Program {
+    fn new(object: Arc<Object>) -> diag::Result<Program> {
+        let formats = object.formats.iter().map(|name| Ok(Codes::new(format::find(name)?)));
+        let formats = formats.collect::<diag::Result<_>>()?;
+        Ok(Program { code: object.words.iter().map(|&word| decode(word)).collect(), formats, object })
+    }
+}
+
+/// One core at its program. Its registers are its own; `memory` is all there is if it is the only core, and passes
+/// from core to core if there are several ([`Cores`]).
 #[derive(Debug, Clone)]
 pub struct Vm {
     object: Arc<Object>,
-    code: Vec<Option<Decoded>>,
-    formats: Vec<Codes>,
+    code: Arc<[Option<Decoded>]>,
+    formats: Arc<[Codes]>,
     config: Config,
+    core: u32,
     values: bool,
     pc: u32,
     next_pc: u32,
-    halted: bool,
+    status: Status,
     spent: u64,
     node: u32,
     x: Scalars,
@@ -203,23 +226,35 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A core at the entry of `object`, with control memory as the object says and zeros elsewhere.
+    /// The only core of a machine, at the entry of `object`, with control memory as the object says and zeros elsewhere.
     ///
     /// # Errors
-    /// Usage if `config` is impossible; BadInput for a format of the object that is unknown; Unsupported if its control memory does not fit. Words that are no instructions trap when reached.
+    /// Usage if `config` is impossible or asks for several cores ([`Cores`] runs those); BadInput for a format of the
+    /// object that is unknown; Unsupported if its control memory does not fit. Words that are no instructions trap when
+    /// reached.
     pub fn new(object: impl Into<Arc<Object>>, config: Config, mode: Mode) -> diag::Result<Vm> {
         let object = object.into();
         config.check(&object)?;
-        let formats = object.formats.iter().map(|name| Ok(Codes::new(format::find(name)?)));
+        if config.cores != 1 {
+            return Err(Error::internal(format!("one core is asked to be {}", config.cores)));
+        }
+        let memory = Spaces::new(&config, &object.control, mode == Mode::Functional);
+        Vm::at_entry(Program::new(object)?, config, mode, 0, memory)
+    }
+
+    /// Core `core` at the entry of its program.
+    fn at_entry(program: Program, config: Config, mode: Mode, core: u32, memory: Spaces) -> diag::Result<Vm> {
+        let Program { object, code, formats } = program;
         let values = mode == Mode::Functional;
         let (rows, cols) = (config.acc_rows as usize, config.acc_cols as usize);
         Ok(Vm {
-            code: object.words.iter().map(|&word| decode(word)).collect(),
-            formats: formats.collect::<diag::Result<_>>()?,
+            code,
+            formats,
             values,
+            core,
             pc: object.entry,
             next_pc: object.entry,
-            halted: false,
+            status: Status::Running,
             spent: 0,
             node: 0,
             x: Scalars::default(),
@@ -238,7 +273,7 @@ impl Vm {
             stationary: Stationary::default(),
             draws: Some((Draws::of(0, 0), 0)),
             e4m3: format::find("fp8e4m3")?,
-            memory: Spaces::new(&config, &object.control, values),
+            memory,
             scratch: Scratch::default(),
             config,
             object,
@@ -264,7 +299,7 @@ impl Vm {
             return Err(trap.at(pc, self.node, &self.object));
         }
         self.pc = self.next_pc;
-        Ok(if self.halted { Status::Halted } else { Status::Running })
+        Ok(self.status)
     }
 
     /// Runs until `halt`.

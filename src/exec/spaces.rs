@@ -1,18 +1,30 @@
-//! The four address spaces of a core and bounds-checked ranges in them.
+//! The address spaces of a core and bounds-checked ranges in them.
 //!
 //! DRAM grows as it is touched, so that a machine with 16 GiB costs what the program uses. In timing-only mode
 //! only control memory has contents; ranges are checked in every mode.
+//!
+//! Several cores have one memory between them. The core that runs holds all of it, its own SRAM at a fixed place, so that
+//! an access costs the same however many cores there are; [`Spaces::hand_over`] passes it on.
 
 use super::Config;
 use super::event::Space;
 use super::trap::{Result, Trap, TrapKind};
 use std::ops::Range;
 
-/// Memory of one core.
+/// Bits of an address in space 4, and of a range of [`Space::Remote`], below the number of the core.
+pub const CORE_SHIFT: u32 = 48;
+const OFFSET: u64 = (1 << CORE_SHIFT) - 1;
+
+/// Memory as one core sees it.
 #[derive(Debug, Clone)]
 pub struct Spaces {
+    /// DRAM, own SRAM, shared SRAM, control memory; nothing while another core runs.
     bytes: [Vec<u8>; 4],
+    /// SRAM of every core; that of the running core stands in `bytes`.
+    parked: Vec<Vec<u8>>,
     size: [u64; 4],
+    core: u32,
+    cores: u32,
     values: bool,
 }
 
@@ -30,28 +42,53 @@ pub struct Span {
 impl Span {
     fn range(self) -> Range<usize> {
         // A range without bytes may lie anywhere.
-        if self.lo < self.hi { self.lo as usize..self.hi as usize } else { 0..0 }
+        if self.lo >= self.hi {
+            return 0..0;
+        }
+        let at = if self.space == Space::Remote { self.lo & OFFSET } else { self.lo };
+        at as usize..(at + (self.hi - self.lo)) as usize
     }
 }
 
 impl Space {
     /// Name for messages.
     pub fn name(self) -> &'static str {
-        ["DRAM", "SRAM", "shared SRAM", "control memory"][self as usize]
+        ["DRAM", "SRAM", "shared SRAM", "control memory", "another core's SRAM"][self as usize]
     }
 }
 
 impl Spaces {
-    /// Empty memory: zeros everywhere; `control` from address 0 of control memory (at most its size).
+    /// Empty memory of every core, held by core 0: zeros everywhere; `control` from address 0 of control memory (at most
+    /// its size).
     pub fn new(config: &Config, control: &[u8], values: bool) -> Self {
-        let size = [config.dram_bytes, config.sram_bytes, config.shared_bytes, config.control_bytes];
-        let mut bytes = [Vec::new(), Vec::new(), Vec::new(), vec![0; size[3] as usize]];
-        bytes[3][..control.len()].copy_from_slice(control);
+        let mut all = Spaces::without(config, 0, values);
+        let size = all.size;
+        all.bytes[3] = vec![0; size[3] as usize];
+        all.bytes[3][..control.len()].copy_from_slice(control);
+        all.parked = vec![Vec::new(); config.cores as usize];
         if values {
-            bytes[1] = vec![0; size[1] as usize];
-            bytes[2] = vec![0; size[2] as usize];
+            all.bytes[1] = vec![0; size[1] as usize];
+            all.bytes[2] = vec![0; size[2] as usize];
+            all.parked[1..].fill(all.bytes[1].clone());
         }
-        Spaces { bytes, size, values }
+        all
+    }
+
+    /// What core `core` holds while another runs: nothing.
+    pub fn without(config: &Config, core: u32, values: bool) -> Self {
+        let size = [config.dram_bytes, config.sram_bytes, config.shared_bytes, config.control_bytes];
+        Spaces { bytes: Default::default(), parked: Vec::new(), size, core, cores: config.cores, values }
+    }
+
+    /// Gives all memory to the core that holds `next`.
+    pub fn hand_over(&mut self, next: &mut Spaces) {
+        std::mem::swap(&mut self.parked, &mut next.parked);
+        for space in [Space::Dram, Space::Shared, Space::Control] {
+            std::mem::swap(&mut self.bytes[space as usize], &mut next.bytes[space as usize]);
+        }
+        let own = Space::Sram as usize;
+        next.parked[self.core as usize] = std::mem::take(&mut self.bytes[own]);
+        next.bytes[own] = std::mem::take(&mut next.parked[next.core as usize]);
     }
 
     /// True if `space` has contents: always, except outside control memory in timing-only mode.
@@ -70,6 +107,7 @@ impl Spaces {
             1 => Space::Sram,
             2 => Space::Shared,
             3 => Space::Control,
+            4 => return self.remote(addr, len),
             other => {
                 return Err(Trap::new(
                     TrapKind::Addr,
@@ -91,26 +129,62 @@ impl Spaces {
         Ok(Span { space, lo, hi })
     }
 
-    /// Like [`Spaces::span`], for the load/store and array units, which reach everything but DRAM.
+    /// The range of `len` bytes at `addr` in the SRAM of the core that bits 59:48 name; one's own is the plain SRAM.
+    fn remote(&mut self, addr: u64, len: u64) -> Result<Span> {
+        let (core, at) = ((addr >> CORE_SHIFT & 0xfff) as u32, addr & OFFSET);
+        if core >= self.cores {
+            let message = format!("address {addr:#x} is in the SRAM of core {core}; there are {} cores", self.cores);
+            return Err(Trap::new(TrapKind::Addr, message));
+        }
+        let hi = at.saturating_add(len);
+        let size = self.size[Space::Sram as usize];
+        if hi > size {
+            let message = format!("{len} bytes at {addr:#x} leave the {size} bytes of SRAM of core {core}");
+            return Err(Trap::new(TrapKind::Addr, message));
+        }
+        if core == self.core {
+            return Ok(Span { space: Space::Sram, lo: at, hi });
+        }
+        let base = u64::from(core) << CORE_SHIFT;
+        Ok(Span { space: Space::Remote, lo: base + at, hi: base + hi })
+    }
+
+    /// Like [`Spaces::span`], for the load/store and array units, which reach neither DRAM nor other cores.
     ///
     /// # Errors
-    /// ADDR, also for DRAM.
+    /// ADDR, also for DRAM and the SRAM of another core.
     pub fn near(&mut self, addr: u64, len: u64) -> Result<Span> {
-        if addr >> 60 == 0 {
-            let message = format!("address {addr:#x} is in DRAM, which only DMA reaches");
+        if addr >> 60 == 0 || addr >> 60 == 4 {
+            let place = if addr >> 60 == 0 { "DRAM" } else { "space 4, the SRAM of another core" };
+            let message = format!("address {addr:#x} is in {place}, which only DMA reaches");
             return Err(Trap::new(TrapKind::Addr, message));
         }
         self.span(addr, len)
     }
 
+    /// The bytes that range `span` lies in.
+    fn level(&self, span: Span) -> &Vec<u8> {
+        match span.space {
+            Space::Remote => &self.parked[(span.lo >> CORE_SHIFT) as usize],
+            space => &self.bytes[space as usize],
+        }
+    }
+
+    fn level_mut(&mut self, span: Span) -> &mut Vec<u8> {
+        match span.space {
+            Space::Remote => &mut self.parked[(span.lo >> CORE_SHIFT) as usize],
+            space => &mut self.bytes[space as usize],
+        }
+    }
+
     /// Bytes of a checked range of a space with contents.
     pub fn get(&self, span: Span) -> &[u8] {
-        &self.bytes[span.space as usize][span.range()]
+        &self.level(span)[span.range()]
     }
 
     /// The same, to write.
     pub fn get_mut(&mut self, span: Span) -> &mut [u8] {
-        &mut self.bytes[span.space as usize][span.range()]
+        &mut self.level_mut(span)[span.range()]
     }
 
     /// Copies `len` bytes between two checked offsets; does nothing where a side has no contents.
@@ -118,11 +192,16 @@ impl Spaces {
         if !self.real(to) || !self.real(from) {
             return;
         }
-        let (to_at, from_at, len) = (to_at as usize, from_at as usize, len as usize);
-        if to == from {
-            self.bytes[to as usize].copy_within(from_at..from_at + len, to_at);
-        } else if let Ok([to, from]) = self.bytes.get_disjoint_mut([to as usize, from as usize]) {
-            to[to_at..to_at + len].copy_from_slice(&from[from_at..from_at + len]);
+        let [to, from] = [(to, to_at), (from, from_at)].map(|(space, lo)| Span { space, lo, hi: lo + len });
+        let source = std::mem::take(self.level_mut(from));
+        // Taken away, so it is empty only where both sides are the same memory.
+        let target = self.level_mut(to);
+        if target.is_empty() {
+            *target = source;
+            target.copy_within(from.range(), to.range().start);
+        } else {
+            target[to.range()].copy_from_slice(&source[from.range()]);
+            *self.level_mut(from) = source;
         }
     }
 }

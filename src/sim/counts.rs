@@ -27,8 +27,8 @@ struct NodeCounts {
     accumulator: u64,
     fold: [u64; 6],
     elementwise: [[u64; 6]; EW_KINDS.len()],
-    /// DRAM, own, shared, control.
-    traffic: [Traffic; 4],
+    /// DRAM, own, shared, control, other cores.
+    traffic: [Traffic; 5],
     activations: u64,
     dma_bytes: u64,
     /// Live and skipped terms by (unit, weights, inputs), indexed as [`Counts::pairs`].

@@ -492,7 +492,7 @@ impl Engine {
             let level = match access.space {
                 Space::Sram => Some(&self.rates.own),
                 Space::Shared => self.rates.shared.as_ref(),
-                Space::Dram | Space::Control => None,
+                Space::Dram | Space::Control | Space::Remote => None,
             };
             let (cycles, cycles_later) = match level {
                 Some(level) => {

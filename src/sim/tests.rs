@@ -19,6 +19,7 @@ fn with(sets: &[(&str, &str)]) -> Machine {
 
 fn event(op: Op, work: Work) -> Event {
     Event {
+        core: 0,
         pc: 0,
         op,
         unit: op.unit(),

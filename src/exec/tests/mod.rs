@@ -2,6 +2,7 @@
 
 mod bits;
 mod blocks;
+mod cores;
 mod entropy;
 mod rows;
 mod sums;

@@ -27,11 +27,12 @@ fn addresses_outside_their_space_trap() {
         p.li(1, addr).op(Op::Lw, |i| (i.rd, i.rs1, i.sub) = (2, 1, width));
         assert_eq!(p.trap().kind(), TrapKind::Addr, "{addr:#x}");
     }
-    // DMA: control memory, a space that does not exist, a range over the end, a stride out of the space, too much.
+    // DMA: control memory, a space or a core that does not exist, a range over the end, a stride out of the space, too much.
     let huge = u64::MAX / 2;
     for (to, from, bytes, stride) in [
         (CONTROL, SRAM, 8, 8),
-        (SRAM, 4 << 60, 8, 8),
+        (SRAM, 5 << 60, 8, 8),
+        (SRAM, 4 << 60 | 1 << 48, 8, 8),
         (SRAM, (1 << 30) - 8, 16, 16),
         (SRAM, 0, 8, -8i64 as u64),
         (SRAM, 0, 8, huge),
