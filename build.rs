@@ -30,6 +30,9 @@ struct Row {
     #[serde(default)]
     aliases: Vec<Alias>,
     semantics: String,
+    setup: Option<String>,
+    example: Option<String>,
+    pseudo: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +109,12 @@ fn check_names(table: &Table) {
         }
         if row.family.is_empty() || row.semantics.is_empty() {
             fail("family and semantics must be given");
+        }
+        if row.example.as_ref().is_none_or(|example| example.trim().is_empty()) {
+            fail("it has no `example`: one statement that assembles and runs after the examples' preamble");
+        }
+        if row.pseudo.as_ref().is_none_or(|pseudo| pseudo.trim().is_empty()) {
+            fail("it has no `pseudo`: the lines from which a reader could write its function in exec");
         }
         if row.sub_suffix && row.sub.is_none() {
             fail("sub_suffix without sub");
@@ -252,14 +261,17 @@ fn row_literal(row: &Row, table: &Table) -> String {
         .collect();
     format!(
         "    Row {{ op: Op::{}, name: {:?}, code: {:#04x}, form: Form::{form}, unit: Unit::{}, family: {:?}, function: {:?}, \
-         sub: {sub}, operands: &[{operands}], aliases: &[{aliases}], semantics: {:?} }},\n",
+         sub: {sub}, operands: &[{operands}], aliases: &[{aliases}], semantics: {:?}, setup: {:?}, example: {:?}, pseudo: {:?} }},\n",
         camel(&row.name),
         row.name,
         row.code,
         row.unit,
         row.family,
         function(&row.name),
-        row.semantics
+        row.semantics,
+        row.setup.as_deref().unwrap_or_default().trim(),
+        row.example.as_deref().unwrap_or_default().trim(),
+        row.pseudo.as_deref().unwrap_or_default().trim_matches('\n'),
     )
 }
 

@@ -1,9 +1,6 @@
 //! The instruction manual, generated from the table: usage lines, cards, and the whole of docs/isa.md.
 
-use super::Inst;
 use super::asm::{CODES, DIRECTIVES, PRELUDE};
-use super::disasm;
-use super::encode::{Mem, Step};
 use super::table::{Alias, Field, Mnemonic, Operand, ROWS, RegClass, Row, Unit, When, mnemonics};
 use std::fmt::Write as _;
 
@@ -153,7 +150,7 @@ fn card(row: &Row) -> String {
         let shown = if alias.fixed.is_empty() { alias.name } else { &form };
         let _ = writeln!(out, "Alias `{shown}`: {}.", restrictions(alias));
     }
-    let _ = write!(out, "\n```\n{}```\n\nExample: `{}`\n", diagram(row), example(row));
+    let _ = write!(out, "\n```\n{}\n```\n\n```\n{}```\n\nExample: `{}`\n", row.pseudo, diagram(row), row.example);
     out
 }
 
@@ -234,55 +231,6 @@ fn show_range(operand: &Operand) -> String {
     }
 }
 
-/// A valid instruction of `row`, as text.
-pub fn example(row: &Row) -> String {
-    let mut inst = Inst::new(row.op);
-    for operand in row.operands {
-        match *operand {
-            Operand::Reg { when: When::Sub(_), .. } => {}
-            Operand::Reg { field, .. } => inst.set(field, sample(field)),
-            Operand::RegOrImm { field } | Operand::Enum { field, .. } if field == Field::Rs2 => inst.set(field, 3),
-            Operand::RegOrImm { .. } | Operand::Enum { .. } | Operand::Label | Operand::Fmt => {}
-            Operand::Choice { field, .. } => inst.set(field, 1),
-            Operand::Segment => inst.imm = 32,
-            Operand::Imm => inst.imm = 8,
-            Operand::Bits => inst.imm = 0x3000_0000,
-            Operand::Num { field, lo, .. } => inst.set(field, i64::from(lo)),
-            Operand::Base { field } => {
-                inst.set(field, sample(field));
-                inst.imm = 8;
-            }
-            Operand::Mem { rows, steps } => {
-                let step = if rows && steps { Step::Register(3) } else { Step::Bytes };
-                let rows = rows.then_some(4);
-                inst.set_mem(Mem { base: 2, offset: 64, step, rows });
-            }
-            Operand::Tile { field } => {
-                inst.set(field, sample(field));
-                inst.rs3 = 4;
-            }
-            Operand::Flag { bit, .. } => inst.mode |= 1 << bit,
-            Operand::Mask => (inst.pm, inst.pz) = (1, true),
-        }
-    }
-    disasm::text(&inst, None, |operand| match operand {
-        Operand::Label => Some("target".to_string()),
-        Operand::Fmt => Some("ternary".to_string()),
-        _ => None,
-    })
-}
-
-/// Register number that examples put into a field.
-fn sample(field: Field) -> i64 {
-    match field {
-        Field::Rs1 | Field::Fb => 2,
-        Field::Rs2 | Field::Fd => 3,
-        Field::Rs3 => 4,
-        Field::Imm => 5,
-        _ => 1,
-    }
-}
-
 /// The pseudo-instructions with what they stand for.
 fn pseudo() -> Vec<(String, String)> {
     let mut list = vec![
@@ -336,15 +284,28 @@ fn register(class: RegClass, field: Field) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Object;
     use crate::isa::asm::{Options, Sources, assemble};
+    use crate::isa::disasm;
+
+    /// The object of a row's example, and the word of the example in it.
+    fn assembled(row: &Row) -> (Object, usize) {
+        let text = row.example_program();
+        let object = assemble(&Sources::single("example", &*text), &Options::default());
+        let object = object.unwrap_or_else(|errors| panic!("{}: {text}\n{errors:?}", row.name));
+        let word = row.example_word(object.symbol("target").expect("the label stands there"));
+        (object, word as usize)
+    }
 
     #[test]
-    fn every_example_assembles_to_its_row() {
+    fn every_example_assembles_to_its_row_and_comes_back_from_its_text() {
         for row in ROWS {
-            let text = format!("{}\ntarget: endl\n", example(row));
-            let object = assemble(&Sources::single("example", &*text), &Options::default());
-            let object = object.unwrap_or_else(|errors| panic!("{}: {text}\n{errors:?}", row.name));
-            assert_eq!(crate::isa::decode(object.words[0]).map(|inst| inst.op), Ok(row.op), "{text}");
+            let (object, word) = assembled(row);
+            let inst = crate::isa::decode(object.words[word]);
+            assert_eq!(inst.map(|inst| inst.op), Ok(row.op), "{}: {}", row.name, row.example);
+            let text = disasm::disassemble(&object).unwrap();
+            let again = assemble(&Sources::single("again", &*text), &Options::default()).unwrap();
+            assert_eq!(again.words, object.words, "{}: {text}", row.name);
         }
     }
 

@@ -8,6 +8,9 @@ use std::sync::LazyLock;
 
 include!(concat!(env!("OUT_DIR"), "/isa_rows.rs"));
 
+/// What every example of the table finds set: formats, addresses, sizes.
+pub const EXAMPLES: &str = include_str!("../../isa/examples.vasm");
+
 /// Execution unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unit {
@@ -64,6 +67,12 @@ pub struct Row {
     pub aliases: &'static [Alias],
     /// What it does, in one or two sentences.
     pub semantics: &'static str,
+    /// Statements that the example needs before it, besides [`EXAMPLES`]; most need none.
+    pub setup: &'static str,
+    /// One statement; it assembles, and runs after [`EXAMPLES`] and `setup`.
+    pub example: &'static str,
+    /// The lines from which a reader could write its function; their words are those of docs/isa.md.
+    pub pseudo: &'static str,
 }
 
 /// Encoding form; see the head of `isa/vpu.toml` for the bits.
@@ -316,6 +325,16 @@ impl Op {
 }
 
 impl Row {
+    /// The program around the row's example: [`EXAMPLES`], its setup, the example itself (the first word of its source
+    /// line), and the end of a loop at `target`, which an example may jump to.
+    pub fn example_program(&self) -> String {
+        let example = if self.op == Op::Endl { String::new() } else { format!("{}\n", self.example) };
+        format!("{EXAMPLES}{}\nloop x5, target\n{example}target: endl\nhalt\n", self.setup)
+    }
+    /// Word of the example in that program, whose label `target` is at word `target`.
+    pub fn example_word(&self, target: u32) -> u32 {
+        target - u32::from(self.op != Op::Endl)
+    }
     /// Every mnemonic of the row with its sub-operation code, aliases excluded.
     pub fn mnemonics(&self) -> Vec<(String, u16)> {
         match &self.sub {

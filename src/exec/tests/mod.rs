@@ -4,6 +4,7 @@ mod bits;
 mod blocks;
 mod cores;
 mod entropy;
+mod examples;
 mod rows;
 mod sums;
 mod traps;
