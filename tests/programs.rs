@@ -1,10 +1,8 @@
-//! Every program of programs/examples computes what its `# expect:` lines say, for every vector length and tile width.
-//!
-//! `# expect: mem ADDRESS f32 VALUE ..` and `# expect: xN VALUE` are checked at halt, bit for bit.
+//! Every program of programs/examples passes its own `.test` blocks, at every vector length.
 
-use preon::exec::{Config, Mode, Vm};
+use preon::check::cases::run;
 use preon::isa::Object;
-use preon::isa::asm::{Options, Sources, assemble};
+use preon::isa::asm::{Options, Sources, assemble, tests};
 use std::path::PathBuf;
 
 fn examples() -> Vec<(String, String)> {
@@ -24,60 +22,24 @@ fn assembled(path: &str, text: &str) -> Object {
         .unwrap_or_else(|errors| panic!("{}", errors.iter().map(|e| e.render(false)).collect::<Vec<_>>().join("\n")))
 }
 
-fn config(vlen_bits: u32, acc_cols: u32) -> Config {
-    Config {
-        vlen_bits,
-        acc_rows: 4,
-        acc_cols,
-        tile_k: 64,
-        scale_entries: 16.max(acc_cols),
-        sram_bytes: 1 << 16,
-        shared_bytes: 0,
-        control_bytes: 1 << 16,
-        dram_bytes: 1 << 20,
-        cores: 1,
-        fuel: Some(100_000),
-    }
-}
-
-/// Checks one `# expect:` line; the text after the colon.
-fn check(line: &str, vm: &mut Vm, place: &str) {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words[..] {
-        ["mem", address, "f32", ref values @ ..] => {
-            let address = u64::from_str_radix(address.trim_start_matches("0x"), 16).expect("a hexadecimal address");
-            let bytes = vm.read(address, 4 * values.len() as u64).expect("memory that can be read");
-            let found: Vec<u32> = bytes.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            let wanted: Vec<u32> = values.iter().map(|v| v.parse::<f32>().expect("a number").to_bits()).collect();
-            assert!(!wanted.is_empty());
-            assert_eq!(
-                found,
-                wanted,
-                "{place}: {line}: found {:?}",
-                found.iter().map(|b| f32::from_bits(*b)).collect::<Vec<_>>()
-            );
-        }
-        [register, value] => {
-            let number = register.strip_prefix('x').and_then(|n| n.parse().ok()).expect("an x register");
-            assert_eq!(vm.x(number), Some(value.parse().expect("an integer")), "{place}: {line}");
-        }
-        _ => panic!("{place}: `{line}` is no expectation"),
-    }
-}
-
 #[test]
-fn examples_compute_what_they_expect() {
+fn examples_pass_their_tests_at_every_vector_length() {
     let examples = examples();
-    assert!(examples.len() >= 4);
+    assert!(examples.len() >= 7);
     for (path, text) in examples {
-        let object = assembled(&path, &text);
-        let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# expect: ")).collect();
-        assert!(!expected.is_empty(), "{path} expects nothing");
-        for (vlen, cols) in [(32, 1), (64, 4), (128, 3), (512, 8), (1024, 16), (4096, 16), (16384, 32)] {
-            let place = format!("{path} at VLEN {vlen}, {cols} columns");
-            let mut vm = Vm::new(object.clone(), config(vlen, cols), Mode::Functional).expect("a machine for it");
-            vm.run().unwrap_or_else(|trap| panic!("{place}: {trap:?}"));
-            expected.iter().for_each(|line| check(line, &mut vm, &place));
+        let cases = tests(&Sources::single(path.as_str(), text), &Options::default()).expect("readable tests");
+        assert!(!cases.is_empty(), "{path} has no test");
+        for mut case in cases {
+            assert!(
+                !case.expect.is_empty() && !case.cycles.is_empty(),
+                "{path}: {} states no values or no cycles",
+                case.name
+            );
+            case.vlens = (5..=14).map(|log| 1 << log).collect();
+            let outcome = run(&case, None).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(outcome.runs.len(), 11, "{path}");
+            let failures: Vec<String> = outcome.failures.iter().map(|error| error.render(false)).collect();
+            assert!(failures.is_empty(), "{}", failures.join("\n"));
         }
     }
 }
@@ -91,4 +53,23 @@ fn examples_round_trip_through_text_and_container() {
         let back = assembled("disassembly", &shown);
         assert_eq!((back.words, back.control, back.entry), (object.words, object.control, object.entry), "{path}");
     }
+}
+
+#[test]
+fn the_blocks_of_the_assembler_page_assemble_and_pass() {
+    let page =
+        std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/assembler.md")).expect("the page");
+    let blocks: Vec<&str> = page.split("```vasm\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    let mut run_tests = 0;
+    for text in blocks {
+        assert!(!assembled("docs/assembler.md", text).words.is_empty());
+        for case in tests(&Sources::single("docs/assembler.md", text), &Options::default()).expect("readable tests") {
+            let outcome = run(&case, None).unwrap_or_else(|error| panic!("{error}"));
+            let failures: Vec<String> = outcome.failures.iter().map(|error| error.render(false)).collect();
+            assert!(failures.is_empty(), "{}", failures.join("\n"));
+            run_tests += 1;
+        }
+    }
+    assert!(run_tests >= 3);
 }

@@ -4,6 +4,8 @@
 //! padding bit is a mismatch. The first difference of each node is located and explained. A second comparison holds
 //! every node against its f64 reference, within the error bound of its op.
 
+pub mod cases;
+
 use crate::diag::Result;
 use crate::graph::eval::{self, Verdict};
 use crate::graph::{Def, Graph, InputData, NodeId, ValueId};

@@ -45,6 +45,16 @@ pub struct Bindings {
     constants: Vec<(String, i64)>,
 }
 
+impl Bindings {
+    /// As the assembler takes them.
+    pub fn options(&self) -> Options {
+        Options {
+            formats: self.formats.iter().cloned().collect::<BTreeMap<_, _>>(),
+            equs: self.constants.iter().cloned().collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.into(), value.into())),
@@ -84,6 +94,16 @@ pub fn load(path: &Path, bind: &Bindings) -> Result<Object> {
     if bytes.starts_with(b"PREON") {
         return Object::from_bytes(&bytes).map_err(|e| e.in_file(name));
     }
+    asm::assemble(&sources(path, bytes)?, &bind.options()).map_err(first)
+}
+
+/// An assembly text with the texts beside it, which it may include.
+pub fn texts(path: &Path) -> Result<Sources> {
+    sources(path, read(path)?)
+}
+
+fn sources(path: &Path, bytes: Vec<u8>) -> Result<Sources> {
+    let name = path.display().to_string();
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::bad_input("is neither a program nor UTF-8 text").in_file(name.clone()))?;
     let mut sources = Sources::new(name.clone());
@@ -101,15 +121,11 @@ pub fn load(path: &Path, bind: &Bindings) -> Result<Object> {
             sources.add(name, text);
         }
     }
-    let options = Options {
-        formats: bind.formats.iter().cloned().collect::<BTreeMap<_, _>>(),
-        equs: bind.constants.iter().cloned().collect::<BTreeMap<_, _>>(),
-    };
-    asm::assemble(&sources, &options).map_err(first)
+    Ok(sources)
 }
 
 /// The last error is returned to the caller, who prints it; the others are printed here, in order.
-fn first(mut errors: Vec<Error>) -> Error {
+pub fn first(mut errors: Vec<Error>) -> Error {
     let last = errors.pop().unwrap_or_else(|| Error::internal("the assembler failed without saying why"));
     errors.iter().for_each(out::error);
     last

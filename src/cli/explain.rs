@@ -1,6 +1,7 @@
 //! `preon explain`: what an exit code, or the code of an error, means.
 
 use super::out;
+use crate::check::cases;
 use crate::compile;
 use crate::diag::{Error, Result};
 use crate::isa::asm;
@@ -37,7 +38,7 @@ const CODES: [(u8, &str, &str); 7] = [
 
 /// Codes of errors, by room.
 fn error_codes() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    asm::CODES.iter().chain(compile::CODES)
+    asm::CODES.iter().chain(cases::CODES).chain(compile::CODES)
 }
 
 /// Prints one code, or all.

@@ -21,6 +21,7 @@ mod policy;
 mod quantise;
 mod run;
 mod sensitivity;
+mod test;
 
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -76,6 +77,8 @@ enum Verb {
     Asm(asm::AsmArgs),
     /// Disassemble a program
     Disasm(asm::DisasmArgs),
+    /// Run the tests that stand in assembly texts
+    Test(test::Args),
     /// Execute a program and show what it left behind
     Exec(exec::Args),
     /// Say more about an exit code or the code of an error
@@ -98,6 +101,7 @@ impl Verb {
             Verb::Isa(verb) => isa::run(verb),
             Verb::Asm(args) => asm::assemble(args),
             Verb::Disasm(args) => asm::disassemble(args),
+            Verb::Test(args) => test::run(args),
             Verb::Exec(args) => exec::run(args),
             Verb::Explain(args) => explain::run(args),
         }

@@ -360,6 +360,10 @@ impl Vm {
     pub fn x(&self, n: u8) -> Option<u64> {
         (!self.x.is_opaque(n)).then(|| self.x.get(n))
     }
+    /// Sets scalar register `n` (0..32); x0 stays 0.
+    pub fn set_x(&mut self, n: u8, value: u64) {
+        self.x.set(n, Some(value));
+    }
     /// Bytes of vector register `n` (0..32); `None` in timing-only mode.
     pub fn v(&self, n: u8) -> Option<&[u8]> {
         self.values.then(|| self.v.get(n))

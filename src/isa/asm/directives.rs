@@ -39,6 +39,7 @@ pub const DIRECTIVES: &[(&str, &str, &str)] = &[
     (".rept", ".rept EXPR .. .endr", "repeats statements"),
     (".if", ".if EXPR .. [.else ..] .endif", "statements under a condition"),
     (".include", ".include \"FILE\"", "another source text"),
+    (".test", ".test \"NAME\" .. .endt", "a test of this text, for `preon test` (docs/assembler.md)"),
 ];
 
 impl Assembler<'_> {
@@ -93,7 +94,7 @@ impl Assembler<'_> {
                 Ok(())
             }),
             ".include" => self.include(cursor, span, depth),
-            ".endm" | ".endr" | ".endif" | ".else" => {
+            ".endm" | ".endr" | ".endif" | ".endt" | ".else" => {
                 Err(Fault::new("E0116", span, format!("this `{word}` closes nothing")))
             }
             _ => {

@@ -1,6 +1,7 @@
 //! The walk over statements: labels, `.macro`, `.rept`, `.if`, `.include`, macro uses; everything else goes on to
 //! [`super::directives`] or [`super::operands`]. Expansion works on tokens, so places survive it.
 
+use super::case::Block;
 use super::expr::{Cursor, evaluate};
 use super::lexer::{Kind, Line, Token, lex, relex};
 use super::source::{Fault, Span};
@@ -15,7 +16,7 @@ const MAX_REPEAT: i128 = 1 << 16;
 const MAX_TOKENS: usize = 4096;
 
 /// Block directives: opening word, closing word.
-const BLOCKS: &[(&str, &str)] = &[(".macro", ".endm"), (".rept", ".endr"), (".if", ".endif")];
+const BLOCKS: &[(&str, &str)] = &[(".macro", ".endm"), (".rept", ".endr"), (".if", ".endif"), (".test", ".endt")];
 
 impl Assembler<'_> {
     /// Reads a file of the sources and walks it.
@@ -56,6 +57,7 @@ impl Assembler<'_> {
                     match head {
                         ".macro" => self.define_macro(&lines[opening], body),
                         ".rept" => self.repeat(&lines[opening], body, depth),
+                        ".test" => self.test_block(&lines[opening], body),
                         _ => self.condition(&lines[opening], body, depth),
                     }
                 }
@@ -167,6 +169,19 @@ impl Assembler<'_> {
         Ok(())
     }
 
+    /// `.test "name"`: kept for the end, when all names are known.
+    fn test_block(&mut self, line: &[Token], body: &[Line]) -> Result<(), Fault> {
+        if !self.calls.is_empty() {
+            return Err(Fault::new("E0119", line[0].span, "a test cannot stand in a macro"));
+        }
+        let block = Block::new(line, body)?;
+        if let Some(first) = self.blocks.iter().find(|known| known.name == block.name && known.span != block.span) {
+            return Err(self.duplicate(&block.name, block.span, first.span));
+        }
+        self.blocks.push(block);
+        Ok(())
+    }
+
     /// A whole expression.
     pub(super) fn number(&self, tokens: &[Token], span: Span) -> Result<i128, Fault> {
         if tokens.is_empty() {
@@ -211,6 +226,16 @@ impl Assembler<'_> {
         self.calls.pop();
         Ok(())
     }
+}
+
+/// The blocks of tests in a text, wherever they stand; one that is not well-formed is left out (assembling reports it).
+pub fn test_blocks(lines: &[Line]) -> Vec<Block> {
+    let opens = |at: &usize| head(&lines[*at]) == Some(".test");
+    let block = |at: usize| {
+        let end = block_end(lines, at, ".test", ".endt")?;
+        Block::new(&lines[at], &lines[at + 1..end]).ok()
+    };
+    (0..lines.len()).filter(opens).filter_map(block).collect()
 }
 
 /// The word that heads a statement.

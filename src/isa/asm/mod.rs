@@ -4,6 +4,8 @@
 //! assembles one instruction by its row, and [`assemble`] resolves labels at the end. All faults of a text are
 //! reported in one run, each with its place, a stable code and, where there is one, a suggestion.
 
+mod case;
+mod data;
 mod directives;
 mod expand;
 mod expr;
@@ -12,6 +14,8 @@ mod operands;
 mod source;
 mod state;
 
+pub use case::{Case, Cycles, Expect, STATEMENTS, Target as Looked, VLENS};
+pub use data::{Layout, unpack};
 pub use directives::DIRECTIVES;
 pub use source::Sources;
 
@@ -58,6 +62,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0116", "A block directive is not closed, or closes nothing."),
     ("E0117", "The label of a loop does not stand at its endl."),
     ("E0118", "An instruction in the .control section, or data in the code."),
+    ("E0119", "A `.test` block says something impossible, or nothing that can fail."),
 ];
 
 /// Assembles the main text of `sources`.
@@ -71,18 +76,57 @@ pub const CODES: &[(&str, &str)] = &[
 /// assert_eq!(object.words.len(), 2);
 /// ```
 pub fn assemble(sources: &Sources, options: &Options) -> Result<Object, Vec<Error>> {
-    let mut asm = Assembler::new(sources, options);
-    asm.file(asm.prelude, 0);
-    match sources.find(sources.main(), u16::MAX) {
-        Some(main) => asm.file(main, 0),
-        None => return Err(vec![Error::usage(format!("there is no source text `{}`", sources.main()))]),
+    let mut asm = Assembler::walked(sources, options)?;
+    for block in std::mem::take(&mut asm.blocks) {
+        asm.check_block(&block);
     }
     asm.finish()
 }
 
+/// The tests of the main text of `sources`: the text is assembled once for each, with what the test binds on top of
+/// `options`.
+///
+/// # Errors
+/// As [`assemble`], and every fault of a test's own statements.
+pub fn tests(sources: &Sources, options: &Options) -> Result<Vec<Case>, Vec<Error>> {
+    let Some(main) = sources.find(sources.main(), u16::MAX) else { return Err(vec![no_source(sources)]) };
+    let lines = lexer::lex(main, &sources.text(main), &mut Vec::new());
+    let mut cases = Vec::new();
+    for block in expand::test_blocks(&lines) {
+        let refuse = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.into_error(sources)).collect::<Vec<_>>();
+        let options = block.options(options).map_err(|fault| refuse(vec![fault]))?;
+        let mut asm = Assembler::walked(sources, &options)?;
+        if !asm.blocks.iter().any(|met| met.span == block.span) && asm.faults.is_empty() {
+            let fault =
+                Fault::new("E0119", block.span, "this test stands under a condition that its bindings make false");
+            return Err(refuse(vec![fault]));
+        }
+        let object = asm.finish()?;
+        cases.push(asm.case(&block, object).map_err(refuse)?);
+    }
+    Ok(cases)
+}
+
+fn no_source(sources: &Sources) -> Error {
+    Error::usage(format!("there is no source text `{}`", sources.main()))
+}
+
+impl<'o> Assembler<'o> {
+    /// An assembler that has read the main text.
+    fn walked(sources: &Sources, options: &'o Options) -> Result<Self, Vec<Error>> {
+        let mut asm = Assembler::new(sources, options);
+        asm.file(asm.prelude, 0);
+        match sources.find(sources.main(), u16::MAX) {
+            Some(main) => asm.file(main, 0),
+            None => return Err(vec![no_source(sources)]),
+        }
+        Ok(asm)
+    }
+}
+
 impl Assembler<'_> {
-    /// Resolves labels, checks loops and aliases, and hands the object over.
-    fn finish(mut self) -> Result<Object, Vec<Error>> {
+    /// Resolves labels, checks loops and aliases, and hands the object over; symbols stay.
+    fn finish(&mut self) -> Result<Object, Vec<Error>> {
         let externs = self.resolve();
         let entry = self.resolve_entry();
         self.check_options();

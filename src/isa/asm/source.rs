@@ -1,6 +1,6 @@
 //! Source texts, places in them, and faults: an error before its text is attached.
 
-use crate::diag::Error;
+use crate::diag::{Error, Place};
 use std::sync::Arc;
 
 /// The texts that an assembly may read: the main one and those that `.include` may name.
@@ -52,6 +52,16 @@ impl Sources {
     }
     pub(super) fn text(&self, file: u16) -> Arc<str> {
         self.files.get(usize::from(file)).map_or_else(|| Arc::from(""), |file| file.text.clone())
+    }
+    /// The characters of a place.
+    pub(super) fn snippet(&self, span: Span) -> String {
+        let text = self.text(span.file);
+        text.get(span.start as usize..span.end as usize).unwrap_or_default().to_string()
+    }
+    /// The public form of a place.
+    pub(super) fn place(&self, span: Span) -> Place {
+        let (path, text) = (self.path(span.file).to_string(), self.text(span.file));
+        Place::Source { path, text, span: span.start as usize..span.end as usize }
     }
     /// Number of the file called `path`, or standing beside file `from` under that name.
     pub(super) fn find(&self, path: &str, from: u16) -> Option<u16> {
@@ -118,6 +128,10 @@ impl Fault {
         }
         self
     }
+    /// True if the text is wrong whatever its names stand for.
+    pub fn is_grammar(&self) -> bool {
+        matches!(self.code, "E0104" | "E0105" | "E0110" | "E0119")
+    }
     /// Its place.
     pub fn span(&self) -> Span {
         self.span
@@ -128,10 +142,7 @@ impl Fault {
     }
     /// The public error.
     pub fn into_error(self, sources: &Sources) -> Error {
-        let range = self.span.start as usize..self.span.end as usize;
-        let text = sources.text(self.span.file);
-        let mut error =
-            Error::bad_input(self.message).code(self.code).in_text(sources.path(self.span.file), text, range);
+        let mut error = Error::bad_input(self.message).code(self.code).at(sources.place(self.span));
         if !self.label.is_empty() {
             error = error.label(self.label);
         }

@@ -1,5 +1,6 @@
 //! What the assembler knows while it walks the text: symbols, labels, sections, emitted words, faults.
 
+use super::case::Block;
 use super::expr::Symbols;
 use super::source::{Fault, Sources, Span};
 use super::{MAX_ERRORS, Options};
@@ -85,6 +86,8 @@ pub struct Assembler<'o> {
     /// Macro uses that are being expanded, outermost first.
     pub(super) calls: Vec<(Rc<Macro>, Span)>,
     pub(super) expansions: u64,
+    /// Tests met so far.
+    pub(super) blocks: Vec<Block>,
     budget: u32,
 }
 
@@ -119,6 +122,7 @@ impl<'o> Assembler<'o> {
             faults: Vec::new(),
             calls: Vec::new(),
             expansions: 0,
+            blocks: Vec::new(),
             budget: MAX_STATEMENTS,
         }
     }
