@@ -80,6 +80,7 @@ struct Inner {
     message: String,
     place: Place,
     label: Option<String>,
+    note: Option<String>,
     help: Option<String>,
 }
 
@@ -93,6 +94,7 @@ impl Error {
             message: message.into(),
             place: Place::Nowhere,
             label: None,
+            note: None,
             help: None,
         }))
     }
@@ -141,6 +143,11 @@ impl Error {
         self.0.label = Some(label.into());
         self
     }
+    /// A fact beside the sentence, printed on a line of its own.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.0.note = Some(note.into());
+        self
+    }
     /// What the user can do about it.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
@@ -184,6 +191,9 @@ impl Error {
             let end = span.end.clamp(start, text.len());
             let mark = AnnotationKind::Primary.span(start..end).label(inner.label.as_deref());
             group = group.element(Snippet::source(&**text).path(path.as_str()).annotation(mark));
+        }
+        if let Some(note) = &inner.note {
+            group = group.element(Level::NOTE.message(note.as_str()));
         }
         if let Some(help) = &inner.help {
             group = group.element(Level::HELP.message(help.as_str()));

@@ -12,7 +12,7 @@
 //! | 1 | [`tensor`] packed values; [`isa`] instructions, assembler; [`machine`] descriptions |
 //! | 2 | [`graph`] the network; [`exec`] what instructions do |
 //! | 3 | [`policy`] precision; [`model`] readers; [`native`] CPU backend; [`compile`]; [`sim`] cycles and joules |
-//! | 4 | [`check`] virtual against native; [`look`] what a precision does to a model's tensors |
+//! | 4 | [`check`] virtual against native; [`look`] what a precision does to a model's tensors; [`debug`] programs step by step |
 //! | 5 | [`vpu`] the facade |
 //! | 6 | [`report`] tables, charts, HTML |
 //! | 7 | [`cli`] verbs: the only place that prints or exits |
@@ -20,6 +20,7 @@
 pub mod check;
 pub mod cli;
 pub mod compile;
+pub mod debug;
 pub mod diag;
 pub mod exec;
 pub mod graph;

@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 9] = [
     &["tensor", "isa", "machine"],
     &["graph", "exec"],
     &["policy", "model", "native", "compile", "sim"],
-    &["check", "look"],
+    &["check", "look", "debug"],
     &["vpu"],
     &["report"],
     &["cli"],

@@ -7,6 +7,7 @@ mod args;
 mod asm;
 mod batch;
 mod check;
+mod debug;
 mod demo;
 mod exec;
 mod explain;
@@ -81,6 +82,8 @@ enum Verb {
     Test(test::Args),
     /// Execute a program and show what it left behind
     Exec(exec::Args),
+    /// Run a program step by step, forwards and backwards
+    Debug(debug::Args),
     /// Say more about an exit code or the code of an error
     Explain(explain::Args),
 }
@@ -103,6 +106,7 @@ impl Verb {
             Verb::Disasm(args) => asm::disassemble(args),
             Verb::Test(args) => test::run(args),
             Verb::Exec(args) => exec::run(args),
+            Verb::Debug(args) => debug::run(args),
             Verb::Explain(args) => explain::run(args),
         }
     }

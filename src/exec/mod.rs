@@ -16,6 +16,7 @@ mod dma;
 mod entropy;
 pub mod event;
 mod hazard;
+mod inspect;
 mod mac;
 mod mask;
 mod memory;
@@ -32,6 +33,7 @@ mod vector;
 
 pub use cores::Cores;
 pub use event::{Access, Event, EwKind, RegSet, Space, Work};
+pub use inspect::{Value, register_name};
 pub use trap::{Result, Trap, TrapKind};
 
 use crate::diag::{self, Error};
@@ -296,7 +298,7 @@ impl Vm {
         self.next_pc = pc + 1;
         let done = dispatch(self, &inst, event).and_then(|()| self.spend(event));
         if let Err(trap) = done {
-            return Err(trap.at(pc, self.node, &self.object));
+            return Err(trap.at(pc, self.node, &self.object).with(self.operand_values(&inst)));
         }
         self.pc = self.next_pc;
         Ok(self.status)

@@ -149,6 +149,25 @@ impl Spaces {
         Ok(Span { space: Space::Remote, lo: base + at, hi: base + hi })
     }
 
+    /// A copy of `len` bytes at `addr`; nothing grows for it.
+    ///
+    /// # Errors
+    /// As [`Spaces::span`].
+    pub fn peek(&self, addr: u64, len: u64) -> Result<Vec<u8>> {
+        // Without values no space grows, so the check costs nothing.
+        let mut bounds = Spaces { bytes: Default::default(), parked: Vec::new(), values: false, ..*self };
+        let span = bounds.span(addr, len)?;
+        let (held, range) = (self.level(span), span.range());
+        let mut copy = held.get(range.start..range.end.min(held.len())).unwrap_or_default().to_vec();
+        copy.resize(len as usize, 0);
+        Ok(copy)
+    }
+
+    /// Bytes of host memory that the contents take.
+    pub fn held_bytes(&self) -> u64 {
+        self.bytes.iter().chain(&self.parked).map(|space| space.len() as u64).sum()
+    }
+
     /// Like [`Spaces::span`], for the load/store and array units, which reach neither DRAM nor other cores.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Traps: how a program stops when an instruction has no meaning. Every trap says in one sentence what the operands
 //! were, and which source line the instruction came from.
 
+use super::inspect::Value;
 use crate::diag::{Error, Kind, Place};
 use crate::isa::Object;
 
@@ -61,13 +62,14 @@ struct Inner {
     node: u32,
     message: String,
     line: Option<(String, u32)>,
+    operands: Vec<Value>,
 }
 
 impl Trap {
     /// A trap whose place is filled in by the stepping loop.
     #[cold]
     pub(super) fn new(kind: TrapKind, message: impl Into<String>) -> Self {
-        Trap(Box::new(Inner { kind, pc: 0, node: 0, message: message.into(), line: None }))
+        Trap(Box::new(Inner { kind, pc: 0, node: 0, message: message.into(), line: None, operands: Vec::new() }))
     }
     /// Adds where it happened.
     #[cold]
@@ -75,6 +77,12 @@ impl Trap {
         self.0.pc = pc;
         self.0.node = node;
         self.0.line = line_of(object, pc);
+        self
+    }
+    /// Adds what the operands of the instruction were.
+    #[cold]
+    pub(super) fn with(mut self, operands: Vec<Value>) -> Self {
+        self.0.operands = operands;
         self
     }
     /// What went wrong.
@@ -93,6 +101,15 @@ impl Trap {
     pub fn message(&self) -> &str {
         &self.0.message
     }
+    /// Operands of the instruction with their values, and the sizes that it takes from the state, when it stopped.
+    pub fn operands(&self) -> &[Value] {
+        &self.0.operands
+    }
+    /// The operands in one line: `x5 = 0x10, vl = 8`.
+    pub fn operand_text(&self) -> String {
+        let texts: Vec<String> = self.0.operands.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        texts.join(", ")
+    }
     /// Source file and line, if the object knows them.
     pub fn line(&self) -> Option<(&str, u32)> {
         self.0.line.as_ref().map(|(file, line)| (file.as_str(), *line))
@@ -109,7 +126,10 @@ impl std::error::Error for Trap {}
 
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Error {
-        let error = Error::new(Kind::Fault, trap.to_string());
+        let mut error = Error::new(Kind::Fault, trap.to_string());
+        if !trap.0.operands.is_empty() {
+            error = error.note(format!("operands: {}", trap.operand_text()));
+        }
         match &trap.0.line {
             Some((file, line)) => error.at(Place::File(format!("{file}:{line}"))),
             None => error,

@@ -57,6 +57,15 @@ pub fn listing(object: &Object) -> Result<String> {
     Ok(out)
 }
 
+/// The text of every word, with labels `L<word>` and the names of formats.
+///
+/// # Errors
+/// Those of [`Object::verify`].
+pub fn lines(object: &Object) -> Result<Vec<String>> {
+    let program = Program::new(object)?;
+    Ok((0u32..).zip(&program.insts).map(|(word, inst)| program.line(word, inst)).collect())
+}
+
 /// Symbols of every word.
 fn by_word(symbols: &[(String, u32)]) -> BTreeMap<u32, Vec<&str>> {
     let mut map: BTreeMap<u32, Vec<&str>> = BTreeMap::new();

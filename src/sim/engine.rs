@@ -580,6 +580,16 @@ impl Engine {
         self.units.iter().map(|u| u.cursor).max().unwrap_or(0).max(self.end)
     }
 
+    /// Transfers of `tag` that are unfinished in `cycle`.
+    pub(super) fn unfinished(&self, tag: u8, cycle: u64) -> usize {
+        self.tags[usize::from(tag) % 16].iter().filter(|done| **done > cycle).count()
+    }
+
+    /// What stopped the clock.
+    pub(super) fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
     /// Closes the books: every unit idles until the common end.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ mod timing;
 pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
 pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
 
-use crate::diag::Result;
+use crate::diag::{Error, Result};
 use crate::exec::event::Event;
 use crate::machine::Machine;
 use observe::{Observer, Unobserved};
@@ -68,6 +68,14 @@ impl Sim {
     /// The cycle in which everything so far is over.
     pub fn cycles(&self) -> u64 {
         self.engine.cycles()
+    }
+    /// Transfers of `tag` that are unfinished in `cycle`, which is not before the last issue.
+    pub fn unfinished(&self, tag: u8, cycle: u64) -> usize {
+        self.engine.unfinished(tag, cycle)
+    }
+    /// What the machine did not serve: the clock stands still since then, and [`Sim::finish`] says the same.
+    pub fn error(&self) -> Option<&Error> {
+        self.engine.error()
     }
     /// Closes the books.
     ///

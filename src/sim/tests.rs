@@ -489,7 +489,7 @@ proptest! {
 #[derive(Default)]
 struct Records(Vec<(Event, observe::Times)>);
 
-impl observe::Observer for Records {
+impl Observer for Records {
     const WANTED: bool = true;
     fn record(&mut self, event: &Event, times: &observe::Times) {
         self.0.push((*event, *times));
