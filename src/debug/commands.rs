@@ -296,5 +296,5 @@ fn help(_: &mut Debugger, text: &str) -> Result<String> {
     if !text.is_empty() {
         return find(text).map(line);
     }
-    Ok(COMMANDS.iter().map(line).collect::<String>() + &format!("{:<34}{}\n", "quit, q", "end the session"))
+    Ok(COMMANDS.iter().map(line).collect::<String>() + &format!("{:<34}end the session\n", "quit, q"))
 }
