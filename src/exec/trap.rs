@@ -79,10 +79,12 @@ impl Trap {
         self.0.line = line_of(object, pc);
         self
     }
-    /// Adds what the operands of the instruction were.
+    /// Adds what the operands of the instruction were; fuel ends after an instruction, whatever its operands were.
     #[cold]
     pub(super) fn with(mut self, operands: Vec<Value>) -> Self {
-        self.0.operands = operands;
+        if self.0.kind != TrapKind::Fuel {
+            self.0.operands = operands;
+        }
         self
     }
     /// What went wrong.
