@@ -231,6 +231,8 @@ fn config(dice: &mut Dice) -> Config {
         vlen_bits: 32 << dice.below(6),
         acc_rows: 4,
         acc_cols: 1 + dice.below(16) as u32,
+        skip_granule: [1, 1],
+        array_block: [32, 32],
         tile_k: 1 << 16,
         scale_entries: 16,
         sram_bytes: 1 << 16,

@@ -80,6 +80,8 @@ fn plain(vlen_bits: u32, acc_rows: u32, acc_cols: u32) -> Config {
         vlen_bits,
         acc_rows,
         acc_cols,
+        skip_granule: [1, 1],
+        array_block: [1 << 14, 1 << 16],
         tile_k: 1 << 16,
         scale_entries: acc_rows.max(acc_cols).max(16),
         sram_bytes: 1 << 20,

@@ -127,6 +127,11 @@ impl Codes {
         if self.bits == 32 { self.wide(code) } else { self.reals[code as usize] }
     }
 
+    /// Code `i` of codes in memory.
+    pub fn stored(&self, bytes: &[u8], i: usize) -> u32 {
+        get_bits(bytes, i, self.format.bits)
+    }
+
     /// Writes code `i` of codes in memory.
     pub fn store(&self, to: &mut [u8], i: usize, code: u32) {
         if self.bits == self.format.bits { self.put(to, i, code) } else { put_bits(to, i, self.format.bits, code) }

@@ -85,6 +85,10 @@ pub enum Work {
         terms: u32,
         /// Terms really computed (skipped ones excluded).
         live: u32,
+        /// Terms of the granules that hold a live term: what lanes that share them have to do.
+        granules: u32,
+        /// Terms that every row of granules would have if each were as full as the fullest: what bound lanes wait for.
+        fullest: u32,
         /// Weight format id.
         weights: u16,
         /// Input format id.
@@ -100,6 +104,8 @@ pub enum Work {
         tk: u32,
         /// Weight format id.
         weights: u16,
+        /// Blocks of the array that a mask leaves out.
+        dead: u32,
     },
     /// A tile product on the array: tm x tn x tk terms.
     TileMac {
@@ -109,6 +115,12 @@ pub enum Work {
         tn: u32,
         /// Depth.
         tk: u32,
+        /// Blocks of the array that a mask leaves out.
+        dead: u32,
+        /// Terms an input row that they would have had.
+        dead_terms: u32,
+        /// Elements of k between folds of block scales; 0 without (`mm.s`).
+        block: u32,
         /// Weight format id.
         weights: u16,
         /// Input format id.

@@ -49,7 +49,7 @@ pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
 /// Rows whose first operand is not written.
 fn first_is_source(op: Op) -> bool {
     use Op::*;
-    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StS | StC | MmW)
+    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StS | StC | MmW | MmS | MmWin)
 }
 
 /// What the operands do not show: accumulation, register pairs, cleared sources.
@@ -57,6 +57,7 @@ fn add_special(inst: &Inst, reads: &mut RegSet, writes: &mut RegSet) {
     let pair = |n: u8| i64::from(n) + 1;
     match inst.op {
         Op::Lih => add(reads, RegClass::X, inst.rd.into()),
+        Op::LdBp if inst.pm != 0 && !inst.pz => add(reads, RegClass::V, inst.rd.into()),
         Op::Mac | Op::Red | Op::Adc => add(reads, RegClass::C, inst.rd.into()),
         Op::MmX if !inst.flag(3) => add(reads, RegClass::C, inst.rd.into()),
         Op::Setmac => add(writes, RegClass::X, pair(inst.rd)),

@@ -2,15 +2,16 @@
 
 use super::Vm;
 use super::event::{Event, EwKind, NO_FORMAT, Work};
+use super::state::View;
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
 use crate::isa::table::Relation;
 
 impl Vm {
-    fn known_mask(&self, n: u8) -> Result<&super::Mask> {
+    pub(super) fn known_mask(&self, n: u8) -> Result<&super::Mask> {
         let mask = &self.p[usize::from(n)];
         if mask.opaque {
-            let message = format!("a jump depends on p{n}, which holds a mask that timing-only mode does not compute");
+            let message = format!("time depends on p{n}, which holds a mask that timing-only mode does not compute");
             return Err(Trap::new(TrapKind::Data, message));
         }
         Ok(mask)
@@ -57,6 +58,32 @@ pub fn ld_m(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         (0..count as u32).for_each(|i| mask.set(i, from[(i / 8) as usize] >> (i % 8) & 1 == 1));
     } else {
         mask.opaque = true;
+    }
+    Ok(())
+}
+
+/// Loads mask bits in the view of setmac: one for every term of every output.
+pub fn ld_mv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    vm.writable_mask(inst.rd)?;
+    let View { nl, kd, pitch } = vm.view;
+    let last = u64::from(nl.saturating_sub(1)) * u64::from(pitch) + u64::from(kd);
+    if last > vm.config.vlen_bits.into() {
+        let vlen = vm.config.vlen_bits;
+        let message = format!("{last} mask bits of a view of {nl} x {kd} do not fit a register of {vlen} bits");
+        return Err(Trap::new(TrapKind::Shape, message));
+    }
+    let bytes = u64::from(kd.div_ceil(8));
+    let rows = vm.rows(inst, event, false, nl, bytes)?;
+    event.work = Work::Move { bytes: bytes * u64::from(nl), rows: nl, format: NO_FORMAT };
+    let mask = &mut vm.p[usize::from(inst.rd)];
+    mask.reset(last as u32);
+    if !vm.memory.real(rows.space) {
+        mask.opaque = true;
+        return Ok(());
+    }
+    for n in 0..nl {
+        let from = vm.memory.get(rows.row(n));
+        (0..kd).for_each(|k| mask.set(n * pitch + k, from[(k / 8) as usize] >> (k % 8) & 1 == 1));
     }
     Ok(())
 }

@@ -96,6 +96,9 @@ impl Vm {
 
 /// Bit-packed load into a register.
 pub fn ld_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    if inst.pm != 0 {
+        return spread(vm, inst, event);
+    }
     let format = vm.bound(inst.fd)?;
     let codes = &vm.formats[format];
     let id = codes.format.id;
@@ -123,6 +126,43 @@ pub fn ld_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         filled = to;
     }
     codes.clear_tail(&mut register[filled..], 0);
+    Ok(())
+}
+
+/// Load of live elements only: vl codes a row, which go to the set bits of the mask, in order.
+fn spread(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let format = vm.bound(inst.fd)?;
+    let codes = &vm.formats[format];
+    let mask = &vm.p[usize::from(inst.pm)];
+    let by_rows = inst.mem().rows.is_some();
+    let (count, elements, pitch) = if by_rows { (vm.view.nl, vm.view.kd, vm.view.pitch) } else { (1, mask.len, 0) };
+    let reach = if by_rows { u64::from(pitch) * u64::from(count) } else { elements.into() };
+    if reach * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
+        return Err(too_wide(vm, reach, &codes.format.name));
+    }
+    for row in (0..count).filter(|_| !mask.opaque) {
+        let live = (0..elements).filter(|k| mask.get(row * pitch + k)).count();
+        if live != vm.vl as usize {
+            let message = format!("row {row} of mask p{} has {live} live elements, memory has vl = {}", inst.pm, vm.vl);
+            return Err(Trap::new(TrapKind::Shape, message));
+        }
+    }
+    let (bytes, id) = (codes.bytes(vm.vl.into()), codes.format.id);
+    let rows = vm.rows(inst, event, false, count, bytes)?;
+    event.work = Work::Move { bytes: bytes * u64::from(count), rows: count, format: id };
+    if !vm.values {
+        return Ok(());
+    }
+    let (codes, mask) = (&vm.formats[format], &vm.p[usize::from(inst.pm)]);
+    let register = vm.v.get_mut(inst.rd);
+    if inst.pz {
+        codes.clear_tail(register, 0);
+    }
+    for row in 0..count {
+        let from = vm.memory.get(rows.row(row));
+        let places = (row * pitch..row * pitch + elements).filter(|at| mask.get(*at));
+        places.enumerate().for_each(|(i, at)| codes.put(register, at as usize, codes.stored(from, i)));
+    }
     Ok(())
 }
 

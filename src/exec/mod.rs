@@ -30,6 +30,7 @@ mod tests;
 mod tile;
 mod trap;
 mod vector;
+mod window;
 
 pub use cores::Cores;
 pub use event::{Access, Event, EwKind, RegSet, Space, Work};
@@ -60,6 +61,10 @@ pub struct Config {
     pub acc_rows: u32,
     /// Columns of an accumulator tile; largest tn.
     pub acc_cols: u32,
+    /// Outputs x terms that the multiply-accumulate unit skips together.
+    pub skip_granule: [u32; 2],
+    /// Outputs x terms of a block of the array, which a mask of blocks skips as a whole.
+    pub array_block: [u32; 2],
     /// Largest tk of a tile product.
     pub tile_k: u32,
     /// Entries of a scale vector.
@@ -85,6 +90,8 @@ impl Config {
             vlen_bits: machine.vlen_bits,
             acc_rows: machine.acc_rows,
             acc_cols: machine.acc_cols,
+            skip_granule: machine.units.s_skip_granule,
+            array_block: machine.array.as_ref().map_or([1 << 14, DEEPEST_TILE], |array| [array.cols, array.rows]),
             tile_k: DEEPEST_TILE,
             scale_entries: machine.scale_entries(),
             sram_bytes: machine.sram.first().map_or(0, |level| level.bytes),
@@ -220,6 +227,10 @@ pub struct Vm {
     loops: [Loop; 4],
     depth: usize,
     stationary: Stationary,
+    /// Block scales of the next mm.x.
+    block_scales: Option<array::BlockScales>,
+    /// What rows of mm.x are while they are windows of an image.
+    window: Option<window::Window>,
     /// Draws of stochastic rounding and noise, and the index that theirs count from; `None` if it is unknown.
     draws: Option<(Draws, u64)>,
     e4m3: FormatRef,
@@ -273,6 +284,8 @@ impl Vm {
             loops: [Loop::default(); 4],
             depth: 0,
             stationary: Stationary::default(),
+            block_scales: None,
+            window: None,
             draws: Some((Draws::of(0, 0), 0)),
             e4m3: format::find("fp8e4m3")?,
             memory,

@@ -124,8 +124,8 @@ impl Operand {
     }
 }
 
-/// Adds the products of row `m` of `x` and rows 0..`n` of `w` to row `row` of `tile`; terms with `live` false (if it
-/// is not empty) are absent, and already zero in `x` on an exact path.
+/// Adds the products of row `m` of `x` and rows 0..`n` of `w` to row `row` of `tile`; terms with `live` false are absent,
+/// and already zero on one side on an exact path. `live` is empty (all), one row for all of `w`, or a row for each.
 ///
 /// # Errors
 /// ACC if an exact sum leaves 128 bits.
@@ -141,6 +141,7 @@ pub fn contract(
     let inputs = m * k..(m + 1) * k;
     for col in 0..n {
         let weights = col * k..(col + 1) * k;
+        let live = if live.len() > k { &live[weights.clone()] } else { live };
         match path {
             Path::Small => {
                 let sum = dot_small(&w.small[weights], &x.small[inputs.clone()]);
@@ -205,6 +206,10 @@ pub struct Stationary {
     pub tk: u32,
     /// Codes in containers, row after row.
     pub bytes: Vec<u8>,
+    /// Terms that count, row after row; empty if all do.
+    pub live: Vec<bool>,
+    /// Blocks of the array without a live term, and their terms.
+    pub dead: (u32, u32),
     /// The same decoded, valid for path `decoded`.
     pub weights: Operand,
     /// Path for which `weights` is valid.
@@ -222,6 +227,9 @@ impl Stationary {
         let row_bytes = codes.register_bytes(k as u64) as usize;
         for row in 0..rows {
             self.weights.set_row(codes, path, row, &self.bytes[row * row_bytes..][..row_bytes]);
+            if !self.live.is_empty() {
+                self.weights.kill(path, row, &self.live[row * k..][..k]);
+            }
         }
         self.decoded = Some(path);
     }

@@ -2,7 +2,7 @@
 
 use super::tree::{Node, Value};
 use super::widen::Widening;
-use super::{Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Source, Sram, Units, load, schema};
+use super::{Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Skip, Source, Sram, Units, load, schema};
 use crate::diag::{Error, Result};
 use crate::num::format::find;
 use std::collections::BTreeMap;
@@ -19,6 +19,16 @@ impl<'a> Reader<'a> {
             Value::Int(i) => Ok(i.unsigned_abs()),
             _ => Err(Error::internal(format!("machine key `{path}` is not an integer"))),
         }
+    }
+    fn pair(&self, path: &str) -> Result<[u32; 2]> {
+        let Value::List(items) = &self.node(path)?.value else {
+            return Err(Error::internal(format!("machine key `{path}` is not a pair")));
+        };
+        let number = |at: usize| match items.get(at).map(|item| &item.value) {
+            Some(Value::Int(i)) => Ok(i.unsigned_abs() as u32),
+            _ => Err(Error::internal(format!("machine key `{path}` was not checked"))),
+        };
+        Ok([number(0)?, number(1)?])
     }
     fn small(&self, path: &str) -> Result<u32> {
         u32::try_from(self.count(path)?).map_err(|_| Error::internal(format!("machine key `{path}` is too large")))
@@ -104,6 +114,12 @@ fn units(r: &Reader<'_>) -> Result<Units> {
         s_queue: r.small("unit.S.queue")?,
         s_latency: r.small("unit.S.latency")?,
         s_tile_lanes: r.small("unit.S.tile_lanes")?,
+        s_skip: match r.text("unit.S.skip")?.as_str() {
+            "none" => Skip::None,
+            "max_over_lanes" => Skip::MaxOverLanes,
+            _ => Skip::Balanced,
+        },
+        s_skip_granule: r.pair("unit.S.skip_granule")?,
         e_queue: r.small("unit.E.queue")?,
         e_lanes: r.small("unit.E.lanes")?,
         e_latency: r.small("unit.E.latency")?,

@@ -154,14 +154,30 @@ impl Array {
     pub fn blocks(&self, tn: u64, tk: u64) -> u64 {
         tn.div_ceil(u64::from(self.cols)) * tk.div_ceil(u64::from(self.rows))
     }
+    /// Passes of an input row through the tile: its blocks, or where sums of `block` terms are scaled one by one (0: not),
+    /// those of each such run, for what has another scale cannot share a column.
+    pub fn passes(&self, tn: u64, tk: u64, block: u64) -> u64 {
+        if block == 0 {
+            return self.blocks(tn, tk);
+        }
+        let run = |terms: u64| terms.div_ceil(u64::from(self.rows));
+        tn.div_ceil(u64::from(self.cols)) * (tk / block * run(block) + run(tk % block))
+    }
     /// Loading a stationary tile of `tk x tn` weights: all physical rows are shifted in, block after block.
     pub fn load_cycles(&self, tn: u64, tk: u64) -> u64 {
-        self.blocks(tn, tk) * u64::from(self.rows.div_ceil(self.weight_rows_per_cycle))
+        self.load_blocks(self.blocks(tn, tk))
+    }
+    /// Loading so many blocks.
+    pub fn load_blocks(&self, blocks: u64) -> u64 {
+        blocks * u64::from(self.rows.div_ceil(self.weight_rows_per_cycle))
     }
     /// `tm` input rows through a loaded tile, `row_cycles` each. Overlapped: the rows occupy the array, fill and drain
     /// (rows + cols - 2) are latency. Per fold: fill and drain occupy the array too, in every block.
     pub fn compute_cycles(&self, tm: u64, tn: u64, tk: u64, row_cycles: u32) -> ArrayCost {
-        let blocks = self.blocks(tn, tk);
+        self.compute_blocks(tm, self.blocks(tn, tk), row_cycles)
+    }
+    /// The same for so many blocks.
+    pub fn compute_blocks(&self, tm: u64, blocks: u64, row_cycles: u32) -> ArrayCost {
         let fill_drain = u64::from(self.rows) + u64::from(self.cols) - 2;
         let stream = tm * u64::from(row_cycles);
         match self.fill_drain {

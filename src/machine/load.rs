@@ -228,6 +228,14 @@ fn check_value(root: &Node, key: &Key, path: &[&str], node: &Node) -> Result<()>
             Value::Int(i) => Err(node.from.error(format!("`{name}` must lie in {low}..={high}, not {i}"))),
             _ => Err(wrong(node, &name, "an integer")),
         },
+        Kind::Pair(low, high) => {
+            let items = if let Value::List(items) = &node.value { items.as_slice() } else { &[] };
+            let in_range = |item: &Node| matches!(item.value, Value::Int(i) if u64::try_from(i).is_ok_and(|u| (low..=high).contains(&u)));
+            match items {
+                [a, b] if in_range(a) && in_range(b) => Ok(()),
+                _ => Err(wrong(node, &name, &format!("two integers from {low} to {high}"))),
+            }
+        }
         Kind::Figure | Kind::FigureOrZero => check_figure(root, key, path, node),
         Kind::Price => check_price(root, path, node),
     }

@@ -88,6 +88,10 @@ pub struct Units {
     pub s_latency: u32,
     /// Accumulator entries filled, folded or moved a cycle.
     pub s_tile_lanes: u32,
+    /// What a mask saves.
+    pub s_skip: Skip,
+    /// Outputs x terms that are skipped together.
+    pub s_skip_granule: [u32; 2],
     /// Queue of the element-wise unit.
     pub e_queue: u32,
     /// Elements a cycle.
@@ -100,6 +104,18 @@ pub struct Units {
     pub e_special_latency: u32,
     /// Queue of the array.
     pub m_queue: u32,
+}
+
+/// What a mask saves the multiply-accumulate unit, and how its lanes share what is left. A lane serves the outputs of one
+/// row of granules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// Nothing: dead terms cost their cycles.
+    None,
+    /// All dead granules: live ones go to any lane.
+    Balanced,
+    /// A live granule stays in its lane, and all wait for the fullest.
+    MaxOverLanes,
 }
 
 /// How the next tile's inputs follow in an array.

@@ -15,6 +15,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A structural choice of this machine: a whole number in a range, both ends included.
     Count(u64, u64),
+    /// Two structural numbers, each in the range: `[4, 16]`.
+    Pair(u64, u64),
     /// A physical figure, positive: `[value, "source"]`, `{ value = .., source = ".." }`, or a bare value where the
     /// table around it has `source`.
     Figure,
@@ -60,6 +62,9 @@ pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "rec
 /// Scopes that a price may have; values of different scopes never add.
 pub const SCOPES: &[&str] = &["circuit", "macro", "core", "device", "device+phy", "system"];
 
+/// Laws of skipping, in the order of [`super::Skip`].
+pub const SKIP: &[&str] = &["none", "balanced", "max_over_lanes"];
+
 /// Kinds of element-wise work that have a price. A machine may leave out the kinds on bits, from [`BITWISE`] on: it then
 /// has no price for a program that uses them.
 pub const ELEMENTWISE: &[&str] =
@@ -71,7 +76,7 @@ const fn key(path: &'static str, kind: Kind, need: Need, unit: &'static str, doc
     Key { path, kind, need, unit, doc }
 }
 
-use Kind::{Count, Figure, FigureOrZero, Price, Text, Word};
+use Kind::{Count, Figure, FigureOrZero, Pair, Price, Text, Word};
 use Need::{Default, Optional, Required};
 
 /// Every key of a machine file.
@@ -105,6 +110,8 @@ pub const KEYS: &[Key] = &[
     key("unit.S.queue", Count(1, 64), Default("8"), "", "Instructions that may wait for the multiply-accumulate unit."),
     key("unit.S.latency", Count(1, 1024), Required, "cycles", "From the last term to a usable accumulator; chained sums do not wait for it."),
     key("unit.S.tile_lanes", Count(1, 1 << 20), Required, "entries/cycle", "Accumulator entries filled, folded or moved a cycle."),
+    key("unit.S.skip", Word(SKIP), Default("\"balanced\""), "", "What a mask saves `mac` with `.z`: nothing; the dead granules, its lanes sharing the live ones; or as many as the fullest lane lacks."),
+    key("unit.S.skip_granule", Pair(1, 16384), Default("[1, 1]"), "", "Outputs x terms that are skipped together: a granule costs what a dense one does while one of its terms is live."),
     key("unit.E.queue", Count(1, 64), Default("4"), "", "Instructions that may wait for the element-wise unit."),
     key("unit.E.lanes", Count(1, 1 << 20), Required, "elements/cycle", "Adds, multiplies, conversions a cycle."),
     key("unit.E.latency", Count(1, 1024), Required, "cycles", "Of those."),
@@ -199,6 +206,7 @@ impl Kind {
             Word(words) => words.join(", "),
             Count(low, high) if low == high => format!("{low}"),
             Count(low, high) => format!("{low} to {high}"),
+            Pair(low, high) => format!("[a, b], each {low} to {high}"),
             Figure => "figure above zero".to_owned(),
             FigureOrZero => "figure".to_owned(),
             Price => "price".to_owned(),

@@ -88,10 +88,14 @@ impl Counts {
                 counts.accumulator += 2 * u64::from(outputs);
                 mac = Some((false, weights, inputs, u64::from(live), u64::from(terms.saturating_sub(live))));
             }
-            Work::TileMac { tm, tn, tk, weights, inputs, .. } => {
+            Work::TileMac { tm, tn, tk, dead_terms, block, weights, inputs, .. } => {
                 let (tm, tn, tk) = (u64::from(tm), u64::from(tn), u64::from(tk));
-                counts.accumulator += 2 * tm * tn * tk.div_ceil(self.array_rows);
-                mac = Some((true, weights, inputs, tm * tn * tk, 0));
+                let dead = tm * u64::from(dead_terms);
+                let live = tm * tn * tk - dead;
+                let runs = if block == 0 { tk.div_ceil(self.array_rows) } else { tk.div_ceil(u64::from(block)) };
+                counts.accumulator += 2 * tm * tn * runs;
+                counts.fold[unit] += if block == 0 { 0 } else { tm * tn * runs };
+                mac = Some((true, weights, inputs, live, dead));
             }
             Work::Tile { entries, fold } => {
                 counts.accumulator += u64::from(entries) * if fold { 2 } else { 1 };

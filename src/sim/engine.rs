@@ -11,7 +11,7 @@ use super::timing::{CAUSES, Cause, SPENT, Spent, Timing};
 use crate::diag::{Error, Result};
 use crate::exec::event::{Event, EwKind, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
-use crate::machine::Machine;
+use crate::machine::{Machine, Skip};
 use crate::num::format::by_id;
 
 /// Registers that the scoreboard knows: x, v, p, c, q.
@@ -433,7 +433,12 @@ impl Engine {
                 .help("add the pair to [rate.S] or [array.cycles], and to [energy.mac]")
         };
         let cost = match event.work {
-            Work::Mac { live, weights, inputs, .. } => {
+            Work::Mac { terms, granules, fullest, weights, inputs, .. } => {
+                let live = match u.s_skip {
+                    Skip::None => terms,
+                    Skip::Balanced => granules,
+                    Skip::MaxOverLanes => fullest,
+                };
                 let pair = self.rates.pair(weights, inputs);
                 let rate = self.rates.s_terms(pair).ok_or_else(|| unserved("S unit", weights, inputs))?;
                 Cost { occupied: u64::from(live.div_ceil(rate)), latency: u64::from(u.s_latency) }
@@ -466,15 +471,19 @@ impl Engine {
                 let occupied = decoding.max(bytes.div_ceil(u64::from(u.l_bytes_per_cycle)));
                 Cost { occupied, latency: u64::from(u.l_latency) }
             }
-            Work::TileLoad { tn, tk, .. } => match &self.rates.array {
-                Some(array) => Cost { occupied: array.load_cycles(tn.into(), tk.into()), latency: 0 },
+            Work::TileLoad { tn, tk, dead, .. } => match &self.rates.array {
+                Some(array) => Cost {
+                    occupied: array.load_blocks(array.blocks(tn.into(), tk.into()) - u64::from(dead)),
+                    latency: 0,
+                },
                 None => return Err(Error::unsupported(format!("machine `{}` has no array", self.rates.machine))),
             },
-            Work::TileMac { tm, tn, tk, weights, inputs, .. } => {
+            Work::TileMac { tm, tn, tk, dead, block, weights, inputs, .. } => {
                 let row = self.rates.array_row(self.rates.pair(weights, inputs));
                 match (&self.rates.array, row) {
                     (Some(array), Some(row)) => {
-                        let cost = array.compute_cycles(tm.into(), tn.into(), tk.into(), row);
+                        let passes = array.passes(tn.into(), tk.into(), block.into()) - u64::from(dead);
+                        let cost = array.compute_blocks(tm.into(), passes, row);
                         Cost { occupied: cost.occupied, latency: cost.latency }
                     }
                     _ => return Err(unserved("array", weights, inputs)),

@@ -52,7 +52,8 @@ fn add(elements: u32, reads: &[u8], write: u8) -> Event {
 
 fn mac(terms: u32, tile: u8, weights: &str, inputs: &str) -> Event {
     let (weights, inputs) = (find(weights).unwrap().id, find(inputs).unwrap().id);
-    let work = Work::Mac { outputs: 4, terms, live: terms, weights, inputs, class: DotClass::Exact };
+    let (live, granules, fullest) = (terms, terms, terms);
+    let work = Work::Mac { outputs: 4, terms, live, granules, fullest, weights, inputs, class: DotClass::Exact };
     regs(event(Op::Mac, work), &[(RegSet::V, 1), (RegSet::V, 2), (RegSet::C, tile)], &[(RegSet::C, tile)])
 }
 
@@ -339,12 +340,22 @@ fn hardware_loops_and_node_markers_are_free() {
 }
 
 fn tile_load(tn: u32, tk: u32) -> Event {
-    event(Op::MmW, Work::TileLoad { tn, tk, weights: find("int8").unwrap().id })
+    event(Op::MmW, Work::TileLoad { tn, tk, weights: find("int8").unwrap().id, dead: 0 })
 }
 
 fn tile_mac(tm: u32, tn: u32, tk: u32, tile: u8) -> Event {
     let int8 = find("int8").unwrap().id;
-    let work = Work::TileMac { tm, tn, tk, weights: int8, inputs: int8, class: DotClass::Exact };
+    let work = Work::TileMac {
+        tm,
+        tn,
+        tk,
+        dead: 0,
+        dead_terms: 0,
+        block: 0,
+        weights: int8,
+        inputs: int8,
+        class: DotClass::Exact,
+    };
     regs(event(Op::MmX, work), &[(RegSet::C, tile)], &[(RegSet::C, tile)])
 }
 

@@ -6,6 +6,7 @@ mod cores;
 mod entropy;
 mod examples;
 mod rows;
+mod sparse;
 mod sums;
 mod traps;
 
@@ -114,6 +115,8 @@ fn config(vlen_bits: u32) -> Config {
         vlen_bits,
         acc_rows: 8,
         acc_cols: 32,
+        skip_granule: [1, 1],
+        array_block: [32, 32],
         tile_k: 4096,
         scale_entries: 32.max(vlen_bits / 16),
         sram_bytes: 1 << 18,
