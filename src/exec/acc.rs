@@ -275,6 +275,30 @@ impl Tile {
         self.stride
     }
 
+    /// Quanta of an exact entry, and whether it met a code that is no number.
+    pub fn quanta(&self, row: usize, col: usize) -> (i128, bool) {
+        let i = row * self.stride + col;
+        (self.exact[i], self.specials[i] != 0)
+    }
+
+    /// Checks that the sums of two tiles can be compared as integers.
+    ///
+    /// # Errors
+    /// ACC unless both are of class exact and count the same quantum, if both hold sums.
+    pub fn comparable(&self, other: &Tile) -> Result<()> {
+        if let Some(tile) = [self, other].iter().find(|tile| tile.class != DotClass::Exact) {
+            let message = format!("abft compares exact sums, one of its tiles has class {}", tile.class.name());
+            return Err(Trap::new(TrapKind::Acc, message));
+        }
+        match (self.unit, other.unit) {
+            (Some(a), Some(b)) if a != b => {
+                let message = format!("sums in quanta of 2^{a} and checksums in quanta of 2^{b} cannot be compared");
+                Err(Trap::new(TrapKind::Acc, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a converter of `bits` bits with noise makes of an exact entry; its full scale is `full` quanta.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ pub struct Codes {
     pub small: Vec<i16>,
     /// Special marks of every code; empty if no code is special.
     pub specials: Vec<u8>,
+    /// The values in ascending order, each once, NaN and infinities left out; empty for codes of more than 8 bits.
+    pub grid: Vec<f32>,
     /// Largest integer magnitude.
     pub largest: i64,
     /// True if every value is exact in bf16 (up to subnormals).
@@ -70,6 +72,7 @@ impl Codes {
             reals,
             normals,
             integers,
+            grid: format.sorted.iter().map(|&code| f32::from_bits(decode(format, code))).collect(),
             small,
             specials,
             largest,

@@ -284,6 +284,11 @@ pub fn epoch(_: &mut Vm, _: &Inst, event: &mut Event) -> Result<()> {
     Ok(())
 }
 
+/// A place where a debugger stops.
+pub fn brkpt(_: &mut Vm, _: &Inst, _: &mut Event) -> Result<()> {
+    Ok(())
+}
+
 /// Ends the program.
 pub fn halt(vm: &mut Vm, _: &Inst, event: &mut Event) -> Result<()> {
     event.work = Work::Drain;

@@ -14,7 +14,8 @@ pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
     let (mut reads, mut writes) = (RegSet::default(), RegSet::default());
     let first_is_read = first_is_source(inst.op);
     for (at, operand) in inst.op.row().operands.iter().enumerate() {
-        let to = if at == 0 && !first_is_read { &mut writes } else { &mut reads };
+        let written = at == 0 && !first_is_read || is_count(inst.op, operand);
+        let to = if written { &mut writes } else { &mut reads };
         match *operand {
             Operand::Reg { when: When::Sub(code), .. } if code != inst.sub_code() => {}
             Operand::Reg { when: When::Given, field, .. } if inst.get(field) == 0 => {}
@@ -49,7 +50,12 @@ pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
 /// Rows whose first operand is not written.
 fn first_is_source(op: Op) -> bool {
     use Op::*;
-    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StS | StC | MmW | MmS | MmWin)
+    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StM | StS | StC | MmW | MmS | MmWin)
+}
+
+/// The count that pack and expand give back.
+fn is_count(op: Op, operand: &Operand) -> bool {
+    matches!(op, Op::Pack | Op::Expand) && matches!(operand, Operand::Reg { class: RegClass::X, .. })
 }
 
 /// What the operands do not show: accumulation, register pairs, cleared sources.
@@ -58,7 +64,18 @@ fn add_special(inst: &Inst, reads: &mut RegSet, writes: &mut RegSet) {
     match inst.op {
         Op::Lih => add(reads, RegClass::X, inst.rd.into()),
         Op::LdBp if inst.pm != 0 && !inst.pz => add(reads, RegClass::V, inst.rd.into()),
-        Op::Mac | Op::Red | Op::Adc => add(reads, RegClass::C, inst.rd.into()),
+        Op::Mac | Op::Red | Op::Adc | Op::Cld => add(reads, RegClass::C, inst.rd.into()),
+        Op::Macp => {
+            add(reads, RegClass::C, inst.rd.into());
+            (1..i64::from(inst.imm)).for_each(|plane| add(reads, RegClass::V, i64::from(inst.rs1) + plane));
+        }
+        Op::OptSgd | Op::OptAdam => {
+            add(reads, RegClass::V, inst.rd.into());
+            add(writes, RegClass::V, inst.rs1.into());
+            if inst.op == Op::OptAdam {
+                add(writes, RegClass::V, inst.rs2.into());
+            }
+        }
         Op::MmX if !inst.flag(3) => add(reads, RegClass::C, inst.rd.into()),
         Op::Setmac => add(writes, RegClass::X, pair(inst.rd)),
         Op::Fold => {

@@ -67,7 +67,7 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// Terms that a mask leaves: the live ones; those of granules of `rows` x `depth` terms that hold a live one; and those
 /// that there were if every row of granules had as many as the fullest.
-fn masked_work(mask: &Mask, view: View, by_output: bool, [rows, depth]: [u32; 2]) -> [u32; 3] {
+pub(super) fn masked_work(mask: &Mask, view: View, by_output: bool, [rows, depth]: [u32; 2]) -> [u32; 3] {
     let View { nl, kd, pitch } = view;
     if !by_output {
         let deep = |k: u32| (k..(k + depth).min(kd)).any(|k| mask.get(k));

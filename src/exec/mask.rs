@@ -1,14 +1,15 @@
-//! Mask registers: load, compare, and the jumps that skip dead blocks.
+//! Mask registers: load, store, compare, combine, the jumps that skip dead blocks, and moves of live elements.
 
 use super::Vm;
 use super::event::{Event, EwKind, NO_FORMAT, Work};
-use super::state::View;
+use super::memory::too_wide;
+use super::state::{Mask, View};
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
-use crate::isa::table::Relation;
+use crate::isa::table::{MaskOp, Relation};
 
 impl Vm {
-    pub(super) fn known_mask(&self, n: u8) -> Result<&super::Mask> {
+    pub(super) fn known_mask(&self, n: u8) -> Result<&Mask> {
         let mask = &self.p[usize::from(n)];
         if mask.opaque {
             let message = format!("time depends on p{n}, which holds a mask that timing-only mode does not compute");
@@ -19,6 +20,16 @@ impl Vm {
 
     fn writable_mask(&self, n: u8) -> Result<()> {
         if n == 0 { Err(Trap::new(TrapKind::Shape, "p0 is constant: all ones")) } else { Ok(()) }
+    }
+
+    /// The number of mask bits that register `n` asks to be moved.
+    fn mask_length(&self, n: u8) -> Result<u32> {
+        let count = self.known(n, "a mask length")?;
+        if count > self.config.vlen_bits.into() {
+            let message = format!("{count} mask bits do not fit a register of {} bits", self.config.vlen_bits);
+            return Err(Trap::new(TrapKind::Shape, message));
+        }
+        Ok(count as u32)
     }
 }
 
@@ -43,19 +54,15 @@ pub fn next_mask(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
 /// Loads mask bits.
 pub fn ld_m(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     vm.writable_mask(inst.rd)?;
-    let count = vm.known(inst.rs3, "a mask length")?;
-    if count > vm.config.vlen_bits.into() {
-        let message = format!("{count} mask bits do not fit a register of {} bits", vm.config.vlen_bits);
-        return Err(Trap::new(TrapKind::Shape, message));
-    }
-    let bytes = count.div_ceil(8);
+    let count = vm.mask_length(inst.rs3)?;
+    let bytes = u64::from(count.div_ceil(8));
     let rows = vm.rows(inst, event, false, 1, bytes)?;
     event.work = Work::Move { bytes, rows: 1, format: NO_FORMAT };
     let mask = &mut vm.p[usize::from(inst.rd)];
-    mask.reset(count as u32);
+    mask.reset(count);
     if vm.memory.real(rows.space) {
         let from = vm.memory.get(rows.row(0));
-        (0..count as u32).for_each(|i| mask.set(i, from[(i / 8) as usize] >> (i % 8) & 1 == 1));
+        (0..count).for_each(|i| mask.set(i, from[(i / 8) as usize] >> (i % 8) & 1 == 1));
     } else {
         mask.opaque = true;
     }
@@ -85,6 +92,95 @@ pub fn ld_mv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let from = vm.memory.get(rows.row(n));
         (0..kd).for_each(|k| mask.set(n * pitch + k, from[(k / 8) as usize] >> (k % 8) & 1 == 1));
     }
+    Ok(())
+}
+
+/// Stores mask bits.
+pub fn st_m(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let count = vm.mask_length(inst.rs3)?;
+    let bytes = u64::from(count.div_ceil(8));
+    let rows = vm.rows(inst, event, true, 1, bytes)?;
+    event.work = Work::Move { bytes, rows: 1, format: NO_FORMAT };
+    if !vm.memory.real(rows.space) {
+        return Ok(());
+    }
+    let mask = &vm.p[usize::from(inst.rd)];
+    if mask.opaque {
+        let message = format!("st.m of p{}, a mask that timing-only mode does not compute, to control memory", inst.rd);
+        return Err(Trap::new(TrapKind::Data, message));
+    }
+    let to = vm.memory.get_mut(rows.row(0));
+    to.fill(0);
+    for i in (0..count).filter(|i| mask.get(*i)) {
+        to[(i / 8) as usize] |= 1 << (i % 8);
+    }
+    Ok(())
+}
+
+/// Combines two masks.
+pub fn m_op(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    vm.writable_mask(inst.rd)?;
+    let op = MaskOp::from_code(inst.mode.into()).expect("decode checks sub-operations");
+    let [a, b] = [inst.rs1, inst.rs2].map(|n| &vm.p[usize::from(n)]);
+    let (length, opaque) = (a.len.min(b.len), a.opaque || b.opaque);
+    event.work = Work::Elementwise { kind: EwKind::Bit, elements: length };
+    let mut result = Mask::ones(vm.config.vlen_bits, 0);
+    (result.len, result.opaque) = (length, opaque);
+    for i in (0..length).filter(|_| !opaque) {
+        let (a, b) = (a.get(i), b.get(i));
+        let bit = match op {
+            MaskOp::MAnd => a && b,
+            MaskOp::MOr => a || b,
+            MaskOp::MXor => a != b,
+            MaskOp::MAndn => a && !b,
+        };
+        result.set(i, bit);
+    }
+    vm.p[usize::from(inst.rd)] = result;
+    Ok(())
+}
+
+/// Moves live elements to the front.
+pub fn pack(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    compact(vm, inst, event, |live, from, to| {
+        for (k, i) in live.enumerate() {
+            to(k, from(i));
+        }
+    })
+}
+
+/// Moves elements from the front to the places of live ones.
+pub fn expand(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    compact(vm, inst, event, |live, from, to| {
+        for (k, i) in live.enumerate() {
+            to(i, from(k));
+        }
+    })
+}
+
+/// What pack and expand share: `move_codes` gets the live indices in order, a reader of old codes and a writer of new ones
+/// into a register of zeros.
+fn compact(
+    vm: &mut Vm,
+    inst: &Inst,
+    event: &mut Event,
+    move_codes: impl Fn(&mut dyn Iterator<Item = usize>, &dyn Fn(usize) -> u32, &mut dyn FnMut(usize, u32)),
+) -> Result<()> {
+    let (codes, mask, vl) = (&vm.formats[vm.bound(inst.fa)?], &vm.p[usize::from(inst.rs2)], vm.vl);
+    if u64::from(vl) * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
+        return Err(too_wide(vm, vl.into(), &codes.format.name));
+    }
+    event.work = Work::Elementwise { kind: EwKind::Copy, elements: vl };
+    if vm.values {
+        let old = &mut vm.scratch.bits;
+        old.clear();
+        old.extend_from_slice(vm.v.get(inst.rs1));
+        let new = vm.v.get_mut(inst.rd);
+        codes.clear_tail(new, 0);
+        let mut live = (0..vl).filter(|i| mask.get(*i)).map(|i| i as usize);
+        move_codes(&mut live, &|i| codes.code(old, i), &mut |i, code| codes.put(new, i, code));
+    }
+    vm.x.set(inst.rs3, (!mask.opaque).then(|| mask.count(vl).into()));
     Ok(())
 }
 

@@ -15,12 +15,14 @@ mod cores;
 mod dma;
 mod entropy;
 pub mod event;
+mod guard;
 mod hazard;
 mod inspect;
 mod mac;
 mod mask;
 mod memory;
 mod operand;
+mod planes;
 mod reduce;
 mod scale;
 mod spaces;
@@ -28,6 +30,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod train;
 mod trap;
 mod vector;
 mod window;
@@ -234,6 +237,9 @@ pub struct Vm {
     /// Draws of stochastic rounding and noise, and the index that theirs count from; `None` if it is unknown.
     draws: Option<(Draws, u64)>,
     e4m3: FormatRef,
+    /// What the planes of macp add up to, and the id of the format that they are priced as.
+    plane_weights: Codes,
+    binary: u16,
     memory: Spaces,
     scratch: Scratch,
 }
@@ -288,6 +294,8 @@ impl Vm {
             window: None,
             draws: Some((Draws::of(0, 0), 0)),
             e4m3: format::find("fp8e4m3")?,
+            plane_weights: Codes::new(format::find("int8")?),
+            binary: format::find("binary")?.id,
             memory,
             scratch: Scratch::default(),
             config,

@@ -107,20 +107,37 @@ fn normal(one: [u32; 4], two: [u32; 4]) -> i64 {
     halves.take(12).fold(0, |sum, half| sum + i64::from(half)) - 12 * 65535 / 2
 }
 
-/// Row of a tile to a register.
-pub fn cmv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let vl = vm.f32_elements()?;
-    let row = vm.tile_row(inst.rs3)?;
+/// vl as f32 elements and as entries of a row, for moves between the two, and that row.
+fn row_of(vm: &Vm, inst: &Inst) -> Result<(u32, usize)> {
+    let (vl, row) = (vm.f32_elements()?, vm.tile_row(inst.rs3)?);
     if vl > vm.config.acc_cols.max(16) {
         let message = format!("{vl} entries of a tile row of {}", vm.config.acc_cols);
         return Err(Trap::new(TrapKind::Shape, message));
     }
+    Ok((vl, row))
+}
+
+/// Row of a tile to a register.
+pub fn cmv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let (vl, row) = row_of(vm, inst)?;
     event.work = Work::Tile { entries: vl, fold: false };
     if vm.values {
         for i in 0..vl as usize {
             vm.v.set_f32(inst.rd, i, vm.c[usize::from(inst.rs1)].value(row, i));
         }
         vm.v.zero_f32_from(inst.rd, vl as usize);
+    }
+    Ok(())
+}
+
+/// Register to row of a tile.
+pub fn cld(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let (vl, row) = row_of(vm, inst)?;
+    event.work = Work::Tile { entries: vl, fold: false };
+    let tile = &mut vm.c[usize::from(inst.rd)];
+    tile.become_result(false, "cld")?;
+    if vm.values {
+        (0..vl as usize).for_each(|i| tile.put(row, i, vm.v.f32(inst.rs1, i)));
     }
     Ok(())
 }

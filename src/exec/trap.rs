@@ -29,6 +29,8 @@ pub enum TrapKind {
     Loop,
     /// The program used up its fuel.
     Fuel,
+    /// A checksum of a product disagrees with it (`abft .t`).
+    Guard,
     /// Timing-only mode: control flow or an address depends on a value that does not exist.
     Data,
 }
@@ -46,6 +48,7 @@ impl TrapKind {
             TrapKind::Ec => "EC",
             TrapKind::Loop => "LOOP",
             TrapKind::Fuel => "FUEL",
+            TrapKind::Guard => "GUARD",
             TrapKind::Data => "DATA",
         }
     }

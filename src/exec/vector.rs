@@ -6,6 +6,7 @@ use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
 use crate::isa::table::{Act, Ew, Sfu};
 use crate::num::func::{self, canonical};
+use crate::num::{gradient, trig};
 
 impl Vm {
     /// vl, as the number of f32 elements of a register.
@@ -74,6 +75,18 @@ pub fn bcast(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     Ok(())
 }
 
+/// Positions of the elements.
+pub fn idx(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let vl = vm.f32_elements()?;
+    event.work = Work::Elementwise { kind: EwKind::Convert, elements: vl };
+    if vm.values {
+        let start = vm.x.get(inst.rs1) as i64;
+        // One rounding: the sum is exact in 128 bits.
+        vm.write_elements(inst.rd, vl, |_, i| (i128::from(start) + i as i128) as f32);
+    }
+    Ok(())
+}
+
 /// Special functions.
 pub fn sfu(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let function = match Sfu::from_code(inst.mode.into()).expect("decode checks enumerations") {
@@ -84,19 +97,46 @@ pub fn sfu(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         Sfu::Recip => func::recip,
         Sfu::Tanh => func::tanh,
         Sfu::Sigmoid => func::sigmoid,
+        Sfu::Sin => trig::sin,
+        Sfu::Cos => trig::cos,
     };
     special(vm, inst, event, function)
 }
 
 /// Activations.
 pub fn act(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let function = match Act::from_code(inst.mode.into()).expect("decode checks enumerations") {
+    let function = match activation(inst) {
         Act::Relu => func::relu,
         Act::Relu2 => func::relu2,
         Act::Gelu => func::gelu,
         Act::Silu => func::silu,
+        Act::Gelut => func::gelut,
     };
     special(vm, inst, event, function)
+}
+
+/// Gradients through activations.
+pub fn act_g(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let vl = vm.f32_elements()?;
+    let smooth = Work::Elementwise { kind: EwKind::Special, elements: 2 * vl };
+    let (slope, work): (fn(f32) -> f32, _) = match activation(inst) {
+        Act::Relu => (gradient::relu, Work::Elementwise { kind: EwKind::Mul, elements: vl }),
+        Act::Relu2 => (gradient::relu2, Work::Elementwise { kind: EwKind::Mul, elements: 2 * vl }),
+        // The function of the activation, and a second one or a division.
+        Act::Gelu => (gradient::gelu, smooth),
+        Act::Silu => (gradient::silu, smooth),
+        Act::Gelut => (gradient::gelut, smooth),
+    };
+    event.work = work;
+    if vm.values {
+        let (at, of) = (inst.rs1, inst.rs2);
+        vm.write_elements(inst.rd, vl, |v, i| v.f32(of, i) * slope(v.f32(at, i)));
+    }
+    Ok(())
+}
+
+fn activation(inst: &Inst) -> Act {
+    Act::from_code(inst.mode.into()).expect("decode checks enumerations")
 }
 
 fn special(vm: &mut Vm, inst: &Inst, event: &mut Event, function: fn(f32) -> f32) -> Result<()> {
@@ -127,4 +167,41 @@ pub fn rope(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         vm.v.zero_f32_from(d + 1, vl as usize);
     }
     Ok(())
+}
+
+/// Elements of a Hadamard transform.
+const RUN: usize = 16;
+
+/// Hadamard transforms of runs of 16 elements with signs.
+pub fn had(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
+    let vl = vm.f32_elements()?;
+    if !(vl as usize).is_multiple_of(RUN) {
+        let message = format!("had transforms runs of {RUN} elements, vl is {vl}; shorter vectors use addv and subv");
+        return Err(Trap::new(TrapKind::Shape, message));
+    }
+    event.work = Work::Elementwise { kind: EwKind::Add, elements: 4 * vl };
+    if vm.values {
+        for start in (0..vl as usize).step_by(RUN) {
+            let mut run: [f32; RUN] = std::array::from_fn(|i| {
+                let (x, sign) = (vm.v.f32(inst.rs1, start + i), vm.v.f32(inst.rs2, start + i));
+                if sign.is_sign_negative() { -x } else { x }
+            });
+            butterflies(&mut run);
+            for (i, x) in run.into_iter().enumerate() {
+                vm.v.set_f32(inst.rd, start + i, canonical(0.25 * x));
+            }
+        }
+        vm.v.zero_f32_from(inst.rd, vl as usize);
+    }
+    Ok(())
+}
+
+/// Sums and differences over distances 1, 2, 4, 8.
+fn butterflies(run: &mut [f32; RUN]) {
+    for distance in [1, 2, 4, 8] {
+        for i in (0..RUN).filter(|i| i & distance == 0) {
+            let (a, b) = (run[i], run[i + distance]);
+            (run[i], run[i + distance]) = (a + b, a - b);
+        }
+    }
 }

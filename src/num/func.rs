@@ -147,6 +147,26 @@ pub fn gelu(x: f32) -> f32 {
     canonical((0.5 * x) * (1.0 + erf(x * c::SQRT_HALF)))
 }
 
+/// sqrt(2/pi).
+const GELUT_LINEAR: f32 = f32::from_bits(0x3f4c_422a); // 0x1.988454p-1
+/// 0.044715 sqrt(2/pi).
+const GELUT_CUBIC: f32 = f32::from_bits(0x3d12_2279); // 0x1.2444f2p-5
+
+/// tanh of the polynomial that [`gelut`] approximates erf with, and the slope of that polynomial.
+pub(super) fn gelut_parts(x: f32) -> (f32, f32) {
+    let s = x * x;
+    (tanh(x * fma(s, GELUT_CUBIC, GELUT_LINEAR)), fma(s, 3.0 * GELUT_CUBIC, GELUT_LINEAR))
+}
+
+/// `fl(fl(x / 2) * fl(1 + tanh(fl(x * fma(fl(x*x), c3, c1)))))` with c1 = sqrt(2/pi), c3 = 0.044715 c1: the other GELU in use,
+/// which is no rounding of [`gelu`]; -0 at -infinity.
+pub fn gelut(x: f32) -> f32 {
+    if x == f32::NEG_INFINITY {
+        return -0.0;
+    }
+    canonical((0.5 * x) * (1.0 + gelut_parts(x).0))
+}
+
 /// `x` if it is positive, else +0.
 pub fn relu(x: f32) -> f32 {
     if x.is_nan() {

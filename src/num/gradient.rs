@@ -1,6 +1,43 @@
-//! Derivatives that stand in for the derivative of rounding, which is zero almost everywhere (numerics contract, 9).
+//! Derivatives: of the activations, and those that stand in for the derivative of rounding, which is zero almost everywhere
+//! (numerics contract, 9). NaN gives NaN.
 
-use super::func::{exp, log, min};
+use super::coefficients::SQRT_HALF;
+use super::func::{self, erf, exp, fma, gelut_parts, log, min, sigmoid};
+
+/// 1/sqrt(2 pi).
+const DENSITY: f32 = f32::from_bits(0x3ecc_422a); // 0x1.988454p-2
+
+/// Derivative of relu: 1 above 0, else 0.
+pub fn relu(x: f32) -> f32 {
+    if x.is_nan() { func::NAN } else { f32::from(u8::from(x > 0.0)) }
+}
+
+/// Derivative of relu^2: 2 relu(x).
+pub fn relu2(x: f32) -> f32 {
+    2.0 * func::relu(x)
+}
+
+/// Derivative of gelu: with a = fl(0.5 fl(1 + erf(fl(x sqrt(1/2))))) and e = exp(fl(fl(-0.5x) x)) it is fma(fl(x / sqrt(2 pi)), e,
+/// a), or a where e is 0.
+pub fn gelu(x: f32) -> f32 {
+    let (a, e) = (0.5 * (1.0 + erf(x * SQRT_HALF)), exp(-0.5 * x * x));
+    if e == 0.0 { a } else { func::canonical(fma(x * DENSITY, e, a)) }
+}
+
+/// Derivative of gelut: with t its tanh, a = fl(0.5 fl(1 + t)) and b = fma(-t, t, 1) it is fma(fl(fl(0.5x) b), u, a), u the slope
+/// of the polynomial inside, or a where b is 0.
+pub fn gelut(x: f32) -> f32 {
+    let (t, slope) = gelut_parts(x);
+    let (a, b) = (0.5 * (1.0 + t), fma(-t, t, 1.0));
+    if b == 0.0 { a } else { func::canonical(fma(0.5 * x * b, slope, a)) }
+}
+
+/// Derivative of silu: with s = sigmoid(x) and p = fl(s fl(1 - s)) it is fma(x, p, s), or s where p is 0.
+pub fn silu(x: f32) -> f32 {
+    let s = sigmoid(x);
+    let p = s * (1.0 - s);
+    if p == 0.0 { s } else { func::canonical(fma(x, p, s)) }
+}
 
 /// Exponent of the differentiable gradient estimator that its paper recommends.
 pub const DGE_K: f32 = 5.0;
@@ -32,6 +69,42 @@ pub fn dge(x: f32, grid: &[f32], k: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::num::{codec, format};
+
+    #[test]
+    fn slopes_are_those_of_the_activations() {
+        // Central differences of the f64 functions; erf by its integral, Simpson's rule with 2000 steps.
+        let erf = |x: f64| {
+            let f = |t: f64| (-t * t).exp() * std::f64::consts::FRAC_2_SQRT_PI;
+            let h = x / 2000.0;
+            let inner = (1..2000).map(|i| f(f64::from(i) * h) * if i % 2 == 1 { 4.0 } else { 2.0 });
+            (inner.fold(f(0.0) + f(x), |a, b| a + b)) * h / 3.0
+        };
+        let wide_gelu = |x: f64| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()));
+        let wide_gelut =
+            |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
+        let wide_silu = |x: f64| x / (1.0 + (-x).exp());
+        type Pair<'a> = (&'a str, fn(f32) -> f32, fn(f32) -> f32, &'a dyn Fn(f64) -> f64);
+        let pairs: [Pair<'_>; 3] = [
+            ("gelu", gelu, func::gelu, &wide_gelu),
+            ("gelut", gelut, func::gelut, &wide_gelut),
+            ("silu", silu, func::silu, &wide_silu),
+        ];
+        for (name, slope, function, wide) in pairs {
+            for i in -160..=160 {
+                let x = i as f32 / 16.0;
+                let at = f64::from(x);
+                assert!((f64::from(function(x)) - wide(at)).abs() < 6e-7 * at.abs().max(1.0), "{name}({x}) = {}", function(x));
+                let difference = (wide(at + 1e-4) - wide(at - 1e-4)) / 2e-4;
+                assert!((f64::from(slope(x)) - difference).abs() < 1e-6, "{name}'({x}) = {}", slope(x));
+            }
+            assert_eq!([slope(f32::INFINITY), slope(1e30)], [1.0; 2], "{name}");
+            assert_eq!([slope(f32::NEG_INFINITY), slope(-1e30)], [0.0; 2], "{name}");
+            assert_eq!(slope(f32::from_bits(0xffc0_0001)).to_bits(), 0x7fc0_0000, "{name}");
+            assert_eq!([slope(0.0), function(f32::NEG_INFINITY)].map(f32::to_bits), [0.5, -0.0].map(f32::to_bits));
+        }
+        assert_eq!([relu(-1.0), relu(0.0), relu(1e-40), relu2(-2.0), relu2(3.0)], [0.0, 0.0, 1.0, 0.0, 6.0]);
+        assert!(relu(f32::NAN).is_nan() && relu2(f32::NAN).is_nan());
+    }
 
     fn grid() -> Vec<f32> {
         let e2m1 = format::find("fp4e2m1").unwrap();

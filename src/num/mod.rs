@@ -20,7 +20,8 @@
 //! | [`mod@crc32`] | the checksum of the binary containers |
 //! | [`func`] | f32 functions with stated bits, and single roundings |
 //! | `coefficients` | the fitted coefficients of these functions |
-//! | [`gradient`] | derivatives that stand in for that of rounding |
+//! | [`trig`] | sine and cosine |
+//! | [`gradient`] | derivatives of activations, and those that stand in for that of rounding |
 
 mod arch;
 pub mod bitnet;
@@ -42,6 +43,7 @@ pub mod philox;
 pub mod stream;
 pub mod subset;
 mod table;
+pub mod trig;
 
 pub use class::{Accumulator, DotClass, dot_class};
 pub use codec::{Draw, Rounding, Stochastic, cast, decode, encode, value};

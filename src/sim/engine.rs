@@ -217,8 +217,10 @@ impl Engine {
             _ => self.compute::<O>(event, issue.at),
         };
         let mut moved = (event.writes.0) as u32;
+        // L, M and D write x as the moved base of an address, which is known at issue; of S and E it is a result.
+        let scalar = if matches!(event.unit, Unit::S | Unit::E) { end } else { issue.at + self.rates.scalar_latency };
         while event.unit != Unit::C && moved != 0 {
-            self.written[moved.trailing_zeros() as usize] = issue.at + self.rates.scalar_latency;
+            self.written[moved.trailing_zeros() as usize] = scalar;
             moved &= moved - 1;
         }
         self.own(event.node, issue.at, start, end, spent);

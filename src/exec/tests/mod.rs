@@ -5,13 +5,18 @@ mod blocks;
 mod cores;
 mod entropy;
 mod examples;
+mod guard;
+mod moves;
+mod planes;
 mod rows;
 mod sparse;
 mod sums;
+mod training;
 mod traps;
 
 use super::*;
 use crate::isa::table::Alu;
+use crate::num::format::find;
 
 /// Writes programs instruction by instruction.
 #[derive(Default)]

@@ -3,8 +3,7 @@
 use super::*;
 use crate::isa::table::{Act, Branch, Class, Csr, Ew, Fill, ROWS, Red, Relation, Rule, Sfu};
 use crate::num::DotClass;
-use crate::num::format::find;
-use crate::num::func;
+use crate::num::{func, trig};
 
 const CASES: &[(Op, fn())] = &[
     (Op::Alu, alu),
@@ -70,6 +69,20 @@ const CASES: &[(Op, fn())] = &[
     (Op::DmaSt, dma_copy),
     (Op::DmaFill, dma_fill_gather),
     (Op::DmaGat, dma_fill_gather),
+    (Op::Brkpt, moves::breakpoints_change_nothing),
+    (Op::StM, moves::masks_are_stored),
+    (Op::MOp, moves::masks_combine_up_to_the_shorter),
+    (Op::Pack, moves::live_elements_move_to_the_front_and_back),
+    (Op::Expand, moves::live_elements_move_to_the_front_and_back),
+    (Op::Cld, moves::registers_become_rows_of_tiles),
+    (Op::Idx, moves::positions),
+    (Op::Macp, planes::planes_make_weights),
+    (Op::Abft, guard::a_flipped_entry_is_found_wherever_it_is),
+    (Op::ActG, training::gradients_through_activations),
+    (Op::Had, training::hadamard),
+    (Op::Ste, training::estimators),
+    (Op::OptSgd, training::sgd),
+    (Op::OptAdam, training::adam),
 ];
 
 #[test]
@@ -537,7 +550,7 @@ fn bcast() {
 #[test]
 fn special() {
     type Function = fn(f32) -> f32;
-    let functions: [(Op, u8, Function); 11] = [
+    let functions: [(Op, u8, Function); 14] = [
         (Op::Sfu, Sfu::Exp as u8, func::exp),
         (Op::Sfu, Sfu::Log as u8, func::log),
         (Op::Sfu, Sfu::Rsqrt as u8, func::rsqrt),
@@ -549,6 +562,9 @@ fn special() {
         (Op::Act, Act::Relu2 as u8, func::relu2),
         (Op::Act, Act::Gelu as u8, func::gelu),
         (Op::Act, Act::Silu as u8, func::silu),
+        (Op::Act, Act::Gelut as u8, func::gelut),
+        (Op::Sfu, Sfu::Sin as u8, trig::sin),
+        (Op::Sfu, Sfu::Cos as u8, trig::cos),
     ];
     let inputs = [0.3f32, 2.0, -1.25];
     for (op, mode, function) in functions {
