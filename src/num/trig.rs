@@ -99,6 +99,26 @@ mod tests {
     }
 
     #[test]
+    fn the_contract_states_the_coefficients_and_constants() {
+        let contract = include_str!("../../docs/numerics.md");
+        for [a, b, c] in [SIN, COS] {
+            let listed = [a, b, c].map(hex_float).join(", ");
+            assert!(contract.contains(&listed), "docs/numerics.md lacks {listed}");
+        }
+        assert!(contract.contains(&format!("{HALF_PI:#x}")) && contract.contains(&format!("x < {SPLIT}")));
+        // pi/2 * 2/pi is 1, up to the 60 bits taken of the second; the bits after those are tried by large angles.
+        let product = (TWO_OVER_PI[0] >> 10) * HALF_PI as u128;
+        assert!(product.abs_diff(1 << 122) < 1 << 63, "{product:#x}");
+    }
+
+    /// As docs/numerics.md writes an f32.
+    fn hex_float(x: f32) -> String {
+        let (exponent, fraction) = ((x.to_bits() >> 23 & 0xff) as i32 - 127, (x.to_bits() & 0x7f_ffff) << 1);
+        let digits = format!("{fraction:06x}");
+        format!("{}0x1.{}p{exponent}", if x < 0.0 { "-" } else { "" }, digits.trim_end_matches('0'))
+    }
+
+    #[test]
     fn hard_angles_and_special_ones() {
         // Multiples of pi/2 that f32 comes closest to, and the largest f32.
         for x in [1.570_796_3f32, 3.141_592_7, 6.283_185_5, 16_367_173.0 * 2f32.powi(72), f32::MAX, 1e20, 0.78125] {

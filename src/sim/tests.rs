@@ -164,6 +164,27 @@ fn a_result_is_ready_at_its_latency_and_not_before() {
 }
 
 #[test]
+fn a_scalar_that_a_unit_computes_is_ready_at_its_latency_and_not_before() {
+    // Issue at 0, start at 1, one cycle for 64 entries or elements, latency 4: ready at 6.
+    let machine = edge();
+    let check = regs(event(Op::Abft, Work::Tile { entries: 64, fold: true }), &[(RegSet::C, 0)], &[(RegSet::X, 5)]);
+    let moves = Work::Elementwise { kind: EwKind::Copy, elements: 64 };
+    let pack = regs(event(Op::Pack, moves), &[(RegSet::V, 1), (RegSet::P, 1)], &[(RegSet::V, 2), (RegSet::X, 5)]);
+    let reader = regs(scalar(), &[(RegSet::X, 5)], &[(RegSet::X, 6)]);
+    let waited = |first: Event, between: usize| {
+        let events = [vec![first], vec![scalar(); between], vec![reader]].concat();
+        run(&machine, &events).timing.units[0].stall_cycles[Cause::Raw as usize]
+    };
+    for first in [check, pack] {
+        assert_eq!((waited(first, 0), waited(first, 4), waited(first, 5)), (5, 1, 0), "{:?}", first.op);
+    }
+    // The moved base of a load is known as soon as the load has issued.
+    let mut moving = load(0, 256, 1);
+    moving.writes.add(RegSet::X, 5);
+    assert_eq!(waited(moving, 0), 0);
+}
+
+#[test]
 fn reading_holds_off_writing() {
     let machine = edge();
     // A long read of v1 by E, until 21, then a load into v1.
