@@ -42,11 +42,7 @@ pub fn abft(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// Whether the entries of `tile` at `places` add up to an entry of another tile, modulo 2^128. Codes that are no numbers
 /// agree with such codes.
-fn agree(
-    tile: &Tile,
-    places: impl Iterator<Item = (usize, usize)>,
-    (checksums, at): (&Tile, (usize, usize)),
-) -> bool {
+fn agree(tile: &Tile, places: impl Iterator<Item = (usize, usize)>, (checksums, at): (&Tile, (usize, usize))) -> bool {
     let (mut sum, mut special) = (0i128, false);
     for (row, col) in places {
         let (quanta, mark) = tile.quanta(row, col);

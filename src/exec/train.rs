@@ -41,7 +41,8 @@ pub fn ste(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 fn grid(vm: &Vm, slot: u8) -> Result<usize> {
     let at = vm.bound(slot)?;
     if vm.formats[at].grid.len() < 2 {
-        let message = format!("ste needs the values of a format of 8 bits or fewer, not {}", vm.formats[at].format.name);
+        let message =
+            format!("ste needs the values of a format of 8 bits or fewer, not {}", vm.formats[at].format.name);
         return Err(Trap::new(TrapKind::Fmt, message));
     }
     Ok(at)

@@ -93,7 +93,11 @@ mod tests {
             for i in -160..=160 {
                 let x = i as f32 / 16.0;
                 let at = f64::from(x);
-                assert!((f64::from(function(x)) - wide(at)).abs() < 6e-7 * at.abs().max(1.0), "{name}({x}) = {}", function(x));
+                assert!(
+                    (f64::from(function(x)) - wide(at)).abs() < 6e-7 * at.abs().max(1.0),
+                    "{name}({x}) = {}",
+                    function(x)
+                );
                 let difference = (wide(at + 1e-4) - wide(at - 1e-4)) / 2e-4;
                 assert!((f64::from(slope(x)) - difference).abs() < 1e-6, "{name}'({x}) = {}", slope(x));
             }

@@ -90,7 +90,13 @@ pub(super) fn planes_make_weights() {
             for class in [Class::Exact, Class::Chain, Class::PairBf16, Class::Int24s] {
                 let vm = run(vlen, mode, planes, class, 48, None);
                 let got = [vm.c(2, 1, 0), vm.c(2, 1, 1)];
-                assert_eq!(got, [Some(want(0)), Some(want(1))], "{} of {planes} at {vlen}, {}", mode.name(), class.name());
+                assert_eq!(
+                    got,
+                    [Some(want(0)), Some(want(1))],
+                    "{} of {planes} at {vlen}, {}",
+                    mode.name(),
+                    class.name()
+                );
             }
             let live = |k: usize| k % 3 != 1;
             let masked = |n| {

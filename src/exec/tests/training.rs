@@ -65,9 +65,8 @@ pub(super) fn hadamard() {
     let signs: Vec<f32> = (0..48).map(|i| if i * 5 % 7 > 3 { -0.0 } else { 2.0 }).collect();
     let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 1 { -1.0 } else { 1.0 };
     let signed = |i: usize| if signs[i].is_sign_negative() { -x[i] } else { x[i] };
-    let want: Vec<f32> = (0..48)
-        .map(|at| (0..16).fold(0.0, |sum, i| sum + sign(i, at % 16) * signed(at / 16 * 16 + i)) / 4.0)
-        .collect();
+    let want: Vec<f32> =
+        (0..48).map(|at| (0..16).fold(0.0, |sum, i| sum + sign(i, at % 16) * signed(at / 16 * 16 + i)) / 4.0).collect();
     for vlen in [512, 4096, 16384] {
         assert_eq!(by_register(vlen, &[&x, &signs], 3, had), to_bits(&want), "VLEN {vlen}");
     }
@@ -265,9 +264,12 @@ pub(super) fn adam() {
 
 #[test]
 fn optimiser_steps_need_different_registers() {
-    for (op, [w, m, v, g]) in
-        [(Op::OptSgd, [1, 1, 2, 0]), (Op::OptSgd, [1, 2, 2, 0]), (Op::OptAdam, [1, 2, 3, 1]), (Op::OptAdam, [4, 2, 2, 1])]
-    {
+    for (op, [w, m, v, g]) in [
+        (Op::OptSgd, [1, 1, 2, 0]),
+        (Op::OptSgd, [1, 2, 2, 0]),
+        (Op::OptAdam, [1, 2, 3, 1]),
+        (Op::OptAdam, [4, 2, 2, 1]),
+    ] {
         let mut p = Program::new();
         p.setvl(1, 1).op(op, |i| (i.rd, i.rs1, i.rs2, i.rs3) = (w, m, v, g));
         assert_eq!(p.trap().kind(), TrapKind::Shape, "{op:?} {w} {m} {v} {g}");
