@@ -142,29 +142,21 @@ pub fn m_op(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// Moves live elements to the front.
 pub fn pack(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    compact(vm, inst, event, |live, from, to| {
-        for (k, i) in live.enumerate() {
-            to(k, from(i));
-        }
-    })
+    move_live(vm, inst, event, |rank, index| (rank, index))
 }
 
 /// Moves elements from the front to the places of live ones.
 pub fn expand(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    compact(vm, inst, event, |live, from, to| {
-        for (k, i) in live.enumerate() {
-            to(i, from(k));
-        }
-    })
+    move_live(vm, inst, event, |rank, index| (index, rank))
 }
 
-/// What pack and expand share: `move_codes` gets the live indices in order, a reader of old codes and a writer of new ones
-/// into a register of zeros.
-fn compact(
+/// Moves one code for every live element, to and from the places that `places` makes of its rank among the live ones and
+/// its index; the rest becomes the code of zero.
+fn move_live(
     vm: &mut Vm,
     inst: &Inst,
     event: &mut Event,
-    move_codes: impl Fn(&mut dyn Iterator<Item = usize>, &dyn Fn(usize) -> u32, &mut dyn FnMut(usize, u32)),
+    places: fn(usize, usize) -> (usize, usize),
 ) -> Result<()> {
     let (codes, mask, vl) = (&vm.formats[vm.bound(inst.fa)?], &vm.p[usize::from(inst.rs2)], vm.vl);
     if u64::from(vl) * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
@@ -177,8 +169,10 @@ fn compact(
         old.extend_from_slice(vm.v.get(inst.rs1));
         let new = vm.v.get_mut(inst.rd);
         codes.clear_tail(new, 0);
-        let mut live = (0..vl).filter(|i| mask.get(*i)).map(|i| i as usize);
-        move_codes(&mut live, &|i| codes.code(old, i), &mut |i, code| codes.put(new, i, code));
+        for (rank, index) in (0..vl).filter(|i| mask.get(*i)).enumerate() {
+            let (to, from) = places(rank, index as usize);
+            codes.put(new, to, codes.code(old, from));
+        }
     }
     vm.x.set(inst.rs3, (!mask.opaque).then(|| mask.count(vl).into()));
     Ok(())
