@@ -53,6 +53,17 @@ impl Bindings {
             equs: self.constants.iter().cloned().collect::<BTreeMap<_, _>>(),
         }
     }
+
+    /// A program that is assembled already has nothing left to bind.
+    fn refuse(&self) -> Result<()> {
+        let given = match (self.constants.is_empty(), self.formats.is_empty()) {
+            (true, true) => return Ok(()),
+            (false, _) => "-D",
+            (true, false) => "--format",
+        };
+        Err(Error::usage(format!("{given} means nothing here: this program is assembled already, its names are bound"))
+            .help(format!("give {given} to `preon asm`, or name the assembly text here")))
+    }
 }
 
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
@@ -92,6 +103,7 @@ pub fn load(path: &Path, bind: &Bindings) -> Result<Object> {
     let bytes = read(path)?;
     let name = path.display().to_string();
     if bytes.starts_with(b"PREON") {
+        bind.refuse().map_err(|e| e.in_file(name.clone()))?;
         return Object::from_bytes(&bytes).map_err(|e| e.in_file(name));
     }
     asm::assemble(&sources(path, bytes)?, &bind.options()).map_err(first)

@@ -1,13 +1,19 @@
 //! `preon exec`: one program on the bare processor, with what it left behind and what it cost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::{args, asm, out};
 use crate::diag::{Error, Result};
-use crate::exec::{Config, Event, Mode, Status, Vm};
-use crate::machine;
+use crate::exec::{Config, Event, Mode, Status, Trap, TrapKind, Vm, golden};
+use crate::isa::{self, disasm};
+use crate::machine::{self, Machine};
 use crate::report::units;
-use crate::sim::{Estimate, Sim, picojoule};
+use crate::sim::{Estimate, Outcome, Sim, picojoule};
+
+/// Schema of what `-f json` prints; docs/exec.schema.json describes it.
+pub const SCHEMA: &str = "preon.exec/1";
 
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
@@ -27,12 +33,33 @@ pub struct Args {
     #[arg(long)]
     timing_only: bool,
     /// Stop with a fault after about this many instructions
-    #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
+    #[arg(long, value_name = "N", default_value_t = FUEL)]
     fuel: u64,
+    /// Stop the clock after this many cycles; the program goes on without one
+    #[arg(long, value_name = "N")]
+    max_cycles: Option<u64>,
     /// Show memory when the program has ended: an address (space in bits 63:60) and a number of bytes
     #[arg(long, value_name = "ADDRESS:BYTES", value_parser = range)]
     read: Vec<(u64, u64)>,
+    /// Write the program, and memory before and after it, as $readmemh text into this new folder
+    #[arg(long, value_name = "DIR", conflicts_with = "timing_only")]
+    golden: Option<PathBuf>,
+    /// What to print: table or json (schema preon.exec/1)
+    #[arg(short = 'f', long = "output", value_name = "FORMAT", default_value = "table")]
+    output: Shape,
 }
+
+/// Shape of the data on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Shape {
+    /// For people
+    Table,
+    /// schema preon.exec/1
+    Json,
+}
+
+/// Fuel where none is asked for.
+const FUEL: u64 = 1_000_000_000;
 
 fn range(text: &str) -> std::result::Result<(u64, u64), String> {
     let number = |text: &str| match text.strip_prefix("0x") {
@@ -47,41 +74,173 @@ fn range(text: &str) -> std::result::Result<(u64, u64), String> {
     Ok((number(addr).map_err(|e| format!("{addr}: {e}"))?, bytes))
 }
 
+/// A program that has come to its end.
+struct Ran {
+    vm: Vm,
+    outcome: Outcome,
+    trap: Option<Trap>,
+    /// Instructions executed when the clock was stopped.
+    stopped: Option<u64>,
+}
+
 /// Executes the program and prints registers, memory and cost.
 pub fn run(args: &Args) -> Result<()> {
     let object = asm::load(&args.file, &args.bind)?;
     let machine = machine::load_with(&args.machine, &args.sets)?;
     let config = Config { fuel: Some(args.fuel), ..Config::of(&machine) };
     let mode = if args.timing_only { Mode::TimingOnly } else { Mode::Functional };
-    let mut vm = Vm::new(object, config, mode)?;
-    let mut sim = Sim::new(&machine, 0);
-    let mut event = Event::new();
-    let mut status = Status::Running;
-    while status == Status::Running {
-        status = vm.step(&mut event).map_err(Error::from)?;
-        sim.account(&event);
+    let vm = Vm::new(object, config, mode)?;
+    let before = args.golden.as_deref().map(|folder| refuse_existing(folder).map(|()| golden::memory(&vm, "before")));
+    let before = before.transpose()?;
+    let ran = execute(vm, &machine, args.max_cycles)?;
+    if let (Some(before), Some(folder), None) = (before, &args.golden, &ran.trap) {
+        let [after, scalars, program] =
+            [golden::memory(&ran.vm, "after"), golden::scalars(&ran.vm, "after"), golden::program(&ran.vm)];
+        write_golden(folder, [before, after, scalars, program].concat())?;
     }
-    let outcome = sim.finish()?;
+    match args.output {
+        Shape::Json => out::data(&format!("{:#}\n", report(args, &machine, &ran)?))?,
+        Shape::Table if ran.trap.is_none() => out::data(&table(args, &machine, &ran)?)?,
+        Shape::Table => {}
+    }
+    match ran.trap {
+        None => Ok(()),
+        Some(trap) => {
+            let spent = trap.kind() == TrapKind::Fuel;
+            let error = Error::from(trap);
+            Err(match spent && args.fuel == FUEL {
+                true => error.help("this is the limit where none is given; `--fuel N` sets another"),
+                false => error,
+            })
+        }
+    }
+}
+
+fn execute(mut vm: Vm, machine: &Machine, max_cycles: Option<u64>) -> Result<Ran> {
+    let mut sim = Sim::new(machine, 0);
+    let mut event = Event::new();
+    let (mut executed, mut stopped, mut trap) = (0, None, None);
+    loop {
+        match vm.step(&mut event) {
+            Err(reason) => trap = Some(reason),
+            Ok(status) => {
+                executed += 1;
+                if stopped.is_none() {
+                    sim.account(&event);
+                    if max_cycles.is_some_and(|most| sim.cycles() > most) && status == Status::Running {
+                        stopped = Some(executed);
+                    }
+                }
+                if status == Status::Running {
+                    continue;
+                }
+            }
+        }
+        break;
+    }
+    Ok(Ran { vm, outcome: sim.finish()?, trap, stopped })
+}
+
+fn energy_pj(machine: &Machine, ran: &Ran) -> Result<f64> {
+    Ok(picojoule(ran.outcome.ledger.energy(machine)?.total(Estimate::Typical)))
+}
+
+fn table(args: &Args, machine: &Machine, ran: &Ran) -> Result<String> {
     let mut text = String::new();
     for n in 1..32 {
-        match vm.x(n) {
+        match ran.vm.x(n) {
             Some(0) => {}
             Some(value) => text += &format!("x{n:<3} {value:#018x}  {}\n", value as i64),
             None => text += &format!("x{n:<3} unknown\n"),
         }
     }
     for &(addr, bytes) in &args.read {
-        text += &hex_dump(addr, vm.read(addr, bytes).map_err(Error::from)?);
+        text += &hex_dump(addr, &read(args, ran, addr, bytes)?);
     }
-    let pj = picojoule(outcome.ledger.energy(&machine)?.total(Estimate::Typical));
-    let (cycles, instructions) = (outcome.timing.cycles, outcome.timing.instructions);
+    let timing = &ran.outcome.timing;
     text += &format!(
         "{} instructions, {} cycles, {}\n",
-        units::count(instructions),
-        units::count(cycles),
-        units::energy(pj)
+        units::count(timing.instructions),
+        units::count(timing.cycles),
+        units::energy(energy_pj(machine, ran)?)
     );
-    out::data(&text)
+    if let Some(executed) = ran.stopped {
+        text += &format!(
+            "the clock was stopped after {} instructions by --max-cycles; values are those of the whole program\n",
+            units::count(executed)
+        );
+    }
+    Ok(text)
+}
+
+/// Bytes to show; in timing-only mode only control memory has any.
+fn read(args: &Args, ran: &Ran, addr: u64, bytes: u64) -> Result<Vec<u8>> {
+    if args.timing_only && addr >> 60 != 3 {
+        return Err(Error::usage(format!("{addr:#x} has no contents in timing-only mode, only control memory has")));
+    }
+    ran.vm.peek(addr, bytes).map_err(Error::from)
+}
+
+fn report(args: &Args, machine: &Machine, ran: &Ran) -> Result<Value> {
+    let scalars = (1..32).map(|n| (format!("x{n}"), json!(ran.vm.x(n).map(|value| format!("{value:#x}")))));
+    let mut memory = Vec::new();
+    for &(addr, bytes) in &args.read {
+        let hex: String = read(args, ran, addr, bytes)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        memory.push(json!({ "address": format!("{addr:#x}"), "bytes": hex }));
+    }
+    Ok(json!({
+        "schema": SCHEMA,
+        "program": args.file.display().to_string(),
+        "machine": machine.name,
+        "trap": ran.trap.as_ref().map(|trap| trap_report(trap, &ran.vm)),
+        "registers": scalars.collect::<serde_json::Map<_, _>>(),
+        "memory": memory,
+        "instructions": ran.outcome.timing.instructions,
+        "cycles": ran.outcome.timing.cycles,
+        "energy_pj": energy_pj(machine, ran)?,
+        "clock_stopped_after_instructions": ran.stopped,
+    }))
+}
+
+fn trap_report(trap: &Trap, vm: &Vm) -> Value {
+    let word = vm.object().words.get(trap.pc() as usize);
+    let inst = word.and_then(|word| isa::decode(*word).ok());
+    let operands = trap.operands().iter().map(|(name, value)| (name.clone(), json!(value)));
+    json!({
+        "kind": trap.kind().name(),
+        "word": trap.pc(),
+        "node": trap.node(),
+        "file": trap.line().map(|(file, _)| file),
+        "line": trap.line().map(|(_, line)| line),
+        "instruction": inst.map(|inst| disasm::instruction(&inst)),
+        "operands": operands.collect::<serde_json::Map<_, _>>(),
+        "reason": trap.message(),
+    })
+}
+
+/// A folder with something in it is not written over.
+fn refuse_existing(folder: &Path) -> Result<()> {
+    let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if folder.exists() && !empty {
+        return Err(Error::usage("exists and is not an empty folder")
+            .in_file(folder.display().to_string())
+            .help("remove it, or choose another folder for --golden"));
+    }
+    Ok(())
+}
+
+/// Writes all files beside the folder, then gives them its name.
+fn write_golden(folder: &Path, files: golden::Files) -> Result<()> {
+    let scratch = folder.with_extension(format!("partial-{}", std::process::id()));
+    let written = std::fs::create_dir_all(&scratch).and_then(|()| {
+        files.iter().try_for_each(|(name, text)| std::fs::write(scratch.join(name), text))?;
+        std::fs::rename(&scratch, folder)
+    });
+    written.map_err(|error| {
+        // The error at hand says more than a failed clean-up would.
+        let _ = std::fs::remove_dir_all(&scratch);
+        Error::usage(format!("cannot be written: {error}")).in_file(folder.display().to_string())
+    })
 }
 
 /// Sixteen bytes a line.

@@ -1,7 +1,7 @@
 //! Looking at a core from outside, for debuggers and traps: state that the program's own instructions do not show.
 
 use super::Vm;
-use super::event::RegSet;
+use super::event::{RegSet, Space};
 use super::trap::Result;
 use crate::isa::table::{Operand, RegClass, When};
 use crate::isa::{Inst, Unit};
@@ -17,6 +17,10 @@ impl Vm {
     /// ADDR if the range does not exist.
     pub fn peek(&self, addr: u64, len: u64) -> Result<Vec<u8>> {
         self.memory.peek(addr, len)
+    }
+    /// Contents of a space as far as they are held; what follows is zeros.
+    pub fn contents(&self, space: Space) -> &[u8] {
+        self.memory.contents(space)
     }
     /// Bytes of host memory that the contents of registers and memory take, roughly.
     pub fn state_bytes(&self) -> u64 {

@@ -15,6 +15,7 @@ mod cores;
 mod dma;
 mod entropy;
 pub mod event;
+pub mod golden;
 mod guard;
 mod hazard;
 mod inspect;

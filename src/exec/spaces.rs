@@ -163,6 +163,11 @@ impl Spaces {
         Ok(copy)
     }
 
+    /// All contents of a space as far as they are held; the rest is zeros.
+    pub fn contents(&self, space: Space) -> &[u8] {
+        self.bytes.get(space as usize).map_or(&[], Vec::as_slice)
+    }
+
     /// Bytes of host memory that the contents take.
     pub fn held_bytes(&self) -> u64 {
         self.bytes.iter().chain(&self.parked).map(|space| space.len() as u64).sum()
