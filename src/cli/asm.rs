@@ -38,7 +38,7 @@ pub struct DisasmArgs {
 #[derive(Debug, Default, clap::Args)]
 pub struct Bindings {
     /// A `.format` parameter, for example fw=ternary
-    #[arg(long = "format", value_name = "NAME=FORMAT", value_parser = pair)]
+    #[arg(id = "bound_formats", long = "format", value_name = "NAME=FORMAT", value_parser = pair)]
     formats: Vec<(String, String)>,
     /// A constant, as by .equ
     #[arg(short = 'D', long = "define", value_name = "NAME=INTEGER", value_parser = constant)]

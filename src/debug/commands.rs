@@ -219,7 +219,7 @@ fn list(debugger: &mut Debugger, text: &str) -> Result<String> {
     let pc = debugger.now.vm.pc();
     let word = match (text.is_empty(), debugger.listed) {
         (true, None) => pc,
-        (true, Some(last)) => (last + 11).min(debugger.program.object().words.len().saturating_sub(1) as u32),
+        (true, Some(last)) => debugger.program.further(last),
         (false, _) => debugger.program.locate(text, pc)?,
     };
     debugger.listed = Some(word);

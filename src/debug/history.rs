@@ -11,7 +11,7 @@ const COPIES: usize = 64;
 /// Host memory that copies may take.
 pub const BUDGET_BYTES: u64 = 256 << 20;
 /// Instructions between copies at first.
-const EVERY: u64 = 512;
+pub const EVERY: u64 = 512;
 
 /// The past of a run.
 #[derive(Debug)]
@@ -24,9 +24,10 @@ pub struct History {
 }
 
 impl History {
-    /// A past that goes back to `origin`; its copies take at most `budget_bytes`.
-    pub fn new(origin: Moment, budget_bytes: u64) -> History {
-        History { origin, copies: Vec::new(), every: EVERY, budget_bytes }
+    /// A past that goes back to `origin`, with a copy after `every` instructions at first; the copies take at most
+    /// `budget_bytes`.
+    pub fn new(origin: Moment, every: u64, budget_bytes: u64) -> History {
+        History { origin, copies: Vec::new(), every, budget_bytes }
     }
 
     /// The beginning.

@@ -84,7 +84,7 @@ impl Debugger {
         let object = object.into();
         let program = Program::new(object.clone(), sources)?;
         let now = Moment::start(object, Config { fuel, ..Config::of(machine) }, machine)?;
-        let history = History::new(now.clone(), history::BUDGET_BYTES);
+        let history = History::new(now.clone(), history::EVERY, history::BUDGET_BYTES);
         Ok(Debugger {
             machine: machine.clone(),
             program,

@@ -109,6 +109,15 @@ impl Program {
         })
     }
 
+    /// The word around which a listing goes on after the one around `word`.
+    pub fn further(&self, word: u32) -> u32 {
+        let last = self.object.words.len().saturating_sub(1) as u32;
+        match self.object.line(word).filter(|(file, _)| self.sources.contains_key(*file)) {
+            Some((file, line)) => self.word_of_line(Some(file), &(line + 11).to_string()).unwrap_or(last),
+            None => (word + 11).min(last),
+        }
+    }
+
     /// Eleven lines around `word`: of its source, or of the disassembly. `=>` marks the word at `pc`, `*` breakpoints.
     pub fn list(&self, word: u32, pc: u32, stops: &[u32]) -> String {
         let here = self.object.line(word).and_then(|(file, line)| Some((file, line, self.sources.get(file)?)));

@@ -233,7 +233,7 @@ fn line((kind, a, b, c): (u8, u8, u8, u8)) -> String {
         18 => format!("dma.dim d1, 1, x11, x9, x8"),
         19 => "c.fill c0, zero".into(),
         20 => "sr.set x20, x21, x0".into(),
-        _ => format!("mulv v{v}, v{}, v{}, p{p}", b % 32, c % 32),
+        _ => format!("mac.tern c0, v{v}, v{}, f1, f2, p{p}.z", b % 32),
     }
 }
 
@@ -246,6 +246,14 @@ fn random_program(lines: &[(u8, u8, u8, u8)]) -> String {
     text + " halt\n"
 }
 
+#[test]
+fn every_kind_of_line_runs() {
+    let lines: Vec<_> = (0..22).map(|kind| (kind, 1, 2, 3)).collect();
+    let mut session = session(&random_program(&lines));
+    let end = session.says("continue");
+    assert!(end.starts_with("the program has halted"), "{end}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -255,8 +263,10 @@ proptest! {
         lines in prop::collection::vec(any::<(u8, u8, u8, u8)>(), 1..60),
         from in 0u64..40,
         steps in 1u64..80,
+        every in 1u64..40,
     ) {
         let mut session = session(&random_program(&lines));
+        session.history = History::new(session.now.clone(), every, history::BUDGET_BYTES);
         if from > 0 {
             session.says(&format!("step {from}"));
         }
@@ -278,7 +288,7 @@ proptest! {
 fn copies_take_bounded_memory_and_any_step_is_reached() {
     let mut debugger = session(" li x5, 20000\nagain: add x5, x5, -1\n bnez x5, again\n halt\n");
     let one = debugger.now.bytes();
-    debugger.history = History::new(debugger.now.clone(), 5 * one);
+    debugger.history = History::new(debugger.now.clone(), 64, 5 * one);
     debugger.says("step 30000");
     for steps in [29_999, 17, 512, 12_345, 0] {
         let moment = debugger.history.at(steps);
