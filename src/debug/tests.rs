@@ -65,6 +65,13 @@ fn watchpoints_say_what_was_and_what_is() {
 }
 
 #[test]
+fn brkpt_stops_and_lets_go() {
+    let mut session = session(" li x5, 1\n brkpt\n li x6, 2\n halt\n");
+    assert_eq!(session.says("continue"), "brkpt\na.vasm:3, word 2, cycle 2: li x6, 2\n");
+    assert!(session.says("continue").starts_with("the program has halted after 4 instructions"));
+}
+
+#[test]
 fn locations_are_lines_labels_and_words() {
     let mut session = session(SUM);
     assert!(session.says("until 4").contains("a.vasm:4, word 3"));
