@@ -3,7 +3,7 @@
 
 #[test]
 fn sessions_print_what_they_show() {
-    trycmd::TestCases::new().case("tests/cmd/*.trycmd").case("README.md");
+    trycmd::TestCases::new().case("tests/cmd/*.trycmd").case("README.md").case("docs/programs.md");
 }
 
 /// A reader that goes away is no error.
