@@ -1,7 +1,7 @@
 //! `preon debug`: a program step by step. The debugger itself is [`crate::debug`]; here lines are read and answers printed.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use super::{args, asm, out};
@@ -106,7 +106,6 @@ fn talk(debugger: &mut Debugger, input: impl BufRead, terminal: bool) -> Result<
     loop {
         if terminal {
             out::data(PROMPT)?;
-            let _ = std::io::stdout().flush();
         }
         let Some(Ok(line)) = lines.next() else { return Ok(()) };
         if !line.trim().is_empty() {

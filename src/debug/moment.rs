@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::diag;
-use crate::exec::{Config, Event, Mode, Result, Status, Vm};
+use crate::exec::{Access, Config, Event, Mode, Result, Status, Vm};
 use crate::isa::{Object, Op};
 use crate::machine::Machine;
 use crate::sim::Sim;
@@ -35,7 +35,10 @@ impl Observer for Recent {
         if self.0.len() == RECENT {
             self.0.pop_front();
         }
-        self.0.push_back(Seen { event: *event, times: *times });
+        let mut event = *event;
+        // What an older instruction left behind in a reused event is no part of this one.
+        event.access[usize::from(event.accesses)..].fill(Access::default());
+        self.0.push_back(Seen { event, times: *times });
     }
 }
 

@@ -152,12 +152,7 @@ pub fn expand(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 
 /// Moves one code for every live element, to and from the places that `places` makes of its rank among the live ones and
 /// its index; the rest becomes the code of zero.
-fn move_live(
-    vm: &mut Vm,
-    inst: &Inst,
-    event: &mut Event,
-    places: fn(usize, usize) -> (usize, usize),
-) -> Result<()> {
+fn move_live(vm: &mut Vm, inst: &Inst, event: &mut Event, places: fn(usize, usize) -> (usize, usize)) -> Result<()> {
     let (codes, mask, vl) = (&vm.formats[vm.bound(inst.fa)?], &vm.p[usize::from(inst.rs2)], vm.vl);
     if u64::from(vl) * u64::from(codes.bits) > u64::from(vm.config.vlen_bits) {
         return Err(too_wide(vm, vl.into(), &codes.format.name));
