@@ -54,7 +54,7 @@ fn reduce(x: f32) -> Option<(u32, f32)> {
         shift => TWO_OVER_PI[1] >> shift | TWO_OVER_PI[0] << (128 - shift),
     };
     // Quarter turns with 94 binary places, mod 4.
-    let turns = significand * (window & ((1 << 96) - 1)) & ((1 << 96) - 1);
+    let turns = (significand * (window & ((1 << 96) - 1))) & ((1 << 96) - 1);
     let nearest = (turns + (1 << 93)) >> 94;
     let rest = (turns as i128 - ((nearest as i128) << 94)) >> 30;
     Some((nearest as u32, round_i128(rest * HALF_PI, -126)))

@@ -11,7 +11,7 @@ const BINARY: u8 = 6;
 
 /// Bit of plane `j`, output `n`, position `k`.
 fn bit(j: usize, n: usize, k: usize) -> i64 {
-    (j * 77 + n * 31 + k * 13 + (k * k >> 2)) as i64 / 5 & 1
+    i64::from((j * 77 + n * 31 + k * 13 + k * k / 4) / 5 % 2 == 1)
 }
 
 fn trit(k: usize) -> i64 {
