@@ -75,6 +75,7 @@ fn cos_near_zero(r: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::f32::consts::{FRAC_PI_2, PI, TAU};
 
     /// Error in units of the last place of the f32 at `wanted`.
     fn ulps(got: f32, wanted: f64) -> f64 {
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn hard_angles_and_special_ones() {
         // Multiples of pi/2 that f32 comes closest to, and the largest f32.
-        for x in [1.570_796_3f32, 3.141_592_7, 6.283_185_5, 16_367_173.0 * 2f32.powi(72), f32::MAX, 1e20, 0.78125] {
+        for x in [FRAC_PI_2, PI, TAU, 16_367_173.0 * 2f32.powi(72), f32::MAX, 1e20, 0.78125] {
             assert!(ulps(sin(x), f64::from(x).sin()) < 1.6, "sin {x:e}");
             assert!(ulps(cos(x), f64::from(x).cos()) < 1.6, "cos {x:e}");
         }

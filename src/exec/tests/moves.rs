@@ -96,7 +96,8 @@ fn unknown_masks_are_not_stored_where_they_matter() {
 
 #[test]
 pub(super) fn masks_combine_up_to_the_shorter() {
-    let table: [(MaskOp, fn(bool, bool) -> bool); 4] = [
+    type Function = fn(bool, bool) -> bool;
+    let table: [(MaskOp, Function); 4] = [
         (MaskOp::MAnd, |a, b| a & b),
         (MaskOp::MOr, |a, b| a | b),
         (MaskOp::MXor, |a, b| a ^ b),
@@ -114,7 +115,7 @@ pub(super) fn masks_combine_up_to_the_shorter() {
                 set_mask(&mut vm, 2, &b);
                 vm.run().expect("halts");
                 for i in 0..vlen as usize {
-                    let of = |f: fn(bool, bool) -> bool| i < la.min(lb) && f(a[i], b[i]);
+                    let of = |f: Function| i < la.min(lb) && f(a[i], b[i]);
                     assert_eq!(vm.p(1, i as u32), Some(of(want)), "{} {i}", op.name());
                     assert_eq!(vm.p(3, i as u32), Some(i < lb && !b[i]), "inverted {i}");
                 }
@@ -251,7 +252,7 @@ pub(super) fn positions() {
                 }));
             }
             // Around 2^63 the start wraps from one register to the next; within one it does not.
-            if start < 1 << 62 || start > (1 << 63) + 64 {
+            if !(1 << 62..=(1 << 63) + 64).contains(&start) {
                 assert_eq!(got, want, "{start} at {vlen}");
             }
             assert_eq!(got[0], want[0]);

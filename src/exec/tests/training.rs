@@ -26,6 +26,8 @@ fn samples(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|i| (word(i) as i32 as f32) * 2f32.powi((i % 7) as i32 - 33)).collect()
 }
 
+type Slope = fn(f32) -> f32;
+
 #[test]
 pub(super) fn gradients_through_activations() {
     let (s, g) = ([-2.0, -0.0, 0.5, 1.0, f32::NAN, f32::INFINITY], [1.0, 2.0, -4.0, f32::INFINITY, 1.0, 0.5]);
@@ -37,7 +39,7 @@ pub(super) fn gradients_through_activations() {
     assert_eq!(of(Act::Relu)[..4], to_bits(&[0.0, 0.0, -4.0, f32::INFINITY]));
     assert_eq!(of(Act::Relu2)[..4], to_bits(&[0.0, 0.0, -4.0, f32::INFINITY]));
     assert_eq!(f32::from_bits(of(Act::Relu2)[5]), f32::INFINITY);
-    let slopes: [(Act, fn(f32) -> f32); 3] =
+    let slopes: [(Act, Slope); 3] =
         [(Act::Gelu, gradient::gelu), (Act::Silu, gradient::silu), (Act::Gelut, gradient::gelut)];
     for (act, slope) in slopes {
         assert_eq!(of(act)[..3], to_bits(&[slope(-2.0), 1.0, -4.0 * slope(0.5)]), "{}: half at 0", act.name());
