@@ -89,6 +89,8 @@ fn execute(object: &Object, choice: u8) {
         dram_bytes: 1 << 20,
         cores: 1,
         fuel: Some(FUEL),
+        skip_granule: [2, 4],
+        array_block: [8, 8],
     };
     let mode = if choice & 1 == 0 { Mode::Functional } else { Mode::TimingOnly };
     let Ok(mut vm) = Vm::new(object.clone(), config, mode) else { return };
