@@ -6,6 +6,9 @@
 
 mod counts;
 mod engine;
+#[cfg(test)]
+mod instructions;
+pub mod law;
 mod ledger;
 pub mod observe;
 mod order;
