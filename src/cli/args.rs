@@ -43,6 +43,15 @@ pub enum Format {
     Csv,
 }
 
+/// Text or JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
 /// Which machine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Machines {

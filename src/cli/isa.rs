@@ -1,14 +1,29 @@
-//! `preon isa`: the instruction set as a reference card.
+//! `preon isa`: the instruction set as reference cards.
 
-use super::out;
-use crate::diag::{Error, Result, did_you_mean};
+use super::{args::Shape, out};
+use crate::diag::{Error, Result};
 use crate::isa::manual;
 use crate::isa::table::mnemonics;
-use crate::report::table;
+use crate::report::{isa, table};
+use serde_json::{Value, json};
+
+/// Arguments of `isa`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// The reference card of an instruction, alias, pseudo-instruction or directive; a list of all without it
+    #[arg(value_name = "NAME")]
+    instruction: Option<String>,
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    format: Shape,
+}
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
-pub enum Verb {
+enum Verb {
     /// Every instruction
     List,
     /// One instruction
@@ -19,43 +34,64 @@ pub enum Verb {
 }
 
 /// Does it.
-pub fn run(verb: &Verb) -> Result<()> {
-    match verb {
-        Verb::List => {
-            let rows: Vec<Vec<String>> = manual::list().into_iter().map(|(name, form)| vec![name, form]).collect();
-            out::data(&table::render(&["instruction", "form"], &rows, &[]))
-        }
-        Verb::Show { instruction } => out::data(&show(instruction)?),
+pub fn run(args: &Args) -> Result<()> {
+    let name = match &args.verb {
+        Some(Verb::List) => None,
+        Some(Verb::Show { instruction }) => Some(instruction),
+        None => args.instruction.as_ref(),
+    };
+    match (name, args.format) {
+        (None, Shape::Table) => out::data(&list()),
+        (None, Shape::Json) => out::data(&format!("{:#}\n", json!(rows()))),
+        (Some(name), format) => out::data(&show(name, format)?),
     }
 }
 
-/// The card of one mnemonic.
-fn show(name: &str) -> Result<String> {
-    let wanted = name.to_lowercase();
-    let Some(mnemonic) = mnemonics().get(&wanted) else {
-        let error = Error::usage(format!("there is no instruction `{name}`"));
-        return Err(match did_you_mean(&wanted, mnemonics().keys().map(String::as_str)) {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help("`preon isa list` shows all"),
+/// Every mnemonic in one line each.
+fn list() -> String {
+    let cell = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_string();
+    let rows: Vec<Vec<String>> = rows()
+        .iter()
+        .map(|row| ["name", "unit", "form", "what"].iter().map(|key| cut(&cell(row, key), 64)).collect())
+        .collect();
+    table::render(&["instruction", "unit", "form", "what"], &rows, &[])
+}
+
+fn rows() -> Vec<Value> {
+    let all = mnemonics().iter();
+    all.map(|(name, mnemonic)| {
+        json!({
+            "name": name,
+            "unit": format!("{:?}", mnemonic.op.unit()),
+            "form": manual::usage(name, mnemonic),
+            "what": isa::summary(mnemonic),
+        })
+    })
+    .collect()
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.to_string() } else { text.chars().take(most - 1).chain(['…']).collect() }
+}
+
+/// The card of one name.
+fn show(name: &str, format: Shape) -> Result<String> {
+    if let Some(text) = manual::other(name) {
+        return Ok(match format {
+            Shape::Table => text,
+            Shape::Json => format!(
+                "{:#}\n",
+                json!({ "schema": "preon.instruction/1", "name": name.to_lowercase(), "text": text.trim() })
+            ),
         });
-    };
-    let row = mnemonic.op.row();
-    let mut text = format!("{}\n\n{}\n\n", manual::usage(&wanted, mnemonic), row.semantics);
-    text += &format!("unit    {}\nopcode  {:#04x}, {:?} form\n", row.unit.title(), row.code, row.form);
-    match mnemonic.alias {
-        Some(alias) => {
-            let slots = [("a", alias.fa), ("b", alias.fb), ("d", alias.fd)];
-            let formats = slots.iter().filter(|(_, names)| !names.is_empty());
-            let formats: Vec<String> = formats.map(|(slot, names)| format!("{slot}: {}", names.join(" or "))).collect();
-            text += &format!("alias   of {}, checks formats {}\n", row.name, formats.join("; "));
-        }
-        None if !row.aliases.is_empty() => {
-            let names: Vec<&str> = row.aliases.iter().map(|alias| alias.name).collect();
-            text += &format!("aliases {}\n", names.join(" "));
-        }
-        None => {}
     }
-    Ok(text)
+    let card = isa::card(name)?;
+    match format {
+        Shape::Table => Ok(isa::text(&card)),
+        Shape::Json => serde_json::to_string_pretty(&card)
+            .map(|text| text + "\n")
+            .map_err(|error| Error::internal(error.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -63,11 +99,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mnemonic_has_a_card() {
-        for name in mnemonics().keys() {
-            let card = show(name).unwrap();
-            assert!(card.contains(name.as_str()) && card.contains("opcode"), "{card}");
+    fn names_have_cards_in_both_shapes() {
+        for name in ["mac.triplet", "xnor.popc", "ld.bp", "jmp.mask", "fold", ".equ", "li", "beqz"] {
+            assert!(show(&name.to_uppercase(), Shape::Table).unwrap().contains(name), "{name}");
+            let value: Value = serde_json::from_str(&show(name, Shape::Json).unwrap()).unwrap();
+            assert_eq!(value["name"], json!(name));
         }
-        assert!(show("mac.tren").unwrap_err().to_string().contains("mac.tern"));
+        assert!(show("mac.tren", Shape::Table).unwrap_err().render(false).contains("mac.tern"));
+        assert!(list().lines().count() == mnemonics().len() + 1);
     }
 }

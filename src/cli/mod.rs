@@ -71,9 +71,8 @@ enum Verb {
     /// Number formats
     #[command(subcommand)]
     Formats(formats::Verb),
-    /// The instruction set
-    #[command(subcommand)]
-    Isa(isa::Verb),
+    /// The instruction set: a list, or the reference card of one instruction
+    Isa(isa::Args),
     /// Assemble a program
     Asm(asm::AsmArgs),
     /// Disassemble a program
@@ -101,7 +100,7 @@ impl Verb {
             Verb::Machine(verb) => machine::run(verb),
             Verb::Policy(verb) => policy::run(verb),
             Verb::Formats(verb) => formats::run(verb),
-            Verb::Isa(verb) => isa::run(verb),
+            Verb::Isa(args) => isa::run(args),
             Verb::Asm(args) => asm::assemble(args),
             Verb::Disasm(args) => asm::disassemble(args),
             Verb::Test(args) => test::run(args),

@@ -29,7 +29,7 @@ mod scale;
 mod spaces;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tile;
 mod train;
 mod trap;

@@ -1,7 +1,7 @@
 //! The instruction set: the table of `isa/vpu.toml`, its encoding, and its text form.
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 pub mod asm;
 pub mod disasm;
 pub mod encode;
@@ -13,7 +13,7 @@ pub mod table;
 mod tests;
 
 pub use encode::{DecodeError, Mem, Step, decode};
-pub use manual::{list, manual, reference};
+pub use manual::list;
 pub use object::{Linked, Object, link};
 pub use table::{Op, Unit};
 

@@ -5,6 +5,7 @@ pub mod charts;
 pub mod csv;
 mod folder;
 mod html;
+pub mod isa;
 mod npy;
 mod picture;
 pub mod story;

@@ -6,7 +6,7 @@
 use crate::diag::{Error, Result};
 use crate::exec::event::{Event, EwKind, Space, Work};
 use crate::isa::{Op, Unit};
-use crate::machine::Machine;
+use crate::machine::{Machine, Skip};
 use crate::num::format::by_id;
 
 /// Cycles of an instruction with nothing in its way. It starts in the cycle after its issue, or at issue on the control
@@ -65,7 +65,12 @@ fn read_latency(machine: &Machine, space: Space) -> u64 {
 fn work(machine: &Machine, event: &Event) -> Result<Cost> {
     let units = &machine.units;
     let (occupied, latency) = match event.work {
-        Work::Mac { live, weights, inputs, .. } => {
+        Work::Mac { terms, granules, fullest, weights, inputs, .. } => {
+            let live = match units.s_skip {
+                Skip::None => terms,
+                Skip::Balanced => granules,
+                Skip::MaxOverLanes => fullest,
+            };
             let (w, x) = pair(weights, inputs)?;
             if !machine.vector_serves(w, x) {
                 return Err(unserved(machine, &w.name, &x.name, "S unit"));
@@ -88,12 +93,17 @@ fn work(machine: &Machine, event: &Event) -> Result<Cost> {
             let decoding = u64::from(symbols.div_ceil(units.l_codes_per_cycle));
             (decoding.max(bytes.div_ceil(units.l_bytes_per_cycle.into())), units.l_latency)
         }
-        Work::TileLoad { tn, tk, .. } => (array(machine)?.load_cycles(tn.into(), tk.into()), 0),
-        Work::TileMac { tm, tn, tk, weights, inputs, .. } => {
+        Work::TileLoad { tn, tk, dead, .. } => {
+            let array = array(machine)?;
+            (array.load_blocks(array.blocks(tn.into(), tk.into()) - u64::from(dead)), 0)
+        }
+        Work::TileMac { tm, tn, tk, dead, block, weights, inputs, .. } => {
             let (w, x) = pair(weights, inputs)?;
             let rows = machine.array_row_cycles(&w.name, &x.name);
             let rows = rows.ok_or_else(|| unserved(machine, &w.name, &x.name, "array"))?;
-            let cost = array(machine)?.compute_cycles(tm.into(), tn.into(), tk.into(), rows);
+            let array = array(machine)?;
+            let passes = array.passes(tn.into(), tk.into(), block.into()) - u64::from(dead);
+            let cost = array.compute_blocks(tm.into(), passes, rows);
             return Ok(Cost { occupied_cycles: cost.occupied, latency_cycles: cost.latency });
         }
         _ => (0, 0),

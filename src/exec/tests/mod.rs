@@ -8,7 +8,7 @@ mod examples;
 mod guard;
 mod moves;
 mod planes;
-mod rows;
+pub(crate) mod rows;
 mod sparse;
 mod sums;
 mod training;

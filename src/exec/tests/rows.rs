@@ -85,6 +85,11 @@ const CASES: &[(Op, fn())] = &[
     (Op::OptAdam, training::adam),
 ];
 
+/// Whether there is a case for `op`.
+pub(crate) fn has_case(op: Op) -> bool {
+    CASES.iter().any(|(known, _)| *known == op)
+}
+
 #[test]
 fn every_row_has_a_case() {
     for row in ROWS {
