@@ -134,7 +134,8 @@ pub(super) fn of_row(row: &'static Row) -> Result<Card> {
     static MACHINES: LazyLock<Result<Vec<Machine>>> =
         LazyLock::new(|| machine::builtin().iter().map(|name| machine::load(name)).collect());
     let machines = MACHINES.as_ref().map_err(Clone::clone)?;
-    let runs: Vec<(&Machine, Result<Event>)> = machines.iter().map(|machine| (machine, run_example(row, machine))).collect();
+    let runs: Vec<(&Machine, Result<Event>)> =
+        machines.iter().map(|machine| (machine, run_example(row, machine))).collect();
     let event = runs.iter().find_map(|(_, event)| event.as_ref().ok());
     let aliases = row.aliases.iter().map(|alias| {
         let mnemonic = Mnemonic { op: row.op, sub: 0, alias: Some(alias) };

@@ -25,7 +25,7 @@ fn committed(path: &str, made: &str) {
 
 #[test]
 fn the_committed_manual_is_the_generated_one() {
-    committed("docs/isa.md", &super::manual().unwrap());
+    committed("docs/isa.md", &manual().unwrap());
 }
 
 #[test]
@@ -35,14 +35,14 @@ fn the_committed_grammar_is_the_generated_one() {
 
 #[test]
 fn every_instruction_has_everything() {
-    let manual = super::manual().unwrap();
+    let book = manual().unwrap();
     for row in ROWS {
         let name = row.name;
         // Semantics: its case in exec runs it. Timing: sim's test finds a user of every result. Both walk this table.
         assert!(crate::exec::tests::rows::has_case(row.op), "`{name}` has no case in exec/tests/rows.rs");
         let card = card(name).unwrap();
-        let start = manual.find(&format!("\n### {name}\n")).unwrap_or_else(|| panic!("`{name}` has no manual entry"));
-        let entry = &manual[start..];
+        let start = book.find(&format!("\n### {name}\n")).unwrap_or_else(|| panic!("`{name}` has no manual entry"));
+        let entry = &book[start..];
         let entry = &entry[..entry[1..].find("\n### ").map_or(entry.len(), |at| at + 1)];
         for part in [row.pseudo, row.example, "- Traps: ", "- Time: ", "bits ", "\nholds"] {
             assert!(entry.contains(part), "the entry of `{name}` lacks `{part}`");
@@ -148,7 +148,7 @@ fn the_grammar_covers_the_language() {
     for name in mnemonics().keys() {
         assert!(covered("instructions", name), "`{name}`");
     }
-    for (form, _) in crate::isa::manual::pseudo() {
+    for (form, _) in manual::pseudo() {
         assert!(covered("instructions", form.split(' ').next().unwrap()), "`{form}`");
     }
     for (name, ..) in DIRECTIVES {
