@@ -105,6 +105,31 @@ pub fn example(name: &str, mnemonic: &Mnemonic) -> String {
     if written.is_empty() { name.to_string() } else { format!("{name} {}", written.join(", ")) }
 }
 
+/// Format slots that an alias checks in a statement of the row, with the formats allowed there.
+pub fn alias_slots(row: &Row, alias: &Alias, statement: &str) -> Vec<(String, &'static [&'static str])> {
+    let is_slot = |word: &&str| matches!(RegClass::parse(word), Some((RegClass::F, _)));
+    let fields = row.operands.iter().filter_map(|operand| match *operand {
+        Operand::Reg { class: RegClass::F, field, .. } => Some(field),
+        _ => None,
+    });
+    let slots = statement.split([' ', ',']).filter(is_slot).zip(fields).map(|(slot, field)| {
+        let allowed = match field {
+            Field::Fd => alias.fd,
+            Field::Fa => alias.fa,
+            _ => alias.fb,
+        };
+        (slot.to_string(), allowed)
+    });
+    slots.filter(|(_, allowed)| !allowed.is_empty()).collect()
+}
+
+/// The line that binds those slots to the first format that is allowed; empty if there are none.
+pub fn alias_setup(row: &Row, alias: &Alias, statement: &str) -> String {
+    let slots = alias_slots(row, alias, statement);
+    let bound: Vec<String> = slots.iter().map(|(slot, allowed)| format!("{slot}={}", allowed[0])).collect();
+    if bound.is_empty() { String::new() } else { format!(".fmt {}", bound.join(", ")) }
+}
+
 /// Every operand of a row: as forms show it, and what it is.
 pub fn operands(row: &Row) -> Vec<(String, String)> {
     row.operands.iter().map(|operand| (show(operand), explain(operand))).collect()
@@ -324,8 +349,7 @@ mod tests {
             let (row, statement) = (mnemonic.op.row(), example(name, mnemonic));
             let mut text = format!("{}{}\n", crate::isa::table::EXAMPLES, row.setup);
             if let Some(alias) = mnemonic.alias {
-                let (_, fields) = aliased(alias, &statement);
-                text += &fields;
+                text += &format!("{}\n", alias_setup(row, alias, &statement));
             }
             text += &format!("loop x5, target\n{statement}\ntarget: endl\n");
             let object = assemble(&Sources::single("example", &*text), &Options::default());
@@ -337,49 +361,19 @@ mod tests {
         }
     }
 
-    /// The slots of an alias's example with the formats allowed there, and the `.fmt` line that binds them to the first.
-    fn aliased(alias: &Alias, statement: &str) -> (Vec<(String, &'static [&'static str])>, String) {
-        let slots = statement.split([' ', ',']).filter(|word| {
-            word.strip_prefix('f').is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
-        });
-        let lists = [(alias.fd, 'd'), (alias.fa, 'a'), (alias.fb, 'b')];
-        let row = ROWS.iter().find(|row| row.aliases.iter().any(|known| known.name == alias.name)).unwrap();
-        let of_row: Vec<Field> = row
-            .operands
-            .iter()
-            .filter_map(|operand| match *operand {
-                Operand::Reg { class: RegClass::F, field, .. } => Some(field),
-                _ => None,
-            })
-            .collect();
-        let found: Vec<(String, &'static [&'static str])> = slots
-            .zip(of_row)
-            .map(|(slot, field)| {
-                let letter = match field {
-                    Field::Fd => 'd',
-                    Field::Fa => 'a',
-                    _ => 'b',
-                };
-                (slot.to_string(), lists.iter().find(|(_, known)| *known == letter).map_or(&[][..], |(list, _)| list))
-            })
-            .filter(|(_, list)| !list.is_empty())
-            .collect();
-        let lines = found.iter().map(|(slot, list)| format!(".fmt {slot}={}\n", list[0])).collect();
-        (found, lines)
-    }
-
     #[test]
     fn every_alias_refuses_every_format_that_it_is_not_for_and_says_what_is_allowed() {
         let formats = crate::num::format::formats();
         for (name, mnemonic) in mnemonics() {
             let Some(alias) = mnemonic.alias else { continue };
             let statement = example(name, mnemonic);
-            let (slots, bound) = aliased(alias, &statement);
+            let (row, bound) = (mnemonic.op.row(), alias_setup(mnemonic.op.row(), alias, &statement));
+            let slots = alias_slots(row, alias, &statement);
             let lists = [alias.fa, alias.fb, alias.fd].iter().filter(|list| !list.is_empty()).count();
             assert_eq!(slots.len(), lists, "{name}: every list of formats belongs to a slot of its example");
             for (slot, allowed) in &slots {
                 for format in formats.iter().filter(|format| !allowed.contains(&&*format.name)) {
-                    let text = format!("{bound}.fmt {slot}={}\n{statement}\n", format.name);
+                    let text = format!("{bound}\n.fmt {slot}={}\n{statement}\n", format.name);
                     let errors = assemble(&Sources::single("alias", &*text), &Options::default()).unwrap_err();
                     let message = errors.iter().map(ToString::to_string).collect::<String>();
                     let named =

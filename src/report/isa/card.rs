@@ -45,7 +45,7 @@ pub struct Card {
     /// Other names of the row.
     pub aliases: Vec<Alias>,
     /// Statements that the example needs before it.
-    pub setup: &'static str,
+    pub setup: String,
     /// One statement.
     pub example: String,
     /// Registers that the example reads.
@@ -158,7 +158,7 @@ pub(super) fn of_row(row: &'static Row) -> Result<Card> {
         traps: manual::traps(row),
         encoding: encoding.map(|(high, low, field, holds)| Field { high, low, field, holds }).collect(),
         aliases: aliases.collect(),
-        setup: row.setup,
+        setup: row.setup.to_string(),
         example: row.example.to_string(),
         reads: event.map_or(Vec::new(), |event| registers(event.reads)),
         writes: event.map_or(Vec::new(), |event| registers(event.writes)),
@@ -169,11 +169,14 @@ pub(super) fn of_row(row: &'static Row) -> Result<Card> {
 
 /// The card of a row, narrowed to one of its names.
 pub(super) fn narrowed(name: &str, mnemonic: &Mnemonic, card: Card) -> Card {
+    let (row, example) = (mnemonic.op.row(), manual::example(name, mnemonic));
+    let bound = mnemonic.alias.map(|alias| manual::alias_setup(row, alias, &example)).unwrap_or_default();
     Card {
         name: name.to_string(),
         forms: vec![manual::usage(name, mnemonic)],
         alias: mnemonic.alias.map(|alias| format!("{} with {}", card.row, restrictions(alias))),
-        example: manual::example(name, mnemonic),
+        setup: [card.setup.as_str(), &bound].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; "),
+        example,
         ..card
     }
 }
