@@ -82,8 +82,6 @@ fn execute(object: &Object, choice: u8) {
         acc_rows: 4,
         acc_cols: 1 + u32::from(choice >> 4),
         tile_k: 64,
-        skip_granule: machine.units.s_skip_granule,
-        array_block: [4, 16],
         scale_entries: 16,
         sram_bytes: 1 << 16,
         shared_bytes: 1 << 12,
