@@ -33,6 +33,22 @@ fn bindings(kernel: &str) -> Vec<Binding> {
             product(("int8", 8), ("int8", 8), 5, &[("FINAL", 1), ("ADC", 8)]),
             product(("ternary", 2), ("int8", 8), 0, &[("MASKED", 1)]),
         ],
+        "linear-sparse" => {
+            let set = |w, x, class, set: &[(&'static str, i64)]| {
+                let (formats, mut constants) = product(w, x, class, set);
+                for name in ["ARRAY", "GROUPS", "PACKN", "PACKM", "TAIL"] {
+                    constants.push((name, set.iter().find(|(set, _)| *set == name).map_or(0, |(_, value)| *value)));
+                }
+                (formats, constants)
+            };
+            vec![
+                set(("int8", 8), ("int8", 8), 0, &[("ARRAY", 1), ("TAIL", 1)]),
+                set(("bf16", 16), ("bf16", 16), 2, &[("ARRAY", 1), ("MASKED", 1)]),
+                set(("ternary", 2), ("int8", 8), 0, &[("GROUPS", 4)]),
+                set(("bf16", 16), ("bf16", 16), 2, &[("GROUPS", 2), ("MASKED", 1)]),
+                set(("int4", 4), ("int8", 8), 0, &[("GROUPS", 1), ("MASKED", 1), ("PACKN", 2), ("PACKM", 4)]),
+            ]
+        }
         "quantise" => vec![(vec![("Y", "int8")], vec![("RULE", 0)]), (vec![("Y", "binary")], vec![("RULE", 1)])],
         "quantise-block" => {
             (0..7).map(|rule| (vec![("Y", "fp4e2m1"), ("SY", "fp32")], vec![("RULE", rule), ("BLOCK", 16)])).collect()

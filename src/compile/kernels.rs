@@ -23,6 +23,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "l2norm.vasm",
     "layernorm.vasm",
     "linear-array.vasm",
+    "linear-sparse.vasm",
     "linear-vector.vasm",
     "meanpool.vasm",
     "quantise-block.vasm",

@@ -8,6 +8,7 @@ pub mod kernels;
 pub mod link;
 pub mod lower;
 pub mod place;
+pub mod sparse;
 pub mod tile;
 
 use crate::diag::{Error, Result};
@@ -22,6 +23,7 @@ use fuse::Group;
 use kernels::Kernels;
 use lower::{Context, Lowered};
 use place::{ALIGN, Arena, SPACE_SHIFT};
+use sparse::SparseWeights;
 
 /// Every error code of the compiler with what it means, for `preon explain`.
 pub const CODES: &[(&str, &str)] = &[
@@ -117,6 +119,8 @@ pub struct Compiled {
     pub constants: Vec<Placement>,
     /// Constants that lie entropy-coded: at the address of their payload are tiles of coded rows instead.
     pub coded: Vec<CodedWeights>,
+    /// Constants of which only live tiles lie in memory.
+    pub sparse: Vec<SparseWeights>,
     /// Run-time inputs. Token ids are u32 tables in control memory.
     pub inputs: Vec<Placement>,
     /// Steps; ledger node `i` is step `i`.
@@ -227,8 +231,14 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let mut plan = Plan::new(graph, machine);
     plan.constants_and_inputs()?;
     plan.results(&groups)?;
-    let context =
-        Context { graph, machine, storage: &plan.storage, coded: &plan.coded, workspace_bytes: plan.workspace_bytes };
+    let context = Context {
+        graph,
+        machine,
+        storage: &plan.storage,
+        coded: &plan.coded,
+        sparse: &plan.sparse,
+        workspace_bytes: plan.workspace_bytes,
+    };
     let lowered = groups.iter().map(|group| lower::lower(&context, group)).collect::<Result<Vec<_>>>()?;
     let steps = steps(graph, &plan.storage, &groups, &lowered)?;
     let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
@@ -238,6 +248,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
         object,
         constants: plan.constants,
         coded: plan.coded,
+        sparse: plan.sparse,
         inputs: plan.inputs,
         steps,
         dram_bytes: plan.dram_bytes + plan.dram.peak(),
@@ -250,9 +261,11 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
 /// The memory plan while it is made.
 struct Plan<'a> {
     graph: &'a Graph,
+    machine: &'a Machine,
     storage: Storage,
     constants: Vec<Placement>,
     coded: Vec<CodedWeights>,
+    sparse: Vec<SparseWeights>,
     inputs: Vec<Placement>,
     /// Bytes of DRAM below the arena of results.
     dram_bytes: u64,
@@ -268,7 +281,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(graph: &'a Graph, machine: &Machine) -> Self {
+    fn new(graph: &'a Graph, machine: &'a Machine) -> Self {
         let own = machine.sram[0].bytes;
         // Results go to the shared level where there is one; else a quarter of the own SRAM is kept for them.
         let (workspace_bytes, chip) = match machine.sram.get(1) {
@@ -280,9 +293,11 @@ impl<'a> Plan<'a> {
         };
         Plan {
             graph,
+            machine,
             storage: Storage { places: vec![None; graph.values.len()] },
             constants: Vec::new(),
             coded: Vec::new(),
+            sparse: Vec::new(),
             inputs: Vec::new(),
             dram_bytes: ALIGN,
             control_bytes: 0,
@@ -299,6 +314,9 @@ impl<'a> Plan<'a> {
         if let Some(coded) = self.coded.iter().find(|coded| coded.value == value) {
             payload = coded.coded.payload().len() as u64;
         }
+        if let Some(sparse) = self.sparse.iter().find(|sparse| sparse.value == value) {
+            payload = sparse.payload.len() as u64;
+        }
         let addr = self.dram_bytes;
         let scale_addr = addr + payload.next_multiple_of(ALIGN);
         self.dram_bytes = scale_addr + scales.next_multiple_of(ALIGN);
@@ -314,6 +332,7 @@ impl<'a> Plan<'a> {
                     if tensor.store.0 == Store::Entropy {
                         self.code(value, tensor)?;
                     }
+                    self.cut(value, tensor);
                     let place = self.in_dram(value)?;
                     self.constants.push(place);
                 }
@@ -333,6 +352,19 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Cuts masked weights into tiles where that pays: their map goes to control memory, if it has room.
+    fn cut(&mut self, value: ValueId, tensor: &crate::tensor::Tensor) {
+        let Some((tiles, _)) = sparse::choose(self.graph, self.machine, value, self.workspace_bytes) else { return };
+        let map = (3 << SPACE_SHIFT) + self.control_bytes;
+        let Some(cut) = SparseWeights::cut(value, tensor, tiles, map) else { return };
+        let end = self.control_bytes + (cut.control.len() as u64).next_multiple_of(ALIGN);
+        // Parameter blocks need room too.
+        if end <= self.machine.control_bytes / 2 {
+            self.control_bytes = end;
+            self.sparse.push(cut);
+        }
     }
 
     /// Entropy-codes a constant: its restart table and model go to control memory.

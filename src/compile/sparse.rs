@@ -11,6 +11,8 @@ use crate::graph::{Def, Graph, Node, Op, ValueId};
 use crate::machine::Machine;
 use crate::num::{DotClass, FormatRef, decode, dot_class};
 use crate::tensor::{Mask, Scaling, Sparsity, Tensor, pack, rows_cols};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// How weights are cut into tiles, and what a tile holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Tiles {
     pub kt: u64,
     /// Bits of live elements stand behind every row of a tile.
     pub masked: bool,
+    /// Outputs x terms of the blocks that a mask leaves out of a tile on the array.
+    pub blocks: Option<(u64, u64)>,
     /// N of every M elements are live, and only they are stored.
     pub packed: Option<(u64, u64)>,
     /// Rows of inputs kept in SRAM, and outputs between epilogues.
@@ -49,6 +53,10 @@ impl Tiles {
     /// Bytes of a tile.
     pub fn tile_bytes(&self) -> u64 {
         self.bh() * self.row
+    }
+    /// Bits of the blocks of a tile on the array; 0 without.
+    pub fn block_bits(&self) -> u64 {
+        self.blocks.map_or(0, |(rows, cols)| (self.nl / rows) * (self.kt / cols))
     }
     /// Scratch ranges, as (parameter name, bytes).
     pub fn buffers(&self, product: &Product) -> [(&'static str, u64); 8] {
@@ -81,9 +89,11 @@ pub struct SparseWeights {
     pub map: u64,
     /// Bytes of a row of the map, and of the whole map.
     pub map_row: u64,
-    /// Offset of the table.
+    /// Address of the table, and of the bits of blocks behind it.
     pub table: u64,
-    /// Map and table.
+    /// Address of the bits of blocks.
+    pub bits: u64,
+    /// Map, table and bits.
     pub control: Vec<u8>,
     /// Live tiles.
     pub payload: Vec<u8>,
@@ -134,7 +144,12 @@ struct Cells {
     live: Vec<u8>,
     n: usize,
     k: usize,
+    /// What [`Cells::tiles`] has counted.
+    counted: BTreeMap<(u64, u64), Counts>,
 }
+
+/// Live elements of every tile, row of tiles by row, and whether each live tile is full.
+type Counts = (Vec<u32>, bool);
 
 /// Terms of a cell: tiles are as deep or multiples of it, for the pair order goes on at multiples of 32.
 const CELL: usize = 32;
@@ -147,11 +162,16 @@ impl Cells {
             bytes.iter().take(CELL / 8).map(|byte| byte.count_ones() as u8).sum()
         };
         let live = (0..n).flat_map(|row| (0..across).map(move |cell| (row, cell))).map(|(row, cell)| count(row, cell));
-        Cells { across, live: live.collect(), n, k }
+        Cells { across, live: live.collect(), n, k, counted: BTreeMap::new() }
     }
 
-    /// Live elements of every tile of `bh` x `kt`, row of tiles by row, and whether each live tile is full.
-    fn tiles(&self, bh: u64, kt: u64) -> (Vec<u32>, bool) {
+    /// Live elements of every tile of `bh` x `kt`.
+    fn tiles(&mut self, bh: u64, kt: u64) -> &Counts {
+        let counts = self.counted.remove(&(bh, kt)).unwrap_or_else(|| self.count(bh, kt));
+        self.counted.entry((bh, kt)).or_insert(counts)
+    }
+
+    fn count(&self, bh: u64, kt: u64) -> Counts {
         let (bh, deep) = (bh as usize, kt as usize / CELL);
         let (down, across) = (self.n.div_ceil(bh), self.across.div_ceil(deep));
         let mut tiles = vec![0u32; down * across];
@@ -187,7 +207,7 @@ pub fn choose(graph: &Graph, machine: &Machine, value: ValueId, room: u64) -> Op
     }
     let product = product(graph, node, w)?;
     let class = dot_class(product.x, product.w, node.accumulator).ok()?;
-    let cells = Cells::of(mask, product.n as usize, product.k as usize);
+    let mut cells = Cells::of(mask, product.n as usize, product.k as usize);
     let packed = packed(mask, product.n as usize, product.k as usize);
     let mut best: Option<Tiles> = None;
     let mut consider = |tiles: Tiles| {
@@ -198,13 +218,22 @@ pub fn choose(graph: &Graph, machine: &Machine, value: ValueId, room: u64) -> Op
         }
     };
     if machine.vector_serves(product.w, product.x) {
-        on_registers(machine, &product, &cells, packed, &mut consider);
+        on_registers(machine, &product, &mut cells, packed, &mut consider);
     }
     if machine.array_serves(product.w, product.x) {
-        on_array(machine, &product, &cells, zeros_do(&product, class), &mut consider);
+        let block = if zeros_do(&product, class) { None } else { Some(smallest(mask)) };
+        on_array(machine, &product, &mut cells, block, &mut consider);
     }
     let rows = tile::choose(machine, &product, room).map_or(u64::MAX, |tiling| tiling.cycles);
     best.filter(|tiles| tiles.cycles < rows).map(|tiles| (tiles, product))
+}
+
+/// The blocks that live or die together.
+fn smallest(mask: &Mask) -> (u64, u64) {
+    match mask.sparsity {
+        Sparsity::Block { rows, cols, .. } => (rows.into(), cols.into()),
+        _ => (1, 1),
+    }
 }
 
 /// N and M, if exactly N of every M elements of all rows are live.
@@ -215,21 +244,21 @@ fn packed(mask: &Mask, n: usize, k: usize) -> Option<(u64, u64)> {
 }
 
 /// What a candidate costs beside its multiplications: cycles of issue of a live tile, and of `bh` outputs.
-const TILE_ISSUE: u64 = 20;
+const TILE_ISSUE: u64 = 12;
 const GROUP_ISSUE: u64 = 24;
 const EPILOGUE_ISSUE: u64 = 120;
 
 fn on_registers(
     machine: &Machine,
     product: &Product,
-    cells: &Cells,
+    cells: &mut Cells,
     packed: Option<(u64, u64)>,
     consider: &mut impl FnMut(Tiles),
 ) {
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
     let cell = CELL as u64;
-    for nl in sizes(product.n.next_power_of_two(), u64::from(machine.acc_cols).min(64)) {
+    for nl in sizes(product.n.next_power_of_two(), u64::from(machine.acc_cols.min(machine.scale_entries())).min(64)) {
         let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
         // The view of setmac must be whole in bytes and wide enough for a cell.
         if nl * pitch * w_bits > vlen || pitch < cell {
@@ -240,7 +269,7 @@ fn on_registers(
                 continue;
             }
             for groups in [1, 2, 4] {
-                let (tiles, full) = cells.tiles(groups * nl, kt);
+                let &(ref tiles, full) = cells.tiles(groups * nl, kt);
                 let packed = packed.filter(|_| !full);
                 let codes = packed.map_or(kt, |(n, m)| kt * n / m) * u64::from(product.w.bits) / 8;
                 let row = codes + if full { 0 } else { kt / 8 };
@@ -257,6 +286,7 @@ fn on_registers(
                     nl,
                     kt,
                     masked: !full,
+                    blocks: None,
                     packed,
                     mt: 0,
                     nt: 0,
@@ -265,13 +295,20 @@ fn on_registers(
                     longest: 0,
                     cycles: 0,
                 };
-                candidates(machine, product, &tiles, geometry, (&cost, &issue), consider);
+                candidates(machine, product, tiles, geometry, (&cost, &issue), consider);
             }
         }
     }
 }
 
-fn on_array(machine: &Machine, product: &Product, cells: &Cells, zeros: bool, consider: &mut impl FnMut(Tiles)) {
+/// `block` is the size of blocks that must be left out of a tile; `None` if zeros may stand in for them.
+fn on_array(
+    machine: &Machine,
+    product: &Product,
+    cells: &mut Cells,
+    block: Option<(u64, u64)>,
+    consider: &mut impl FnMut(Tiles),
+) {
     let cell = CELL as u64;
     let most = u64::from(machine.acc_cols).min(u64::from(machine.scale_entries())).min(256);
     let deepest = product.k.next_multiple_of(cell).min(4096);
@@ -280,10 +317,19 @@ fn on_array(machine: &Machine, product: &Product, cells: &Cells, zeros: bool, co
             if product.k.div_ceil(kt) > u64::from(machine.vlen_bits) {
                 continue;
             }
-            let (tiles, full) = cells.tiles(nl, kt);
-            if !full && !zeros {
+            let &(ref tiles, full) = cells.tiles(nl, kt);
+            let inside = |size: u64, tile: u64| if size.is_multiple_of(tile) { tile } else { size };
+            let blocks = block.filter(|_| !full).map(|(rows, cols)| (inside(rows, nl), inside(cols, kt)));
+            let fits = |(rows, cols): (u64, u64)| {
+                nl.is_multiple_of(rows)
+                    && kt.is_multiple_of(cols)
+                    && (cols * u64::from(product.w.bits)).is_multiple_of(8)
+                    && (nl / rows) * (kt / cols) <= u64::from(machine.vlen_bits)
+            };
+            if !blocks.is_none_or(fits) {
                 continue;
             }
+            let issue = TILE_ISSUE + if blocks.is_some() { 7 } else { 0 };
             let codes = kt * u64::from(product.w.bits) / 8;
             let cost = |mt: u64| machine.array_tile_cycles(mt, nl, kt.min(product.k), product.w, product.x);
             let geometry = Tiles {
@@ -292,6 +338,7 @@ fn on_array(machine: &Machine, product: &Product, cells: &Cells, zeros: bool, co
                 nl,
                 kt,
                 masked: false,
+                blocks,
                 packed: None,
                 mt: 0,
                 nt: 0,
@@ -300,7 +347,7 @@ fn on_array(machine: &Machine, product: &Product, cells: &Cells, zeros: bool, co
                 longest: 0,
                 cycles: 0,
             };
-            candidates(machine, product, &tiles, geometry, (&cost, &|_| TILE_ISSUE), consider);
+            candidates(machine, product, tiles, geometry, (&cost, &|_| issue), consider);
         }
     }
 }
@@ -345,11 +392,12 @@ impl SparseWeights {
         let (n, k) = w.rows_cols();
         let (bh, kt) = (tiles.bh() as usize, tiles.kt as usize);
         let (down, across) = (n.div_ceil(bh), k.div_ceil(kt));
-        let (counts, _) = Cells::of(mask, n, k).tiles(tiles.bh(), tiles.kt);
+        let (counts, _) = Cells::of(mask, n, k).count(tiles.bh(), tiles.kt);
         let map_row = across.div_ceil(8);
         let table = (down * map_row).next_multiple_of(8);
         let mut control = vec![0; table];
         let mut payload = Vec::new();
+        let mut blocks: Vec<u8> = Vec::new();
         let mut starts = Vec::new();
         for i in 0..down {
             if (i * bh).is_multiple_of(tiles.nt as usize) {
@@ -359,6 +407,7 @@ impl SparseWeights {
                 control[i * map_row + j / 8] |= 1 << (j % 8);
                 let rows = (i * bh..(i + 1) * bh).map(|row| (row < n).then_some(row));
                 rows.for_each(|row| tiles.push_row(&mut payload, w, mask, row, j * kt..((j + 1) * kt).min(k)));
+                tiles.push_blocks(&mut blocks, mask, i * bh..((i + 1) * bh).min(n), j * kt..((j + 1) * kt).min(k));
             }
         }
         let ends = starts.iter().skip(1).copied().chain([payload.len() as u64]);
@@ -367,14 +416,27 @@ impl SparseWeights {
             control.extend((end - start).to_le_bytes());
         }
         let (live, all) = (payload.len() as u64 / tiles.tile_bytes().max(1), (down * across) as u64);
-        let (map_row, table) = (map_row as u64, map + table as u64);
-        Some(SparseWeights { value, tiles, live, all, map, map_row, table, control, payload })
+        let (map_row, table, bits) = (map_row as u64, map + table as u64, map + control.len() as u64);
+        control.extend(blocks);
+        Some(SparseWeights { value, tiles, live, all, map, map_row, table, bits, control, payload })
     }
 }
 
 impl Tiles {
+    /// The bits of the blocks of a tile of the elements `rows` x `cols`, in the order of `mm.w`.
+    fn push_blocks(&self, to: &mut Vec<u8>, mask: &Mask, rows: Range<usize>, cols: Range<usize>) {
+        let Some((height, width)) = self.blocks else { return };
+        let start = to.len();
+        to.resize(start + self.block_bits().div_ceil(8) as usize, 0);
+        let across = cols.len().div_ceil(width as usize);
+        for (i, row) in rows.step_by(height as usize).enumerate() {
+            let live = |j: &usize| mask.live(row, cols.start + j * width as usize);
+            (0..across).filter(live).map(|j| i * across + j).for_each(|at| to[start + at / 8] |= 1 << (at % 8));
+        }
+    }
+
     /// One row of a tile: the codes of the columns `cols` of row `row` (zeros beyond the last), and their bits.
-    fn push_row(&self, to: &mut Vec<u8>, w: &Tensor, mask: &Mask, row: Option<usize>, cols: std::ops::Range<usize>) {
+    fn push_row(&self, to: &mut Vec<u8>, w: &Tensor, mask: &Mask, row: Option<usize>, cols: Range<usize>) {
         let start = to.len();
         to.resize(start + self.row as usize, 0);
         let Some(row) = row else {

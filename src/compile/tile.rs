@@ -124,7 +124,7 @@ impl Product {
 }
 
 /// Powers of two from `from` downwards, starting with `most` itself where that is smaller.
-fn sizes(most: u64, from: u64) -> impl Iterator<Item = u64> {
+pub(super) fn sizes(most: u64, from: u64) -> impl Iterator<Item = u64> {
     let first = most.min(from).max(1);
     std::iter::once(first).chain((0..first.ilog2()).rev().map(|power| 1 << power))
 }
@@ -169,7 +169,12 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
 }
 
 fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: u64) -> u64 {
-    let dram = (product.dram_bytes(mt) as f64 / machine.dram.bytes_per_cycle) as u64;
+    estimate_of(machine, product.dram_bytes(mt), compute, issue)
+}
+
+/// Cycles of `compute` beside so many bytes of DRAM and cycles of issue.
+pub(super) fn estimate_of(machine: &Machine, dram_bytes: u64, compute: u64, issue: u64) -> u64 {
+    let dram = (dram_bytes as f64 / machine.dram.bytes_per_cycle) as u64;
     // A small term for the smaller two, so that ties go to the tiling with less of everything.
     compute.max(dram).max(issue) + (compute + dram + issue) / 64
 }
@@ -209,17 +214,14 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
     let scales = u64::from(machine.scale_entries());
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
-    for nl in sizes(product.n, u64::from(machine.acc_cols).min(64)) {
-        // The bits of a mask are those of one row.
-        if product.mask_row > 0 && nl > 1 {
-            continue;
-        }
+    for nl in sizes(product.n, u64::from(machine.acc_cols).min(64).min(scales)) {
         // The register view of setmac: a power of two that fits and is whole bytes on both sides, in memory too.
         let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
         let dense = [product.w, product.x].map(|format| u64::from(format.bits));
         let whole = |bits: u64| (pitch * bits).is_multiple_of(8);
         // The ones of an offset are read as signs, in the same view.
         if nl * pitch * w_bits > vlen
+            || (product.mask_row > 0 && !pitch.is_multiple_of(8))
             || ![w_bits, x_bits].into_iter().chain(dense).all(whole)
             || (product.offset && !whole(1))
         {
@@ -243,7 +245,8 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
                 let macs = machine.mac_cycles(nl * depth, product.w, product.x);
                 let folds = product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
                 let x_loads = mt * machine.load_cycles(depth * x_bits / 8);
-                let w_loads = machine.move_cycles(nl * depth * w_bits / 8, nl);
+                let masks = if product.mask_row > 0 { machine.move_cycles(nl * depth.div_ceil(8), nl) } else { 0 };
+                let w_loads = machine.move_cycles(nl * depth * w_bits / 8, nl) + masks;
                 let cost = |n: u64| steps * (n * mt * macs).max(x_loads + n * w_loads) + n * folds;
                 let compute = quads * cost(4) + singles * cost(1);
                 let issue = quads * (steps * (6 * mt + 36) + 60) + singles * (steps * (3 * mt + 24) + 36);

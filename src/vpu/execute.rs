@@ -2,7 +2,7 @@
 //! event, and the result of each step is read out the moment the step ends.
 
 use crate::check::Captured;
-use crate::compile::{CodedWeights, Compiled, Placement, payload_in_memory, root, sides_in_memory};
+use crate::compile::{Compiled, Placement, payload_in_memory, root, sides_in_memory};
 use crate::diag::{Error, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
@@ -75,8 +75,11 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
             let Def::Const(tensor) = &graph.value(place.value).def else {
                 return Err(Error::internal("a constant without a tensor"));
             };
-            store(vm, place, tensor, compiled.coded.iter().find(|coded| coded.value == place.value))?;
+            store(vm, compiled, place, tensor)?;
         }
+    }
+    for sparse in &compiled.sparse {
+        vm.write(sparse.map, &sparse.control)?;
     }
     // Restart tables and models lie in control memory, which timing-only runs read too.
     for coded in &compiled.coded {
@@ -100,11 +103,14 @@ fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], m
     Ok(())
 }
 
-/// A constant, entropy-coded if it lies so.
-fn store(vm: &mut Vm, place: &Placement, tensor: &Tensor, coded: Option<&CodedWeights>) -> Result<()> {
-    match coded {
-        Some(coded) => vm.write(place.addr, coded.coded.payload())?,
-        None => vm.write(place.addr, &payload_in_memory(tensor))?,
+/// A constant, entropy-coded or in live tiles if it lies so.
+fn store(vm: &mut Vm, compiled: &Compiled, place: &Placement, tensor: &Tensor) -> Result<()> {
+    let coded = compiled.coded.iter().find(|coded| coded.value == place.value);
+    let sparse = compiled.sparse.iter().find(|sparse| sparse.value == place.value);
+    match (coded, sparse) {
+        (Some(coded), _) => vm.write(place.addr, coded.coded.payload())?,
+        (None, Some(sparse)) => vm.write(place.addr, &sparse.payload)?,
+        (None, None) => vm.write(place.addr, &payload_in_memory(tensor))?,
     }
     let sides = sides_in_memory(tensor, place.order);
     if !sides.is_empty() {

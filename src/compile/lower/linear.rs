@@ -14,17 +14,17 @@ use crate::tensor::{Scaling, TensorType, rows_cols, terms};
 
 /// Epilogue of a product, as addresses; 0 = absent.
 #[derive(Default)]
-struct Epilogue {
-    bias: u64,
-    activation: u64,
-    residual: u64,
+pub(super) struct Epilogue {
+    pub(super) bias: u64,
+    pub(super) activation: u64,
+    pub(super) residual: u64,
 }
 
 /// One product: operands and where the result goes.
-struct Operands<'a> {
-    x: Placement,
-    w: Placement,
-    y: Placement,
+pub(super) struct Operands<'a> {
+    pub(super) x: Placement,
+    pub(super) w: Placement,
+    pub(super) y: Placement,
     w_scales: Scales,
     /// Index in the node's output of the first element of this result.
     y_first: u64,
@@ -34,7 +34,7 @@ struct Operands<'a> {
 
 /// How a kernel walks the scales of its weights (`sw_mode` to `sw_tile` of the kernels).
 #[derive(Debug, Clone, Copy)]
-enum Scales {
+pub(super) enum Scales {
     /// One value for all.
     Value(f32),
     /// `each` scales an output, term by term and in each output by output, of all `outputs`: constants.
@@ -60,6 +60,9 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
     let w_scales = weight_scales(context, node.inputs[1], &w);
     let coded = context.coded.iter().find(|coded| coded.value == node.inputs[1]);
     let operands = Operands { x, w, y, w_scales, y_first: 0, coded };
+    if let Some(sparse) = context.sparse.iter().find(|sparse| sparse.value == node.inputs[1]) {
+        return super::tiles::linear(context, node, &operands, &epilogue, sparse);
+    }
     let (product, tiling) = plan(context, node, &operands, epilogue.residual != 0)?;
     let mut lowered = lowered(&product, &tiling, 1);
     let call = call(context, node, &operands, &epilogue, &product, &tiling)?;
@@ -126,7 +129,7 @@ fn scale_row(ty: &TensorType, cols: usize) -> u64 {
     (ty.scales_per_row(cols) * ty.scale.format.bits as usize / 8) as u64
 }
 
-fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: bool) -> Result<(Product, Tiling)> {
+pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: bool) -> Result<Product> {
     let (m, k) = rows_cols(&operands.x.shape);
     let (n, _) = rows_cols(&operands.w.shape);
     let (x, w) = (&operands.x.ty, &operands.w.ty);
@@ -168,6 +171,11 @@ fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: b
             return refuse("weights are masked or entropy-coded, not both");
         }
     }
+    Ok(product)
+}
+
+fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: bool) -> Result<(Product, Tiling)> {
+    let product = product(context, node, operands, residual)?;
     let tiling = choose(context.machine, &product, context.workspace_bytes)?;
     Ok((product, tiling))
 }
@@ -211,7 +219,7 @@ fn call(
         ("y", operands.y.addr),
         ("y_row", 4 * product.n),
     ];
-    params.extend(scale_params(operands, product, tiling));
+    params.extend(scale_params(operands, product, tiling.nt));
     params.extend(converter_params(context, node, operands, product));
     if let Some(coded) = operands.coded {
         let tiles = coded.coded.tiles() as u64;
@@ -241,7 +249,7 @@ fn call(
 }
 
 /// Parameters by which the kernels walk scales.
-fn scale_params(operands: &Operands<'_>, product: &Product, tiling: &Tiling) -> Vec<(&'static str, u64)> {
+pub(super) fn scale_params(operands: &Operands<'_>, product: &Product, nt: u64) -> Vec<(&'static str, u64)> {
     let Operands { x, w, w_scales, .. } = operands;
     let k = product.k / product.planes;
     let run = |ty: &TensorType| match ty.planes {
@@ -251,7 +259,7 @@ fn scale_params(operands: &Operands<'_>, product: &Product, tiling: &Tiling) -> 
     let bytes = scale_bytes(&w.ty);
     let (mode, sw, per_output, count, pitch, tile) = match *w_scales {
         Scales::Value(scale) => (0, u64::from(scale.to_bits()), 0, 0, 0, 0),
-        Scales::ByTerm { addr, outputs, each } => (1, addr, bytes, each, outputs * bytes, tiling.nt * bytes),
+        Scales::ByTerm { addr, outputs, each } => (1, addr, bytes, each, outputs * bytes, nt * bytes),
         Scales::ByOutput { addr, each } => (1, addr, each * bytes, 1, 0, 0),
     };
     let step = match w_scales {
@@ -300,7 +308,7 @@ fn converter_params(
 }
 
 /// Constants that say which scales change along k, and what follows the last term.
-fn scale_consts(
+pub(super) fn scale_consts(
     operands: &Operands<'_>,
     product: &Product,
     accumulator: Accumulator,

@@ -6,9 +6,11 @@
 mod linear;
 mod moves;
 mod rows;
+mod tiles;
 
 use super::fuse::Group;
 use super::place::Workspace;
+use super::sparse::SparseWeights;
 use super::{CodedWeights, Placement, Storage};
 use crate::diag::{Error, Place, Result};
 use crate::graph::{Graph, Op, ValueId};
@@ -51,6 +53,8 @@ pub struct Context<'a> {
     pub storage: &'a Storage,
     /// Constants that lie entropy-coded.
     pub coded: &'a [CodedWeights],
+    /// Constants that lie in live tiles.
+    pub sparse: &'a [SparseWeights],
     /// Scratch bytes of the own SRAM.
     pub workspace_bytes: u64,
 }

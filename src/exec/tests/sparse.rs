@@ -237,7 +237,7 @@ fn loads_under_a_mask_spread_what_memory_has() {
         let p = load(4, zero);
         let (mut vm, data) = filled(&p, 5, &mask, [1, 1]);
         let mut event = Event::new();
-        while vm.pc() as usize <= p.at() - 1 {
+        while (vm.pc() as usize) < p.at() {
             vm.step(&mut event).unwrap();
         }
         assert!(matches!(event.work, Work::Move { bytes: 16, rows: 4, .. }), "{event:?}");
