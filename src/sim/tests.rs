@@ -397,6 +397,56 @@ fn a_fold_on_the_array_takes_its_closed_form() {
     assert_eq!(cycles(&edge(), &tiles(7, m)), expected);
 }
 
+/// A tile of 64 x 64 on the 32 x 32 array, 50 rows of inputs: `dead` of its four blocks masked, folds every `block`.
+fn masked_tile(machine: &Machine, dead: u32, block: u32) -> u64 {
+    let (mut load, mut product) = (tile_load(64, 64), tile_mac(50, 64, 64, 0));
+    if let Work::TileLoad { dead: d, .. } = &mut load.work {
+        *d = dead;
+    }
+    if let Work::TileMac { dead: d, dead_terms, block: b, .. } = &mut product.work {
+        (*d, *dead_terms, *b) = (dead, dead * 32 * 32, block);
+    }
+    run(machine, &[load, product]).timing.units[4].busy_cycles
+}
+
+#[test]
+fn masked_blocks_cost_nothing_and_scaled_runs_a_pass_each() {
+    let overlapped = with(&[("array.weight_buffers", "1")]);
+    let per_fold = with(&[("array.fill_drain", "per_fold"), ("array.weight_buffers", "1")]);
+    for dead in 0..4 {
+        let blocks = u64::from(4 - dead);
+        assert_eq!(masked_tile(&overlapped, dead, 0), blocks * (32 + 50), "{dead} dead");
+        assert_eq!(masked_tile(&per_fold, dead, 0), blocks * (32 + 50 + 62), "{dead} dead");
+    }
+    // Runs of 16 leave half of the rows idle: two blocks along n, four runs along k; runs of 40 take two passes, then one.
+    for (block, passes) in [(64, 4), (32, 4), (16, 8), (40, 6), (8, 16)] {
+        assert_eq!(masked_tile(&overlapped, 0, block), 4 * 32 + passes * 50, "runs of {block}");
+        assert_eq!(masked_tile(&per_fold, 0, block), 4 * 32 + passes * (50 + 62), "runs of {block}");
+    }
+    // Energy: what is masked is counted as skipped, what is scaled as folded.
+    let mut product = tile_mac(50, 64, 64, 0);
+    if let Work::TileMac { dead, dead_terms, block, .. } = &mut product.work {
+        (*dead, *dead_terms, *block) = (1, 1024, 32);
+    }
+    let ledger = run(&edge(), &[tile_load(64, 64), product]).ledger;
+    assert_eq!(ledger.macs(), (50 * 4096, 50 * 3072, 50 * 1024));
+    assert_eq!(ledger.count(|key| key.what == What::Fold), 50 * 64 * 2);
+}
+
+#[test]
+fn the_law_of_a_machine_says_what_a_mask_saves() {
+    let mut sparse = mac(1024 * 8, 0, "ternary", "int8");
+    if let Work::Mac { live, granules, fullest, .. } = &mut sparse.work {
+        (*live, *granules, *fullest) = (1000, 1024 * 2, 1024 * 3 + 1);
+    }
+    for (law, want) in [("none", 8), ("balanced", 2), ("max_over_lanes", 4)] {
+        let machine = with(&[("unit.S.skip", law)]);
+        assert_eq!(run(&machine, &[sparse]).timing.units[2].busy_cycles, want, "{law}");
+    }
+    let bad = machine::load_with("edge", &[("unit.S.skip_granule".into(), "[4]".into())]).unwrap_err();
+    assert!(bad.message().contains("`unit.S.skip_granule` must be two integers from 1 to 16384"), "{bad}");
+}
+
 #[test]
 fn arrays_with_two_buffers_load_while_they_compute() {
     let one = with(&[("array.weight_buffers", "1")]);
