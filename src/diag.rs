@@ -7,6 +7,21 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// What `preon explain` says about the stable code of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explanation {
+    /// The code, for example `E0203`.
+    pub code: &'static str,
+    /// What it means, in one sentence.
+    pub what: &'static str,
+    /// How it comes about and what to do.
+    pub more: &'static str,
+    /// An example of what provokes it.
+    pub wrong: &'static str,
+    /// The example as it should be.
+    pub right: &'static str,
+}
+
 /// Result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 

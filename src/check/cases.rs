@@ -4,7 +4,7 @@
 //! A case runs until `halt`, or until the `ret` that matches its call: `x1` points at a `halt` behind the program, so
 //! that kernels need no driver. A program with parameters finds their block at `x10`.
 
-use crate::diag::{Error, Kind, Place, Result};
+use crate::diag::{Error, Explanation, Kind, Place, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::isa::asm::{Case, Expect, Looked, unpack};
 use crate::isa::object::CONTROL_BASE;
@@ -14,10 +14,29 @@ use crate::sim::Sim;
 use std::collections::BTreeMap;
 
 /// Codes of failures, for `preon explain`.
-pub const CODES: &[(&str, &str)] = &[
-    ("E0201", "A test found another value in a register or in memory than it expects."),
-    ("E0202", "A test ended otherwise than it expects: with a trap, without one, or with another one."),
-    ("E0203", "A test took another number of cycles on a machine than it states."),
+pub const CODES: &[Explanation] = &[
+    Explanation {
+        code: "E0201",
+        what: "A test found another value in a register or in memory than it expects.",
+        more: "The message names the first wrong element; values are compared bit for bit, so -0 is not 0. A program whose \
+               results depend on VLEN fails at some lengths only.",
+        wrong: ".expect y, fp32: 0    # y holds -0",
+        right: ".expect y, fp32: -0",
+    },
+    Explanation {
+        code: "E0202",
+        what: "A test ended otherwise than it expects: with a trap, without one, or with another one.",
+        more: "The message gives the trap with its source line. A program that never halts ends with the trap FUEL.",
+        wrong: ".trap ADDR            # the address is odd: the trap is ALIGN",
+        right: ".trap ALIGN",
+    },
+    Explanation {
+        code: "E0203",
+        what: "A test took another number of cycles on a machine than it states.",
+        more: "`preon test --bless FILE` writes the measured figures into the text; look at them before you keep them.",
+        wrong: ".cycles edge, 0",
+        right: ".cycles edge, 43",
+    },
 ];
 
 /// Instructions after which a case is given up, in the units of [`Config::fuel`].

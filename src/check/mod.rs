@@ -5,6 +5,7 @@
 //! every node against its f64 reference, within the error bound of its op.
 
 pub mod cases;
+pub mod listing;
 
 use crate::diag::Result;
 use crate::graph::eval::{self, Verdict};

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::out;
+use crate::check::listing;
 use crate::diag::{Error, Result};
 use crate::isa::asm::{self, Options, Sources};
 use crate::isa::{Object, disasm};
+use crate::machine;
 
 /// Arguments of `asm`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +18,8 @@ pub struct AsmArgs {
     file: PathBuf,
     #[command(flatten)]
     bind: Bindings,
+    #[command(flatten)]
+    listing: Listing,
     /// Write the program here; without it the listing goes to standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -27,11 +31,32 @@ pub struct DisasmArgs {
     /// A program, or assembly text
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Addresses, words and source lines beside the text
-    #[arg(long)]
-    listing: bool,
+    #[command(flatten)]
+    listing: Listing,
     #[command(flatten)]
     bind: Bindings,
+}
+
+/// Whether a listing is wanted, and for which machine.
+#[derive(Debug, Default, clap::Args)]
+pub struct Listing {
+    /// Address, word, unit and source line beside the text
+    #[arg(long)]
+    listing: bool,
+    /// The same with the static cycles of every instruction on this machine, by name or TOML file, and their sums by label
+    #[arg(short, long, value_name = "NAME|FILE")]
+    machine: Option<String>,
+}
+
+impl Listing {
+    /// The listing, if one is wanted or `always`.
+    fn text(&self, object: &Object, always: bool) -> Result<Option<String>> {
+        if !always && !self.listing && self.machine.is_none() {
+            return Ok(None);
+        }
+        let machine = self.machine.as_deref().map(machine::load).transpose()?;
+        listing::listing(object, machine.as_ref()).map(Some)
+    }
 }
 
 /// What `.format` parameters and constants stand for.
@@ -133,6 +158,13 @@ fn sources(path: &Path, bytes: Vec<u8>) -> Result<Sources> {
             sources.add(name, text);
         }
     }
+    for name in sources.wanted_bytes() {
+        let file = folder.join(&name);
+        if file.is_file() {
+            let bytes = read(&file)?;
+            sources.add_bytes(name, bytes);
+        }
+    }
     Ok(sources)
 }
 
@@ -147,8 +179,11 @@ pub fn first(mut errors: Vec<Error>) -> Error {
 pub fn assemble(args: &AsmArgs) -> Result<()> {
     let object = load(&args.file, &args.bind)?;
     match &args.out {
-        None => out::data(&disasm::listing(&object)?),
+        None => out::data(&args.listing.text(&object, true)?.unwrap_or_default()),
         Some(path) => {
+            if let Some(text) = args.listing.text(&object, false)? {
+                out::data(&text)?;
+            }
             let name = path.display().to_string();
             let scratch = path.with_extension(format!("partial-{}", std::process::id()));
             std::fs::write(&scratch, object.to_bytes())
@@ -161,7 +196,10 @@ pub fn assemble(args: &AsmArgs) -> Result<()> {
 /// `preon disasm`.
 pub fn disassemble(args: &DisasmArgs) -> Result<()> {
     let object = load(&args.file, &args.bind)?;
-    out::data(&if args.listing { disasm::listing(&object)? } else { disasm::disassemble(&object)? })
+    match args.listing.text(&object, false)? {
+        Some(text) => out::data(&text),
+        None => out::data(&disasm::disassemble(&object)?),
+    }
 }
 
 #[cfg(test)]
@@ -181,7 +219,13 @@ mod tests {
         let (text, program) = (folder.path().join("a.vasm"), folder.path().join("a.vpx"));
         std::fs::write(&text, "again: li x5, 7\n j again\n").unwrap();
         let bind = Bindings::default;
-        assemble(&AsmArgs { file: text.clone(), bind: bind(), out: Some(program.clone()) }).unwrap();
+        assemble(&AsmArgs {
+            file: text.clone(),
+            bind: bind(),
+            listing: Listing::default(),
+            out: Some(program.clone()),
+        })
+        .unwrap();
         assert_eq!(load(&program, &bind()).unwrap().words, load(&text, &bind()).unwrap().words);
         assert_eq!(load(folder.path(), &bind()).unwrap_err().kind(), crate::diag::Kind::BadInput);
     }

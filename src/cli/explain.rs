@@ -3,7 +3,7 @@
 use super::out;
 use crate::check::cases;
 use crate::compile;
-use crate::diag::{Error, Result};
+use crate::diag::{Error, Explanation, Result};
 use crate::isa::asm;
 
 /// Arguments of `explain`.
@@ -37,7 +37,7 @@ const CODES: [(u8, &str, &str); 7] = [
 ];
 
 /// Codes of errors, by room.
-fn error_codes() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+fn error_codes() -> impl Iterator<Item = &'static Explanation> {
     asm::CODES.iter().chain(cases::CODES).chain(compile::CODES)
 }
 
@@ -45,17 +45,24 @@ fn error_codes() -> impl Iterator<Item = &'static (&'static str, &'static str)> 
 pub fn run(args: &Args) -> Result<()> {
     let Some(code) = &args.code else {
         let exits = CODES.iter().map(|(code, text, _)| format!("{code:>5}  {text}\n"));
-        let errors = error_codes().map(|(code, text)| format!("{code:>5}  {text}\n"));
+        let errors = error_codes().map(|known| format!("{:>5}  {}\n", known.code, known.what));
         return out::data(&exits.chain(errors).collect::<String>());
     };
     match CODES.iter().find(|(known, ..)| known.to_string() == *code) {
         Some((code, text, help)) => out::data(&format!("exit code {code}: {text}\n{help}\n")),
-        None => match error_codes().find(|(known, _)| known.eq_ignore_ascii_case(code)) {
-            Some((code, text)) => out::data(&format!("{code}: {text}\n")),
+        None => match error_codes().find(|known| known.code.eq_ignore_ascii_case(code)) {
+            Some(known) => out::data(&text(known)),
             None => Err(Error::usage(format!("`{code}` is no exit code and no code of an error"))
                 .help("`preon explain` lists all codes")),
         },
     }
+}
+
+/// The whole explanation of one code.
+fn text(known: &Explanation) -> String {
+    let block = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let Explanation { code, what, more, wrong, right } = known;
+    format!("{code}: {what}\n\n{more}\n\nnot\n{}but\n{}", block(wrong), block(right))
 }
 
 #[cfg(test)]
@@ -70,5 +77,35 @@ mod tests {
             assert!(CODES.iter().any(|(code, ..)| *code == kind.exit_code()), "{kind:?}");
         }
         assert_eq!(run(&Args { code: Some("99".into()) }).unwrap_err().kind(), Kind::Usage);
+    }
+
+    /// Codes in the quoted texts of the library's source.
+    fn emitted(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                emitted(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let quoted = text.split('"').filter(|part| part.len() == 5 && part.starts_with('E'));
+                found.extend(quoted.filter(|part| part[1..].bytes().all(|b| b.is_ascii_digit())).map(String::from));
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_in_the_source_is_explained_with_an_example() {
+        let mut found = std::collections::BTreeSet::new();
+        emitted(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert!(found.len() >= 28, "{found:?}");
+        for code in &found {
+            let known = error_codes().find(|known| known.code == code);
+            let known = known.unwrap_or_else(|| panic!("{code} has no explanation"));
+            assert!(!known.more.is_empty() && !known.wrong.is_empty() && known.wrong != known.right, "{code}");
+        }
+        assert!(error_codes().all(|known| found.contains(known.code)), "an explanation of nothing");
+        let mut codes: Vec<&str> = error_codes().map(|known| known.code).collect();
+        codes.dedup();
+        assert_eq!(codes.len(), error_codes().count(), "one explanation each, in order");
     }
 }

@@ -91,6 +91,15 @@ pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &
     Ok(crate::isa::object::link(&head, &named)?.object)
 }
 
+/// First word of every step in the driver.
+pub fn step_words(steps: &[Lowered]) -> impl Iterator<Item = u32> + '_ {
+    steps.iter().scan(0, |next, step| {
+        let first = *next;
+        *next += (STEP_WORDS + CALL_WORDS * step.calls.len()) as u32;
+        Some(first)
+    })
+}
+
 fn add_immediate(rd: u8, imm: i32) -> Inst {
     let mut inst = Inst { rd, imm, ..Inst::new(Op::Alu) };
     inst.set_immediate();

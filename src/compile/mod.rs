@@ -11,7 +11,7 @@ pub mod place;
 pub mod sparse;
 pub mod tile;
 
-use crate::diag::{Error, Result};
+use crate::diag::{Error, Explanation, Result};
 use crate::graph::{Def, Graph, NodeId, Op, ValueId};
 use crate::isa::Object;
 use crate::machine::Machine;
@@ -26,12 +26,42 @@ use place::{ALIGN, Arena, SPACE_SHIFT};
 use sparse::SparseWeights;
 
 /// Every error code of the compiler with what it means, for `preon explain`.
-pub const CODES: &[(&str, &str)] = &[
-    ("E0401", "Something does not fit a memory of the machine; the message says what needs how many bytes."),
-    ("E0402", "A reduction runs over more elements than one L16 sum serves (4096)."),
-    ("E0403", "No kernel serves this op with these formats, scales or axes."),
-    ("E0404", "The machine has no rate for a pair of formats, on the array or on the vector unit."),
-    ("E0405", "A kernel and the compiler disagree on the kernel's parameters, or the kernel is missing."),
+pub const CODES: &[Explanation] = &[
+    Explanation {
+        code: "E0401",
+        what: "Something does not fit a memory of the machine; the message says what needs how many bytes.",
+        more: "Narrower formats, shorter inputs or a machine with more memory help.",
+        wrong: "preon run MODEL -m edge --set sram.bytes=1024",
+        right: "preon run MODEL -m edge",
+    },
+    Explanation {
+        code: "E0402",
+        what: "A reduction runs over more elements than one L16 sum serves (4096).",
+        more: "Rows of norms, softmax and dynamic scales are summed in 16 lanes; longer rows are not served yet.",
+        wrong: "a softmax over 8192 positions",
+        right: "a softmax over 4096 positions",
+    },
+    Explanation {
+        code: "E0403",
+        what: "No kernel serves this op with these formats, scales or axes.",
+        more: "The message names the node; another format or scaling in the policy usually serves.",
+        wrong: "activations = \"fp4e2m1/block16\" on a node that takes scales by row only",
+        right: "activations = \"int8/row\"",
+    },
+    Explanation {
+        code: "E0404",
+        what: "The machine has no rate for a pair of formats, on the array or on the vector unit.",
+        more: "`preon machine show NAME` lists the pairs that a machine has; a machine file of your own may add one.",
+        wrong: "weights ternary, activations fp32 on a machine that lists ternary*int8 alone",
+        right: "weights ternary, activations int8",
+    },
+    Explanation {
+        code: "E0405",
+        what: "A kernel and the compiler disagree on the kernel's parameters, or the kernel is missing.",
+        more: "A kernel of your own keeps the `.param` names of the one that it replaces.",
+        wrong: ".param rows, n, in, out",
+        right: ".param rows, rb, n, x, x_row, y, y_row, bi0, bi1, bo0, bo1",
+    },
 ];
 
 /// What compiling may do.
@@ -242,7 +272,9 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let lowered = groups.iter().map(|group| lower::lower(&context, group)).collect::<Result<Vec<_>>>()?;
     let steps = steps(graph, &plan.storage, &groups, &lowered)?;
     let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
-    let object = link::link(&lowered, &options.kernels, plan.control_bytes, machine)?;
+    let mut object = link::link(&lowered, &options.kernels, plan.control_bytes, machine)?;
+    let names = steps.iter().map(|step| format!("node {}", step.name));
+    object.symbols.extend(names.zip(link::step_words(&lowered)));
     let (weight_bytes, weight_bytes_by_format) = weights(graph);
     Ok(Compiled {
         object,

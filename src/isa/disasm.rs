@@ -39,22 +39,39 @@ pub fn disassemble(object: &Object) -> Result<String> {
     Ok(out)
 }
 
-/// One line per word: address, word in hex, text, source line.
+/// One instruction of a program with what stands around it.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Word address.
+    pub word: u32,
+    /// The instruction.
+    pub inst: Inst,
+    /// Its text.
+    pub text: String,
+    /// Symbols that name the word.
+    pub symbols: Vec<String>,
+    /// The label that other lines use for it.
+    pub label: Option<String>,
+    /// What the format slots are known to hold in front of it.
+    pub slots: Slots,
+}
+
+/// Every instruction of a program, for listings.
 ///
 /// # Errors
 /// Those of [`Object::verify`].
-pub fn listing(object: &Object) -> Result<String> {
+pub fn lines(object: &Object) -> Result<Vec<Line>> {
     let program = Program::new(object)?;
     let symbols = by_word(&object.symbols);
-    let mut out = String::new();
-    for (word, inst) in (0u32..).zip(&program.insts) {
-        program.place(&mut out, word, &symbols);
-        let source =
-            object.line(word).map_or(String::new(), |(file, line)| format!("# {}:{line}", file.escape_debug()));
-        let _ =
-            writeln!(out, "{word:6}  {:016x}  {:<44}{source}", object.words[word as usize], program.line(word, inst));
-    }
-    Ok(out)
+    let line = |(word, inst): (u32, &Inst)| Line {
+        word,
+        inst: *inst,
+        text: program.line(word, inst),
+        symbols: symbols.get(&word).into_iter().flatten().map(|name| (*name).to_string()).collect(),
+        label: program.labels.contains(&word).then(|| program.label(word)),
+        slots: program.slots[word as usize],
+    };
+    Ok((0u32..).zip(&program.insts).map(line).collect())
 }
 
 /// The text of every word, with labels `L<word>` and the names of formats.

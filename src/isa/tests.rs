@@ -46,6 +46,20 @@ fn assembled(text: &str) -> Object {
 }
 
 proptest! {
+    #![proptest_config(cases(20_000))]
+
+    #[test]
+    fn assembling_a_disassembly_gives_the_program(seed: u64) {
+        let object = program(seed);
+        let text = disassemble(&object).expect("valid program");
+        let back = assembled(&text);
+        prop_assert_eq!(&back.words, &object.words, "{}", text);
+        prop_assert_eq!((back.entry, back.formats, back.control, back.params),
+            (object.entry, object.formats, object.control, object.params));
+    }
+}
+
+proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
@@ -61,16 +75,6 @@ proptest! {
         if let Ok(inst) = decode(word) {
             prop_assert_eq!(inst.encode(), word);
         }
-    }
-
-    #[test]
-    fn assembling_a_disassembly_gives_the_program(seed: u64) {
-        let object = program(seed);
-        let text = disassemble(&object).expect("valid program");
-        let back = assembled(&text);
-        prop_assert_eq!(&back.words, &object.words, "{}", text);
-        prop_assert_eq!((back.entry, back.formats, back.control, back.params),
-            (object.entry, object.formats, object.control, object.params));
     }
 
     #[test]
@@ -224,4 +228,71 @@ fn the_example_programs_show_what_they_are_named_for() {
         assert!(shown.contains(word) && text.contains(".test \""), "{word}");
         assert_eq!(assembled(&shown).words, object.words);
     }
+}
+
+/// A small object with something in every section.
+fn small() -> Object {
+    let text = ".param m\n.extern other\n.control\n.byte 1, 2, 3\n.code\nnop\n.entry start\nstart: .fmt f1=int8\n call other\n halt\n";
+    assembled(text)
+}
+
+#[test]
+fn every_truncation_of_an_object_is_refused() {
+    let bytes = small().to_bytes();
+    assert_eq!(Object::from_bytes(&bytes).expect("whole"), small());
+    for length in 0..bytes.len() {
+        let error = Object::from_bytes(&bytes[..length]).expect_err("cut off");
+        assert_eq!(error.kind(), crate::diag::Kind::BadInput, "{length}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(Object::from_bytes(&longer).is_err());
+}
+
+#[test]
+fn every_changed_byte_of_an_object_is_refused() {
+    let bytes = small().to_bytes();
+    for at in 0..bytes.len() {
+        for flip in 1..=255u8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            assert!(Object::from_bytes(&damaged).is_err(), "byte {at} ^ {flip:#x}");
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_under_a_right_checksum_is_refused_or_read_as_it_stands() {
+    let bytes = small().to_bytes();
+    let body = bytes.len() - 4;
+    for at in 0..body {
+        for flip in (0..8).map(|bit| 1u8 << bit).chain([0xff]) {
+            let mut damaged = bytes[..body].to_vec();
+            damaged[at] ^= flip;
+            let sum = crate::num::crc32::crc32(&damaged).to_le_bytes();
+            damaged.extend(sum);
+            if let Ok(object) = Object::from_bytes(&damaged) {
+                assert_eq!(object.to_bytes(), damaged, "byte {at} ^ {flip:#x}: another reading of the same bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_version_and_another_order_say_what_to_do() {
+    let seal = |mut bytes: Vec<u8>| {
+        let body = bytes.len() - 4;
+        let sum = crate::num::crc32::crc32(&bytes[..body]).to_le_bytes();
+        bytes[body..].copy_from_slice(&sum);
+        Object::from_bytes(&bytes).expect_err("refused").to_string()
+    };
+    let mut newer = small().to_bytes();
+    newer[8] = 99;
+    let shown = seal(newer);
+    assert!(shown.contains("container version 99") && shown.contains("assemble it again"), "{shown}");
+    let mut renamed = small().to_bytes();
+    renamed[16..20].copy_from_slice(b"SYMB");
+    assert!(seal(renamed).contains("a section is missing"));
+    let mut count = small().to_bytes();
+    count[12] = 1;
+    assert!(seal(count).contains("number of sections"));
 }

@@ -199,10 +199,9 @@ fn of_format(format: FormatRef, number: Number, span: Span) -> Result<u32, Fault
         Number::Real(value) => value as f32,
     };
     let value = if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value };
-    let code = encode(format, value.to_bits(), Rounding::NearestEven, true);
+    let code = encode(format, value.to_bits(), Rounding::NearestEven, !value.is_infinite());
     let back = f32::from_bits(decode(format, code));
-    let wide = || number_range(format);
-    let (lo, hi) = wide();
+    let (lo, hi) = number_range(format);
     let wrong = if value.is_nan() != back.is_nan() || value.is_infinite() && back != value {
         format!("`{}` has no {}", format.name, if value.is_nan() { "NaN" } else { "infinity" })
     } else if value.is_finite() && (value < lo || value > hi) {

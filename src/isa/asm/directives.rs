@@ -1,5 +1,6 @@
 //! Directives: symbols, formats, parameters, sections and data.
 
+use super::data::Layout;
 use super::expr::{Cursor, evaluate};
 use super::lexer::{Kind, Token};
 use super::source::{Fault, Span};
@@ -31,14 +32,27 @@ pub const DIRECTIVES: &[(&str, &str, &str)] = &[
     (".word", ".word EXPR[, EXPR..]", "4-byte integers"),
     (".dword", ".dword EXPR[, EXPR..]", "8-byte integers"),
     (".float", ".float NUMBER[, NUMBER..]", "f32 numbers; inf and nan are known"),
+    (
+        ".FORMAT",
+        ".FORMAT NUMBER[, NUMBER..]",
+        "numbers of any format, packed: `.fp4e2m1 0.5, -6`, `.ternary 1, 0, -1`; in every list `20 of 0` repeats and `1 to 9` counts",
+    ),
+    (".ascii", ".ascii \"TEXT\"[, ..]", "the bytes of a text; \\n \\t \\r \\0 \\\\ \\\" \\xHH"),
+    (".string", ".string \"TEXT\"[, ..]", "the same with a zero byte behind each"),
+    (".incbin", ".incbin \"FILE\"[, OFFSET[, BYTES]]", "the bytes of a file that stands beside the text"),
     (".zero", ".zero EXPR", "that many zero bytes"),
     (".align", ".align EXPR", "zero bytes up to a multiple of a power of two"),
     (".entry", ".entry LABEL", "where the program starts; word 0 without it"),
     (".extern", ".extern NAME[, NAME..]", "labels that linking supplies: names of kernels"),
-    (".macro", ".macro NAME [PARAM, ..] .. .endm", "\\PARAM stands for an operand, \\@ for a number unique to the use"),
-    (".rept", ".rept EXPR .. .endr", "repeats statements"),
-    (".if", ".if EXPR .. [.else ..] .endif", "statements under a condition"),
+    (
+        ".macro",
+        ".macro NAME [PARAM[=DEFAULT], ..] .. .endm",
+        "\\PARAM stands for an operand, given in order or as PARAM=VALUE; \\@ for a number unique to the use",
+    ),
+    (".rept", ".rept EXPR[, INDEX] .. .endr", "repeats statements; \\INDEX counts from 0"),
+    (".if", ".if EXPR .. [.elif EXPR ..] [.else ..] .endif", "statements under a condition"),
     (".include", ".include \"FILE\"", "another source text"),
+    (".textbook", ".textbook on|off", "takes the textbook spelling of instructions (docs/assembler.md)"),
     (".test", ".test \"NAME\" .. .endt", "a test of this text, for `preon test` (docs/assembler.md)"),
 ];
 
@@ -70,15 +84,9 @@ impl Assembler<'_> {
                 self.section = if word == ".code" { Section::Code } else { Section::Control };
                 Ok(())
             }
-            ".byte" => self.integers(cursor, 1),
-            ".half" => self.integers(cursor, 2),
-            ".word" => self.integers(cursor, 4),
-            ".dword" => self.integers(cursor, 8),
-            ".float" => self.each(cursor, |asm, cursor| {
-                let at = cursor.span();
-                let value = asm.float(cursor)?;
-                asm.data(&value.to_le_bytes(), at)
-            }),
+            ".ascii" | ".string" => self.text(word, cursor),
+            ".incbin" => self.include_bytes(cursor, span),
+            ".textbook" => self.textbook_switch(cursor),
             ".zero" | ".align" => self.padding(word, cursor, span),
             ".entry" => {
                 let (name, at) = name(&mut cursor)?;
@@ -94,12 +102,17 @@ impl Assembler<'_> {
                 Ok(())
             }),
             ".include" => self.include(cursor, span, depth),
-            ".endm" | ".endr" | ".endif" | ".endt" | ".else" => {
+            ".endm" | ".endr" | ".endif" | ".endt" | ".else" | ".elif" => {
                 Err(Fault::new("E0116", span, format!("this `{word}` closes nothing")))
             }
             _ => {
+                if let Some(layout) = Layout::find(&word[1..]) {
+                    return self.numbers(layout, cursor, span);
+                }
                 let fault = Fault::new("E0103", span, format!("there is no directive `{word}`"));
-                Err(match did_you_mean(word, DIRECTIVES.iter().map(|(name, ..)| *name)) {
+                let formats: Vec<String> = num::format::formats().iter().map(|row| format!(".{}", row.name)).collect();
+                let known = DIRECTIVES.iter().map(|(name, ..)| *name).chain(formats.iter().map(String::as_str));
+                Err(match did_you_mean(word, known) {
                     Some(near) => fault.help(format!("did you mean `{near}`?")),
                     None => fault,
                 })
@@ -151,30 +164,64 @@ impl Assembler<'_> {
         self.emit(Inst { rd: slot, imm, ..Inst::new(Op::FmtSet) }, span.to(at))
     }
 
-    fn integers(&mut self, cursor: Cursor, bytes: usize) -> Result<(), Fault> {
+    /// `.int4 1, -2`: numbers of any layout, packed.
+    fn numbers(&mut self, layout: Layout, mut cursor: Cursor, span: Span) -> Result<(), Fault> {
+        let codes = layout.list(&mut cursor, self)?;
+        self.data(&layout.pack(&codes), span)
+    }
+
+    /// `.ascii "text"`, `.string "text"` with a zero byte behind.
+    fn text(&mut self, word: &str, cursor: Cursor) -> Result<(), Fault> {
         self.each(cursor, |asm, cursor| {
             let at = cursor.span();
-            let value = evaluate(cursor, asm)?;
-            let bits = 8 * bytes as u32;
-            let (lo, hi) = (-(1i128 << (bits - 1)), (1i128 << bits) - 1);
-            if !(lo..=hi).contains(&value) {
-                return Err(Fault::new("E0106", at, format!("{value} does not fit in {bytes} bytes ({lo}..={hi})")));
+            let Some(Token { kind: Kind::Text(text), .. }) = cursor.peek() else {
+                return Err(cursor.unexpected("a text in double quotes"));
+            };
+            cursor.bump();
+            let mut bytes = unescaped(text, at)?;
+            if word == ".string" {
+                bytes.push(0);
             }
-            asm.data(&value.to_le_bytes()[..bytes], at)
+            asm.data(&bytes, at)
         })
     }
 
-    /// A number of `.float`.
-    fn float(&self, cursor: &mut Cursor) -> Result<f32, Fault> {
-        let sign = if cursor.eat("-") { -1.0f32 } else { 1.0 };
-        let value = match cursor.peek().map(|token| &token.kind) {
-            Some(Kind::Float(value)) => *value as f32,
-            Some(Kind::Word(word)) if &**word == "inf" => f32::INFINITY,
-            Some(Kind::Word(word)) if &**word == "nan" => f32::from_bits(0x7fc0_0000),
-            _ => return Ok(sign * evaluate(cursor, self)? as f32),
+    /// `.incbin "FILE"[, OFFSET[, BYTES]]`.
+    fn include_bytes(&mut self, mut cursor: Cursor, span: Span) -> Result<(), Fault> {
+        let Some(Token { kind: Kind::Text(path), span: at, .. }) = cursor.bump() else {
+            return Err(Fault::new("E0115", span, "`.incbin` needs the name of a file in double quotes"));
+        };
+        let Some(bytes) = self.sources.bytes(path) else {
+            let fault = Fault::new("E0115", *at, format!("there is no file `{path}`"));
+            return Err(fault.help("`.incbin` takes a file that stands beside the text, by its bare name"));
+        };
+        let mut number = |asm: &Self, default: usize| {
+            if !cursor.eat(",") {
+                return Ok(default);
+            }
+            let at = cursor.span();
+            let value = evaluate(&mut cursor, asm)?;
+            let held = format!("`{path}` has {} bytes", bytes.len());
+            usize::try_from(value).ok().filter(|v| *v <= bytes.len()).ok_or_else(|| Fault::new("E0106", at, held))
+        };
+        let offset = number(self, 0)?;
+        let count = number(self, bytes.len() - offset)?;
+        cursor.finish()?;
+        match bytes.get(offset..offset + count) {
+            Some(part) => self.data(part, span),
+            None => Err(Fault::new("E0106", span, format!("`{path}` has {} bytes", bytes.len()))),
+        }
+    }
+
+    /// `.textbook on|off`.
+    fn textbook_switch(&mut self, mut cursor: Cursor) -> Result<(), Fault> {
+        self.textbook = match cursor.peek().and_then(Token::word) {
+            Some("on") => true,
+            Some("off") => false,
+            _ => return Err(cursor.unexpected("`on` or `off`")),
         };
         cursor.bump();
-        Ok(if value.is_nan() { value } else { sign * value })
+        cursor.finish()
     }
 
     fn padding(&mut self, word: &str, cursor: Cursor, span: Span) -> Result<(), Fault> {
@@ -225,6 +272,34 @@ impl Assembler<'_> {
 
 fn too_much_control(span: Span) -> Fault {
     Fault::new("E0114", span, format!("initial control memory has at most {MAX_CONTROL} bytes"))
+}
+
+/// The bytes of a quoted text.
+fn unescaped(text: &str, span: Span) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            bytes.extend(c.to_string().bytes());
+            continue;
+        }
+        let byte = match chars.next() {
+            Some('n') => Some(b'\n'),
+            Some('t') => Some(b'\t'),
+            Some('r') => Some(b'\r'),
+            Some('0') => Some(0),
+            Some('\\') => Some(b'\\'),
+            Some('"') => Some(b'"'),
+            Some('x') => {
+                let digit = |c: Option<char>| c.and_then(|c| c.to_digit(16));
+                digit(chars.next()).zip(digit(chars.next())).map(|(high, low)| (16 * high + low) as u8)
+            }
+            _ => None,
+        };
+        let wrong = || Fault::new("E0101", span, "this text has a backslash that escapes nothing");
+        bytes.push(byte.ok_or_else(|| wrong().help("known: \\n \\t \\r \\0 \\\\ \\\" \\xHH"))?);
+    }
+    Ok(bytes)
 }
 
 /// A name: letters, digits, `_` and dots.

@@ -116,56 +116,95 @@ impl Assembler<'_> {
         if let Some(first) = self.macros.get(name) {
             return Err(self.duplicate(name, span, first.span));
         }
-        let mut params = Vec::new();
-        for token in line[2..].iter().filter(|token| !token.is(",")) {
-            let param = token.word().filter(|word| !word.contains('.') && !params.iter().any(|known| known == word));
-            let Some(param) = param else {
-                return Err(Fault::new(
-                    "E0112",
-                    token.span,
-                    format!("{} cannot be a macro parameter here", token.show()),
-                ));
+        let mut params: Vec<(String, Option<Vec<Token>>)> = Vec::new();
+        for piece in arguments(&line[2..]) {
+            let (head, default) = match piece {
+                [head, equals, default @ ..] if equals.is("=") => (Some(head), Some(default.to_vec())),
+                [head] => (Some(head), None),
+                _ => (None, None),
             };
-            params.push(param.to_string());
+            let name = head.and_then(Token::word).filter(|word| !word.contains('.'));
+            let Some(name) = name.filter(|word| !params.iter().any(|(known, _)| known == word)) else {
+                let place = piece.first().map_or(span, |token| token.span);
+                let fault = Fault::new("E0112", place, "this cannot be a macro parameter");
+                return Err(fault.help("`.macro name first, second=default`: every name once, without dots"));
+            };
+            params.push((name.to_string(), default));
         }
         let made = Macro { name: name.to_string(), span, params, body: body.to_vec() };
         self.macros.insert(name.to_string(), Rc::new(made));
         Ok(())
     }
 
-    /// `.rept n`.
+    /// `.rept n`, or `.rept n, i` with `\i` counting from 0.
     fn repeat(&mut self, line: &[Token], body: &[Line], depth: usize) -> Result<(), Fault> {
-        let count = self.number(&line[1..], line[0].span)?;
+        let (count, index) = match line {
+            [count @ .., comma, index] if comma.is(",") => (count, Some(index)),
+            _ => (line, None),
+        };
+        let count = self.number(&count[1..], line[0].span)?;
         if !(0..=MAX_REPEAT).contains(&count) {
             let range = format!("`.rept` repeats 0..={MAX_REPEAT} times, not {count}");
             return Err(Fault::new("E0114", line[0].span, range));
         }
-        for _ in 0..count {
+        let name = match index.map(|token| (token, token.word())) {
+            None => None,
+            Some((_, Some(word))) if !word.contains('.') => Some(word.to_string()),
+            Some((token, _)) => {
+                return Err(Fault::new("E0112", token.span, format!("{} cannot name the index", token.show())));
+            }
+        };
+        for turn in 0..count as u64 {
             if !self.spend(line[0].span) {
                 break;
             }
-            self.walk(body, depth + 1);
+            match &name {
+                None => self.walk(body, depth + 1),
+                Some(name) => {
+                    let value = [Token { kind: Kind::Int(turn), span: line[0].span, glued: false }];
+                    let turned = body.iter().map(|line| substitute(line, &[name], &[&value], None, &[]));
+                    let turned: Vec<Line> = turned.collect::<Result<_, _>>()?;
+                    self.walk(&turned, depth + 1);
+                }
+            }
         }
         Ok(())
     }
 
-    /// `.if expr` .. `.else` .. `.endif`.
+    /// `.if expr` .. `.elif expr` .. `.else` .. `.endif`.
     fn condition(&mut self, line: &[Token], body: &[Line], depth: usize) -> Result<(), Fault> {
-        let taken = self.number(&line[1..], line[0].span)? != 0;
         let mut open = 0i64;
-        let middle = body.iter().position(|line| match head(line) {
-            Some(".if") => {
-                open += 1;
-                false
+        let borders: Vec<usize> = (0..body.len())
+            .filter(|at| match head(&body[*at]) {
+                Some(".if") => {
+                    open += 1;
+                    false
+                }
+                Some(".endif") => {
+                    open -= 1;
+                    false
+                }
+                word => open == 0 && matches!(word, Some(".else" | ".elif")),
+            })
+            .collect();
+        let last = borders.iter().rev().skip(1).find(|at| head(&body[**at]) == Some(".else"));
+        if let Some(at) = last {
+            return Err(Fault::new("E0116", body[*at][0].span, "`.else` comes last in its `.if`"));
+        }
+        let ends = borders.iter().copied().chain([body.len()]);
+        let mut start = 0;
+        let mut opening = line;
+        for end in ends {
+            let taken = head(opening) == Some(".else") || self.number(&opening[1..], opening[0].span)? != 0;
+            if taken {
+                self.walk(&body[start..end], depth + 1);
+                return Ok(());
             }
-            Some(".endif") => {
-                open -= 1;
-                false
+            if let Some(next) = body.get(end) {
+                opening = next;
             }
-            word => open == 0 && word == Some(".else"),
-        });
-        let (yes, no) = middle.map_or((body, &body[..0]), |at| (&body[..at], &body[at + 1..]));
-        self.walk(if taken { yes } else { no }, depth + 1);
+            start = end + 1;
+        }
         Ok(())
     }
 
@@ -195,28 +234,16 @@ impl Assembler<'_> {
 
     /// One use of a macro.
     fn call(&mut self, called: Rc<Macro>, span: Span, tokens: &[Token], depth: usize) -> Result<(), Fault> {
-        let args = arguments(tokens);
-        if args.len() != called.params.len() {
-            let list = called.params.join(", ");
-            let count = called.params.len();
-            let fault = Fault::new(
-                "E0112",
-                span,
-                format!(
-                    "`{}` takes {count} operand{}, not {}",
-                    called.name,
-                    if count == 1 { "" } else { "s" },
-                    args.len()
-                ),
-            );
-            return Err(fault.help(format!("`{} {list}`", called.name)));
-        }
+        let args = bound(&called, tokens, span)?;
+        let args: Vec<&[Token]> = args.iter().map(Vec::as_slice).collect();
+        let names: Vec<&str> = called.params.iter().map(|(name, _)| name.as_str()).collect();
+        let indices: Vec<&str> = called.body.iter().filter_map(|line| index_name(line)).collect();
         self.expansions += 1;
         let unique = self.expansions;
         self.calls.push((called.clone(), span));
         let mut body = Vec::with_capacity(called.body.len());
         for line in &called.body {
-            match substitute(line, &called.params, &args, unique) {
+            match substitute(line, &names, &args, Some(unique), &indices) {
                 Ok(line) if line.is_empty() => {}
                 Ok(line) => body.push(line),
                 Err(fault) => self.fault(fault),
@@ -273,16 +300,75 @@ fn arguments(tokens: &[Token]) -> Vec<&[Token]> {
         .collect()
 }
 
-/// A body statement with its parameters replaced; words that touch a replaced parameter are pasted to it.
-fn substitute(line: &[Token], params: &[String], args: &[&[Token]], unique: u64) -> Result<Line, Fault> {
+/// The index of a `.rept` statement.
+fn index_name(line: &[Token]) -> Option<&str> {
+    match line {
+        [rept, .., comma, index] if rept.word() == Some(".rept") && comma.is(",") => index.word(),
+        _ => None,
+    }
+}
+
+/// What each parameter of a macro stands for in one use: operands in order, then `name=value`, then defaults.
+fn bound(called: &Macro, tokens: &[Token], span: Span) -> Result<Vec<Vec<Token>>, Fault> {
+    let params = &called.params;
+    let form = || {
+        let list: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
+        format!("`{} {}`", called.name, list.join(", "))
+    };
+    let mut given: Vec<Option<Vec<Token>>> = vec![None; params.len()];
+    let args = arguments(tokens);
+    for (at, arg) in args.iter().enumerate() {
+        let named = match arg {
+            [name, equals, value @ ..] if equals.is("=") => {
+                params.iter().position(|(param, _)| name.word() == Some(param)).map(|at| (at, value))
+            }
+            _ => None,
+        };
+        let (place, value) = named.unwrap_or((at, arg));
+        match given.get_mut(place) {
+            Some(slot @ None) => *slot = Some(value.to_vec()),
+            Some(_) => {
+                let message = format!("the parameter `{}` is given twice", params[place].0);
+                return Err(Fault::new("E0112", arg.first().map_or(span, |token| token.span), message).help(form()));
+            }
+            None => {
+                let (count, plural) = (params.len(), if params.len() == 1 { "" } else { "s" });
+                let message = format!("`{}` takes {count} operand{plural}, not {}", called.name, args.len());
+                return Err(Fault::new("E0112", span, message).help(form()));
+            }
+        }
+    }
+    let missing = || {
+        let needed = params.iter().filter(|(_, default)| default.is_none()).count();
+        let plural = if needed == 1 { "" } else { "s" };
+        let message = format!("`{}` takes {needed} operand{plural}, not {}", called.name, args.len());
+        Fault::new("E0112", span, message).help(form())
+    };
+    given.into_iter().zip(params).map(|(value, (_, default))| value.or(default.clone()).ok_or_else(missing)).collect()
+}
+
+/// A body statement with its parameters replaced; words that touch a replaced parameter are pasted to it. Without
+/// `unique` (a `.rept`), and for the names in `later`, parameters that are not among `params` stay for an outer or
+/// inner expansion.
+fn substitute(
+    line: &[Token],
+    params: &[&str],
+    args: &[&[Token]],
+    unique: Option<u64>,
+    later: &[&str],
+) -> Result<Line, Fault> {
     let mut made = Line::new();
     let mut after_param = false;
     for token in line {
         let (new, is_param) = match &token.kind {
-            Kind::Param(name) if &**name == "@" => (vec![Token { kind: Kind::Int(unique), ..token.clone() }], true),
-            Kind::Param(name) => match params.iter().position(|param| *param == **name) {
-                Some(at) => (args[at].to_vec(), true),
-                None => {
+            Kind::Param(name) => match (params.iter().position(|param| **param == **name), unique) {
+                (Some(at), _) => (args[at].to_vec(), true),
+                (None, Some(unique)) if &**name == "@" => {
+                    (vec![Token { kind: Kind::Int(unique), ..token.clone() }], true)
+                }
+                (None, None) => (vec![token.clone()], false),
+                (None, Some(_)) if later.contains(&&**name) => (vec![token.clone()], false),
+                (None, Some(_)) => {
                     let fault = Fault::new("E0112", token.span, format!("this macro has no parameter `{name}`"));
                     return Err(fault.help(format!("its parameters: {}", params.join(", "))));
                 }

@@ -287,7 +287,13 @@ impl<'a> Lexer<'a> {
 
     fn quoted(&mut self) -> Option<Kind> {
         let (start, rest) = (self.at, &self.rest()[1..]);
-        match rest.find(['"', '\n']) {
+        let mut escaped = false;
+        let end = rest.find(|c| {
+            let ends = c == '\n' || c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        match end {
             Some(end) if rest[end..].starts_with('"') => {
                 let text = Rc::from(&rest[..end]);
                 self.at += end + 2;

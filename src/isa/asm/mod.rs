@@ -5,6 +5,7 @@
 //! reported in one run, each with its place, a stable code and, where there is one, a suggestion.
 
 mod case;
+mod codes;
 mod data;
 mod directives;
 mod expand;
@@ -13,8 +14,10 @@ mod lexer;
 mod operands;
 mod source;
 mod state;
+mod textbook;
 
 pub use case::{Case, Cycles, Expect, STATEMENTS, Target as Looked, VLENS};
+pub use codes::CODES;
 pub use data::{Layout, unpack};
 pub use directives::DIRECTIVES;
 pub use source::Sources;
@@ -41,29 +44,6 @@ pub struct Options {
     /// Constants, as by `.equ`; they win over an `.equ` of the same name.
     pub equs: BTreeMap<String, i64>,
 }
-
-/// Every error code of the assembler with what it means, for `preon explain`.
-pub const CODES: &[(&str, &str)] = &[
-    ("E0101", "A character, number, comment or quoted text that the assembler cannot read."),
-    ("E0102", "A statement starts with a word that is no instruction, pseudo-instruction or macro."),
-    ("E0103", "A directive (a word that starts with a dot) that does not exist."),
-    ("E0104", "An operand is missing, or of another kind than the instruction or directive takes."),
-    ("E0105", "A register of the right class, but with a number that does not exist."),
-    ("E0106", "A number that does not fit the field or the data word that it is for."),
-    ("E0107", "A name that is not defined, or a code label where a number is needed."),
-    ("E0108", "A name that is defined twice, or that is taken by a register, an instruction or a directive."),
-    ("E0109", "A label that is defined nowhere in the program."),
-    ("E0110", "A format that is not in the format table, or a format parameter that is not bound."),
-    ("E0111", "An alias such as mac.tern is used while its slots hold formats that it is not for."),
-    ("E0112", "A macro is defined or used wrongly."),
-    ("E0113", "An expression divides by zero, overflows 64 bits or nests too deep."),
-    ("E0114", "The program is too large, or an expansion does not end."),
-    ("E0115", "A file named by .include is not among the sources."),
-    ("E0116", "A block directive is not closed, or closes nothing."),
-    ("E0117", "The label of a loop does not stand at its endl."),
-    ("E0118", "An instruction in the .control section, or data in the code."),
-    ("E0119", "A `.test` block says something impossible, or nothing that can fail."),
-];
 
 /// Assembles the main text of `sources`.
 ///
@@ -148,7 +128,12 @@ impl Assembler<'_> {
         }
         let mut faults = std::mem::take(&mut self.faults);
         faults.sort_by_key(|fault| (fault.span().file, fault.span().start));
-        Err(faults.into_iter().map(|fault| fault.into_error(&self.sources)).collect())
+        let mut errors: Vec<Error> = faults.into_iter().map(|fault| fault.into_error(&self.sources)).collect();
+        if self.more > 0 {
+            let least = if self.more >= state::MAX_COUNTED { "at least " } else { "" };
+            errors.push(Error::bad_input(format!("{least}{} more errors are not shown", self.more)));
+        }
+        Err(errors)
     }
 
     /// Names of the files that instructions stem from; the line table is renumbered to it.

@@ -4,16 +4,34 @@ use super::expr::{Cursor, evaluate};
 use super::lexer::{Kind, Token};
 use super::source::{Fault, Span};
 use super::state::{Assembler, Fixup, Target};
+use super::textbook;
 use crate::diag::did_you_mean;
 use crate::isa::encode::{Mem, Step};
 use crate::isa::table::{Mnemonic, Op, Operand, RegClass, Row, When, mnemonics};
 use crate::isa::{Inst, manual};
 
 impl Assembler<'_> {
-    /// Assembles one instruction.
-    pub(super) fn instruction(&mut self, word: &str, head: &Token, mut cursor: Cursor) -> Result<(), Fault> {
+    /// Assembles one instruction, in the spelling of the textbooks where that is switched on.
+    pub(super) fn instruction(&mut self, word: &str, head: &Token, cursor: Cursor) -> Result<(), Fault> {
+        let Some(lines) = self.from_textbook(word, head.span, &cursor) else { return self.plain(word, head, cursor) };
+        if self.textbook {
+            let span = cursor.rest().last().map_or(head.span, |last| head.span.to(last.span));
+            return self.as_textbook(&lines, span);
+        }
+        let (words, fixups, uses) = (self.insts.len(), self.fixups.len(), self.alias_uses.len());
+        self.plain(word, head, cursor).map_err(|_| {
+            self.insts.truncate(words);
+            self.lines.truncate(words);
+            self.fixups.truncate(fixups);
+            self.alias_uses.truncate(uses);
+            textbook::fault(word, head.span, &lines)
+        })
+    }
+
+    /// One instruction as the manual spells it.
+    pub(super) fn plain(&mut self, word: &str, head: &Token, mut cursor: Cursor) -> Result<(), Fault> {
         let name = word.to_lowercase();
-        if name == "li" {
+        if name == "li" || name == "la" {
             return self.load_immediate(head.span, cursor);
         }
         let Some(mnemonic) = mnemonics().get(&name) else {

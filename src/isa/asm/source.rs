@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub struct Sources {
     main: String,
     files: Vec<File>,
+    binaries: Vec<(String, Arc<[u8]>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ struct File {
 impl Sources {
     /// Texts of which the one called `main` is assembled. [`Sources::add`] supplies them, the main one included.
     pub fn new(main: impl Into<String>) -> Self {
-        Sources { main: main.into(), files: Vec::new() }
+        Sources { main: main.into(), files: Vec::new(), binaries: Vec::new() }
     }
     /// One text that includes nothing.
     pub fn single(path: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
@@ -35,6 +36,20 @@ impl Sources {
         let text: Arc<str> = text.into();
         let line_starts = text.match_indices('\n').map(|(at, _)| at as u32 + 1).collect();
         self.files.push(File { path: path.into(), text, line_starts });
+    }
+    /// Adds bytes; `.incbin "path"` may name them.
+    pub fn add_bytes(&mut self, path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) {
+        self.binaries.push((path.into(), bytes.into()));
+    }
+    /// Names of the files that the texts may read by `.incbin`: bare names only, so that no text reaches elsewhere.
+    pub fn wanted_bytes(&self) -> Vec<String> {
+        let quoted = |rest: &str| rest.trim_start().strip_prefix('"')?.split('"').next().map(str::to_string);
+        let texts = self.files.iter().flat_map(|file| file.text.split(".incbin").skip(1));
+        let bare = |name: &String| !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.');
+        texts.filter_map(quoted).filter(bare).collect()
+    }
+    pub(super) fn bytes(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.binaries.iter().find(|(name, _)| name == path).map(|(_, bytes)| bytes.clone())
     }
     /// Name of the text that is assembled.
     pub fn main(&self) -> &str {

@@ -17,6 +17,8 @@ pub const MAX_WORDS: usize = 1 << 24;
 pub const MAX_CONTROL: usize = 1 << 24;
 /// Most statements that expansion may produce.
 const MAX_STATEMENTS: u32 = 1 << 22;
+/// Most faults that are counted without being shown; the walk ends there.
+pub(super) const MAX_COUNTED: usize = 1000;
 
 /// Where statements go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,8 @@ pub struct Macro {
     pub name: String,
     /// Where its name stands.
     pub span: Span,
-    /// Parameter names.
-    pub params: Vec<String>,
+    /// Parameter names, each with its default.
+    pub params: Vec<(String, Option<Vec<super::lexer::Token>>)>,
     /// Statements of the body.
     pub body: Vec<super::lexer::Line>,
 }
@@ -86,6 +88,10 @@ pub struct Assembler<'o> {
     /// Macro uses that are being expanded, outermost first.
     pub(super) calls: Vec<(Rc<Macro>, Span)>,
     pub(super) expansions: u64,
+    /// The textbook spelling is taken.
+    pub(super) textbook: bool,
+    /// Faults that are not kept.
+    pub(super) more: usize,
     /// Tests met so far.
     pub(super) blocks: Vec<Block>,
     budget: u32,
@@ -122,6 +128,8 @@ impl<'o> Assembler<'o> {
             faults: Vec::new(),
             calls: Vec::new(),
             expansions: 0,
+            textbook: false,
+            more: 0,
             blocks: Vec::new(),
             budget: MAX_STATEMENTS,
         }
@@ -139,7 +147,10 @@ impl<'o> Assembler<'o> {
         }
         if self.faults.len() < MAX_ERRORS {
             self.faults.push(fault);
-        } else {
+            return;
+        }
+        self.more += 1;
+        if self.more >= MAX_COUNTED {
             self.budget = 0;
         }
     }
