@@ -6,7 +6,7 @@
 //! `preon exec`; the sums by label tell where to look.
 
 use crate::diag::Result;
-use crate::isa::disasm::{Line, lines};
+use crate::isa::disasm::{Line, annotated};
 use crate::isa::{Object, Op, Unit};
 use crate::machine::Machine;
 use crate::num::FormatRef;
@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 pub fn listing(object: &Object, machine: Option<&Machine>) -> Result<String> {
     let mut out = String::new();
     let mut sums: Vec<Sum> = Vec::new();
-    for line in lines(object)? {
+    for line in annotated(object)? {
         for name in &line.symbols {
             let _ = writeln!(out, "# {}", name.escape_debug());
         }

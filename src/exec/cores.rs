@@ -29,7 +29,7 @@ impl Cores {
         let object = object.into();
         config.check(&object)?;
         let values = mode == Mode::Functional;
-        let mut memory = Some(Spaces::new(&config, &object.control, values));
+        let mut memory = Some(Spaces::new(&config, &object, values));
         let program = Program::new(object)?;
         let core = |core| {
             let memory = memory.take().unwrap_or_else(|| Spaces::without(&config, core, values));

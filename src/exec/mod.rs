@@ -126,10 +126,15 @@ impl Config {
         if let Some((what, count)) = counts.iter().find(|(_, count)| !(1..=1 << 14).contains(count)) {
             return Err(Error::usage(format!("{count} {what}; exec holds tiles and scales of 1 to 16384")));
         }
-        if object.control.len() as u64 > self.control_bytes {
-            let (need, have) = (object.control.len(), self.control_bytes);
+        let initial = [
+            ("control memory", &object.control, self.control_bytes),
+            ("DRAM", &object.dram, self.dram_bytes),
+            ("SRAM", &object.sram, self.sram_bytes),
+        ];
+        if let Some((what, bytes, have)) = initial.iter().find(|(_, bytes, have)| bytes.len() as u64 > *have) {
+            let need = bytes.len();
             return Err(Error::unsupported(format!(
-                "the program needs {need} bytes of control memory, the machine has {have}"
+                "the program needs {need} bytes of {what}, the machine has {have}"
             )));
         }
         Ok(())
@@ -258,7 +263,7 @@ impl Vm {
         if config.cores != 1 {
             return Err(Error::internal(format!("one core is asked to be {}", config.cores)));
         }
-        let memory = Spaces::new(&config, &object.control, mode == Mode::Functional);
+        let memory = Spaces::new(&config, &object, mode == Mode::Functional);
         Vm::at_entry(Program::new(object)?, config, mode, 0, memory)
     }
 

@@ -9,6 +9,7 @@
 use super::Config;
 use super::event::Space;
 use super::trap::{Result, Trap, TrapKind};
+use crate::isa::Object;
 use std::ops::Range;
 
 /// Bits of an address in space 4, and of a range of [`Space::Remote`], below the number of the core.
@@ -58,16 +59,18 @@ impl Space {
 }
 
 impl Spaces {
-    /// Empty memory of every core, held by core 0: zeros everywhere; `control` from address 0 of control memory (at most
-    /// its size).
-    pub fn new(config: &Config, control: &[u8], values: bool) -> Self {
+    /// Memory of every core, held by core 0: what `object` says from the start of control memory, DRAM and every SRAM (at
+    /// most their sizes), zeros elsewhere.
+    pub fn new(config: &Config, object: &Object, values: bool) -> Self {
         let mut all = Spaces::without(config, 0, values);
         let size = all.size;
         all.bytes[3] = vec![0; size[3] as usize];
-        all.bytes[3][..control.len()].copy_from_slice(control);
+        all.bytes[3][..object.control.len()].copy_from_slice(&object.control);
         all.parked = vec![Vec::new(); config.cores as usize];
         if values {
+            all.bytes[0] = object.dram.clone();
             all.bytes[1] = vec![0; size[1] as usize];
+            all.bytes[1][..object.sram.len()].copy_from_slice(&object.sram);
             all.bytes[2] = vec![0; size[2] as usize];
             all.parked[1..].fill(all.bytes[1].clone());
         }

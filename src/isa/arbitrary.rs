@@ -119,7 +119,10 @@ pub fn program(seed: u64) -> Object {
         })
         .collect();
     let control = (0..draw.below(40)).map(|_| draw.below(256) as u8).collect();
+    let mut data = |most: u32| (0..draw.below(2) * draw.below(most)).map(|_| draw.below(256) as u8).collect();
+    let (dram, sram) = (data(20), data(20));
     let entry = draw.below(length);
     let params = (0..draw.below(3)).map(|at| format!("L{at}")).collect();
-    Object { words: insts.iter().map(Inst::encode).collect(), entry, formats, control, params, ..Object::default() }
+    let words = insts.iter().map(Inst::encode).collect();
+    Object { words, entry, formats, control, dram, sram, params, ..Object::default() }
 }

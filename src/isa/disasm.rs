@@ -60,7 +60,7 @@ pub struct Line {
 ///
 /// # Errors
 /// Those of [`Object::verify`].
-pub fn lines(object: &Object) -> Result<Vec<Line>> {
+pub fn annotated(object: &Object) -> Result<Vec<Line>> {
     let program = Program::new(object)?;
     let symbols = by_word(&object.symbols);
     let line = |(word, inst): (u32, &Inst)| Line {
@@ -154,9 +154,11 @@ impl<'a> Program<'a> {
         if self.object.entry != 0 {
             list(".entry", &[&self.label(self.object.entry)]);
         }
-        if !self.object.control.is_empty() {
-            out += ".control\n";
-            for chunk in self.object.control.chunks(16) {
+        let object = self.object;
+        let sections = [(".control", &object.control), (".dram", &object.dram), (".sram", &object.sram)];
+        for (name, bytes) in sections.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            let _ = writeln!(out, "{name}");
+            for chunk in bytes.chunks(16) {
                 let bytes: Vec<String> = chunk.iter().map(|byte| format!("{byte:#04x}")).collect();
                 let _ = writeln!(out, "    .byte {}", bytes.join(", "));
             }

@@ -2,7 +2,8 @@
 //!
 //! Container (little-endian): magic `PREONVPX`, u32 version, u32 number of sections, then per section a 4-byte name,
 //! u64 length and the bytes; at the end u32 CRC-32 of everything before it. Sections: `WORD` `SYMB` `FMTS` `LINE`
-//! `FILE` `CTRL` `PARM` `XTRN` `ENTR`, each once and in this order.
+//! `FILE` `CTRL` `PARM` `XTRN` `ENTR`, each once and in this order; behind them `DRAM` and `SRAM` where a program has
+//! initial contents for them.
 
 use super::encode::decode;
 use super::table::{Op, Operand};
@@ -16,6 +17,8 @@ pub const CONTROL_BASE: u64 = 3 << 60;
 pub const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"PREONVPX";
+/// Sections that an object has only if they hold something.
+const OPTIONAL: [&[u8; 4]; 2] = [b"DRAM", b"SRAM"];
 const SECTIONS: [&[u8; 4]; 9] = [b"WORD", b"SYMB", b"FMTS", b"LINE", b"FILE", b"CTRL", b"PARM", b"XTRN", b"ENTR"];
 
 /// A linked or linkable program.
@@ -35,6 +38,10 @@ pub struct Object {
     pub files: Vec<String>,
     /// Initial control memory (space 3) from address 0.
     pub control: Vec<u8>,
+    /// Initial DRAM (space 0) from address 0.
+    pub dram: Vec<u8>,
+    /// Initial SRAM (space 1) of every core from its first address.
+    pub sram: Vec<u8>,
     /// Parameter names of a kernel, in order: 8 bytes each.
     pub params: Vec<String>,
     /// References that linking resolves: word whose label operand waits, name of the kernel.
@@ -58,7 +65,8 @@ impl Object {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend(VERSION.to_le_bytes());
-        out.extend((SECTIONS.len() as u32).to_le_bytes());
+        let optional = OPTIONAL.into_iter().zip([&self.dram, &self.sram]).filter(|(_, bytes)| !bytes.is_empty());
+        out.extend((SECTIONS.len() as u32 + optional.clone().count() as u32).to_le_bytes());
         let section = |name: &[u8; 4]| -> Vec<u8> {
             match name {
                 b"WORD" => self.words.iter().flat_map(|word| word.to_le_bytes()).collect(),
@@ -74,6 +82,11 @@ impl Object {
         };
         for name in SECTIONS {
             let bytes = section(name);
+            out.extend(name);
+            out.extend((bytes.len() as u64).to_le_bytes());
+            out.extend(bytes);
+        }
+        for (name, bytes) in optional {
             out.extend(name);
             out.extend((bytes.len() as u64).to_le_bytes());
             out.extend(bytes);
@@ -101,7 +114,8 @@ impl Object {
         if crc32(&bytes[..body]) != stated {
             return Err(Error::bad_input("the program is damaged: its checksum does not match"));
         }
-        if reader.u32()? as usize != SECTIONS.len() {
+        let sections = reader.u32()? as usize;
+        if !(SECTIONS.len()..=SECTIONS.len() + OPTIONAL.len()).contains(&sections) {
             return Err(Error::bad_input("the program is damaged: wrong number of sections"));
         }
         let mut object = Object::default();
@@ -111,6 +125,18 @@ impl Object {
             }
             let length = usize::try_from(reader.u64()?).map_err(|_| truncated())?;
             object.read_section(name, reader.take(length)?)?;
+        }
+        let mut left = OPTIONAL.into_iter();
+        for _ in SECTIONS.len()..sections {
+            let name = reader.take(4)?;
+            let length = usize::try_from(reader.u64()?).map_err(|_| truncated())?;
+            let bytes = reader.take(length)?;
+            let known = left.find(|known| known[..] == *name).filter(|_| !bytes.is_empty());
+            match known {
+                Some(b"DRAM") => object.dram = bytes.to_vec(),
+                Some(_) => object.sram = bytes.to_vec(),
+                None => return Err(Error::bad_input("the program is damaged: a section does not belong there")),
+            }
         }
         if reader.bytes.len() != 4 {
             return Err(Error::bad_input("the program is damaged: bytes follow its last section"));
@@ -171,8 +197,8 @@ impl Object {
         let lines_sorted = self.lines.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let wrong = if words > super::asm::MAX_WORDS as u64 {
             "has too many words"
-        } else if self.control.len() > super::asm::MAX_CONTROL {
-            "has too much control memory"
+        } else if [&self.control, &self.dram, &self.sram].iter().any(|data| data.len() > super::asm::MAX_CONTROL) {
+            "has too much initial memory"
         } else if outside(self.entry, words.max(1)) {
             "starts outside of its words"
         } else if self.symbols.iter().any(|(_, word)| outside(*word, words + 1)) {
@@ -210,9 +236,9 @@ pub fn link(driver: &Object, kernels: &[(&str, &Object)]) -> Result<Linked> {
     object.externs.clear();
     let mut bases = Vec::with_capacity(kernels.len());
     for (name, kernel) in kernels {
-        if !kernel.control.is_empty() {
-            return Err(Error::bad_input(format!("the kernel `{name}` has a .control section"))
-                .help("only the driver fills control memory; kernels take parameter blocks"));
+        if [&kernel.control, &kernel.dram, &kernel.sram].iter().any(|data| !data.is_empty()) {
+            return Err(Error::bad_input(format!("the kernel `{name}` has a section of data"))
+                .help("only the driver fills memory; kernels take parameter blocks"));
         }
         bases.push(append(&mut object, name, kernel)?);
     }

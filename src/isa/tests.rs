@@ -54,8 +54,8 @@ proptest! {
         let text = disassemble(&object).expect("valid program");
         let back = assembled(&text);
         prop_assert_eq!(&back.words, &object.words, "{}", text);
-        prop_assert_eq!((back.entry, back.formats, back.control, back.params),
-            (object.entry, object.formats, object.control, object.params));
+        prop_assert_eq!((back.entry, back.formats, back.control, back.dram, back.sram, back.params),
+            (object.entry, object.formats, object.control, object.dram, object.sram, object.params));
     }
 }
 
@@ -232,7 +232,7 @@ fn the_example_programs_show_what_they_are_named_for() {
 
 /// A small object with something in every section.
 fn small() -> Object {
-    let text = ".param m\n.extern other\n.control\n.byte 1, 2, 3\n.code\nnop\n.entry start\nstart: .fmt f1=int8\n call other\n halt\n";
+    let text = ".param m\n.extern other\n.control\n.byte 1, 2, 3\n.sram\n.byte 4\n.dram\n.byte 5, 6\n.code\nnop\n.entry start\nstart: .fmt f1=int8\n call other\n halt\n";
     assembled(text)
 }
 
@@ -292,7 +292,13 @@ fn another_version_and_another_order_say_what_to_do() {
     let mut renamed = small().to_bytes();
     renamed[16..20].copy_from_slice(b"SYMB");
     assert!(seal(renamed).contains("a section is missing"));
-    let mut count = small().to_bytes();
-    count[12] = 1;
-    assert!(seal(count).contains("number of sections"));
+    for wrong in [1, 8, 12, 255] {
+        let mut count = small().to_bytes();
+        count[12] = wrong;
+        assert!(seal(count).contains("number of sections"));
+    }
+    let mut twice = small().to_bytes();
+    let at = twice.windows(4).position(|name| name == b"SRAM").expect("a section");
+    twice[at..at + 4].copy_from_slice(b"DRAM");
+    assert!(seal(twice).contains("does not belong there"));
 }

@@ -139,7 +139,7 @@ pub const CODES: &[Explanation] = &[
     entry(
         "E0118",
         "An instruction in a data section, or data in the code.",
-        "`.control` begins initial control memory, `.code` goes back to instructions.",
+        "`.control`, `.dram` and `.sram` begin initial contents of memory, `.code` goes back to instructions.",
         ".byte 1, 2",
         ".control\n.byte 1, 2\n.code",
     ),

@@ -26,6 +26,8 @@ pub const DIRECTIVES: &[(&str, &str, &str)] = &[
     (".formats", ".formats FORMAT[, FORMAT..]", "the first rows of the object's format table"),
     (".fmt", ".fmt fN=FORMAT[, fN=FORMAT..]", "binds format slots: one fmt.set each"),
     (".control", ".control", "what follows is initial control memory, from its address 0"),
+    (".dram", ".dram", "what follows is initial DRAM, from its address 0"),
+    (".sram", ".sram", "what follows is initial SRAM of every core, from its first address"),
     (".code", ".code", "what follows is instructions again"),
     (".byte", ".byte EXPR[, EXPR..]", "bytes"),
     (".half", ".half EXPR[, EXPR..]", "2-byte integers"),
@@ -79,9 +81,14 @@ impl Assembler<'_> {
                 asm.format(&name, at).map(|_| ())
             }),
             ".fmt" => self.each(cursor, |asm, cursor| asm.bind_slot(cursor)),
-            ".control" | ".code" => {
+            ".control" | ".code" | ".dram" | ".sram" => {
                 cursor.finish()?;
-                self.section = if word == ".code" { Section::Code } else { Section::Control };
+                self.section = match word {
+                    ".code" => Section::Code,
+                    ".control" => Section::Control,
+                    ".dram" => Section::Dram,
+                    _ => Section::Sram,
+                };
                 Ok(())
             }
             ".ascii" | ".string" => self.text(word, cursor),
@@ -229,7 +236,7 @@ impl Assembler<'_> {
         let count = match (word, usize::try_from(value)) {
             (".zero", Ok(count)) => count,
             (_, Ok(step)) if step.is_power_of_two() && word == ".align" => {
-                self.control.len().wrapping_neg() & (step - 1)
+                self.section_memory().map_or(0, |(_, memory)| memory.len()).wrapping_neg() & (step - 1)
             }
             _ => return Err(Fault::new("E0106", span, format!("`{word}` does not take {value}"))),
         };
@@ -239,16 +246,16 @@ impl Assembler<'_> {
         self.data(&vec![0; count], span)
     }
 
-    /// Appends bytes to control memory.
+    /// Appends bytes to the section of data at hand.
     fn data(&mut self, bytes: &[u8], span: Span) -> Result<(), Fault> {
-        if self.section != Section::Control {
-            let fault = Fault::new("E0118", span, "data can only stand in the .control section");
-            return Err(fault.help("begin it with `.control`"));
-        }
-        if self.control.len() + bytes.len() > MAX_CONTROL {
+        let Some((_, memory)) = self.section_memory() else {
+            let fault = Fault::new("E0118", span, "data cannot stand in the code");
+            return Err(fault.help("begin a section of data with `.control`, `.dram` or `.sram`"));
+        };
+        if memory.len() + bytes.len() > MAX_CONTROL {
             return Err(too_much_control(span));
         }
-        self.control.extend_from_slice(bytes);
+        memory.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -271,7 +278,7 @@ impl Assembler<'_> {
 }
 
 fn too_much_control(span: Span) -> Fault {
-    Fault::new("E0114", span, format!("initial control memory has at most {MAX_CONTROL} bytes"))
+    Fault::new("E0114", span, format!("a section of data has at most {MAX_CONTROL} bytes"))
 }
 
 /// The bytes of a quoted text.

@@ -119,6 +119,8 @@ impl Assembler<'_> {
             lines: std::mem::take(&mut self.lines),
             files,
             control: std::mem::take(&mut self.control),
+            dram: std::mem::take(&mut self.dram),
+            sram: std::mem::take(&mut self.sram),
             params: std::mem::take(&mut self.params),
             externs,
         };

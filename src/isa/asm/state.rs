@@ -27,6 +27,10 @@ pub enum Section {
     Code,
     /// Initial control memory.
     Control,
+    /// Initial DRAM.
+    Dram,
+    /// Initial SRAM of every core.
+    Sram,
 }
 
 /// A reference to a code label, resolved at the end.
@@ -79,6 +83,8 @@ pub struct Assembler<'o> {
     pub(super) alias_uses: Vec<(u32, &'static Alias, Span)>,
     pub(super) section: Section,
     pub(super) control: Vec<u8>,
+    pub(super) dram: Vec<u8>,
+    pub(super) sram: Vec<u8>,
     pub(super) formats: Vec<String>,
     pub(super) format_params: BTreeMap<String, (String, Span)>,
     pub(super) params: Vec<String>,
@@ -120,6 +126,8 @@ impl<'o> Assembler<'o> {
             alias_uses: Vec::new(),
             section: Section::Code,
             control: Vec::new(),
+            dram: Vec::new(),
+            sram: Vec::new(),
             formats: Vec::new(),
             format_params: BTreeMap::new(),
             params: Vec::new(),
@@ -170,7 +178,7 @@ impl<'o> Assembler<'o> {
     /// Appends an instruction.
     pub(super) fn emit(&mut self, inst: Inst, span: Span) -> Result<(), Fault> {
         if self.section != Section::Code {
-            let fault = Fault::new("E0118", span, "instructions cannot stand in the .control section");
+            let fault = Fault::new("E0118", span, "instructions cannot stand in a section of data");
             return Err(fault.help("go back with `.code`"));
         }
         if self.insts.len() >= MAX_WORDS {
@@ -208,10 +216,21 @@ impl<'o> Assembler<'o> {
         }
     }
 
-    /// Defines a label here: a word address in code, an address of control memory in `.control`.
+    /// First address and contents of the section of data at hand; `None` in code.
+    pub(super) fn section_memory(&mut self) -> Option<(u64, &mut Vec<u8>)> {
+        match self.section {
+            Section::Code => None,
+            Section::Control => Some((CONTROL_BASE, &mut self.control)),
+            Section::Dram => Some((0, &mut self.dram)),
+            Section::Sram => Some((1 << 60, &mut self.sram)),
+        }
+    }
+
+    /// Defines a label here: a word address in code, an address of memory in a section of data.
     pub(super) fn define_label(&mut self, name: &str, span: Span) -> Result<(), Fault> {
-        if self.section == Section::Control {
-            return self.define(name, (CONTROL_BASE + self.control.len() as u64) as i64, span);
+        if let Some((base, bytes)) = self.section_memory() {
+            let address = base + bytes.len() as u64;
+            return self.define(name, address as i64, span);
         }
         reserved(name, span)?;
         if let Some(at) = self.place_of(name) {

@@ -214,6 +214,16 @@ fn data_can_be_written_in_any_format() {
 }
 
 #[test]
+fn sections_of_data_have_their_own_addresses() {
+    let object = asm(
+        ".dram\n.byte 1\nd: .byte 2\n.sram\n.align 4\ns: .half 3\n.dram\n.align 4\ne: .word 4\n.code\nli x1, d\nli x2, s\nli x3, e",
+    );
+    assert_eq!((object.dram, object.sram), (vec![1, 2, 0, 0, 4, 0, 0, 0], vec![3, 0]));
+    let values: Vec<i32> = object.words.iter().map(|word| decode(*word).expect("valid").imm).collect();
+    assert_eq!(values, [1, 0, 1 << 28, 4], "d, then s in two words, then e");
+}
+
+#[test]
 fn texts_and_files_are_data_too() {
     assert_eq!(data(".ascii \"a\\n\\x7f\\\"\", \"b;#\"\n.string \"c\""), b"a\n\x7f\"b;#c\0");
     let mut sources = Sources::single("t.vasm", ".control\n.incbin \"w.bin\"\n.incbin \"w.bin\", 1, 2\n");

@@ -48,8 +48,8 @@ pub fn manual() -> Result<String> {
         }
     }
     out += "\n## Errors of the assembler\n\n| code | meaning |\n|---|---|\n";
-    for (code, what) in CODES {
-        let _ = writeln!(out, "| {code} | {what} |");
+    for known in CODES {
+        let _ = writeln!(out, "| {} | {} |", known.code, known.what);
     }
     out += EDITORS;
     Ok(out)
