@@ -107,7 +107,9 @@ fn talk(debugger: &mut Debugger, input: impl BufRead, terminal: bool) -> Result<
         if terminal {
             out::data(PROMPT)?;
         }
-        let Some(Ok(line)) = lines.next() else { return Ok(()) };
+        let Some(line) = lines.next() else { return Ok(()) };
+        let line =
+            line.map_err(|error| Error::bad_input(format!("cannot be read: {error}")).in_file("standard input"))?;
         if !line.trim().is_empty() {
             last = line;
         }

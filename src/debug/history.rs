@@ -38,7 +38,7 @@ impl History {
     /// Takes note of a new moment.
     pub fn note(&mut self, now: &Moment) {
         let new = self.copies.last().is_none_or(|last| last.steps < now.steps);
-        if !now.steps.is_multiple_of(self.every) || !new {
+        if !now.steps.is_multiple_of(self.every) || !new || now.bytes() > self.budget_bytes {
             return;
         }
         self.copies.push(now.clone());

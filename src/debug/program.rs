@@ -137,8 +137,9 @@ impl Program {
                 }
             }
             None => {
-                for at in word.saturating_sub(5)..=(word + 5).min(self.words.len().saturating_sub(1) as u32) {
-                    put(at == pc, stops.contains(&at), at, &self.words[at as usize]);
+                let from = word.saturating_sub(5);
+                for (at, text) in (from..).zip(self.words.iter().skip(from as usize).take(11)) {
+                    put(at == pc, stops.contains(&at), at, text);
                 }
             }
         }

@@ -215,6 +215,68 @@ fn every_command_has_one_name_and_a_line_of_help() {
     }
 }
 
+const WORDS: [&str; 50] = [
+    "step",
+    "rs",
+    "c",
+    "until",
+    "break",
+    "watch",
+    "print",
+    "x",
+    "list",
+    "stalls",
+    "units",
+    "timeline",
+    "energy",
+    "where",
+    "delete",
+    "info",
+    "restart",
+    "run",
+    "finish",
+    "help",
+    "again",
+    "again+1",
+    "x5",
+    "x6",
+    "v1",
+    "p1",
+    "c0",
+    "q3",
+    "t1",
+    "d1",
+    "f1",
+    "e1",
+    "*2",
+    "3",
+    "0",
+    "0x1000000000000000:16",
+    "0x3000000000000000:3",
+    "as",
+    "fp4e2m1",
+    "ternary",
+    "fp32",
+    "bits",
+    "if",
+    "==",
+    "&&",
+    "(",
+    "-1",
+    "99999999999999",
+    "b[0x3000000000000000]",
+    ":",
+];
+
+#[test]
+fn a_program_of_nothing_can_be_looked_at() {
+    let mut session = session("");
+    for line in ["list", "where", "stalls", "units", "timeline", "energy", "print"] {
+        session.says(line);
+    }
+    assert!(session.says("step").starts_with("trap ILL"));
+}
+
 /// Everything that a moment consists of, as text: registers, masks, tiles, memory, tags, clock, books.
 fn whole(moment: &Moment) -> String {
     format!("{moment:?}")
@@ -269,6 +331,19 @@ fn every_kind_of_line_runs() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any line is done or refused in words.
+    #[test]
+    fn no_line_breaks_the_debugger(lines in prop::collection::vec(prop::collection::vec(0usize..50, 1..6), 1..30)) {
+        let mut session = session(SUM);
+        for line in lines {
+            let words: Vec<&str> = line.iter().map(|word| WORDS[*word]).collect();
+            match session.command(&words.join(" ")) {
+                Ok(reply) => prop_assert!(reply.text.is_empty() || reply.text.ends_with('\n'), "{}", reply.text),
+                Err(error) => prop_assert!((2..=4).contains(&error.kind().exit_code()), "{}", error),
+            }
+        }
+    }
 
     /// k steps forward and k back give the same state to the last byte, wherever the copies lie.
     #[test]
