@@ -48,6 +48,7 @@ impl UnitState {
         }
     }
     /// Explains the cycles up to `end`: idle until `ready`, stalled by `cause` until `start`, then busy.
+    #[inline]
     fn explain(&mut self, ready: u64, start: u64, end: u64, cause: Cause) {
         let idle_end = ready.min(start);
         if idle_end > self.cursor {
@@ -64,6 +65,7 @@ impl UnitState {
         }
     }
     /// Puts an instruction into the queue.
+    #[inline]
     fn enqueue(&mut self, start: u64) {
         self.starts[self.slot] = start;
         self.slot = if self.slot + 1 == self.starts.len() { 0 } else { self.slot + 1 };
@@ -176,7 +178,8 @@ impl Engine {
         &self.rates
     }
 
-    /// Moves time on by one instruction.
+    /// Moves time on by one instruction. What it calls is `inline`, because it is made anew for every kind of observer, maybe
+    /// in another unit of code generation.
     pub(super) fn step<O: Observer>(&mut self, event: &Event, observer: &mut O) {
         if matches!(event.op, Op::Endl | Op::Node) || self.error.is_some() {
             return;
@@ -233,6 +236,7 @@ impl Engine {
 
     /// Gives the cycles that no node has yet, up to `end`, to `node`: before issue to issuing, then to waiting, then to
     /// the work itself. All older instructions end before `owned`, so this is the oldest unfinished one.
+    #[inline]
     fn own(&mut self, node: u32, issued: u64, start: u64, end: u64, spent: Spent) {
         self.end = self.end.max(end);
         if end <= self.owned {
@@ -325,6 +329,7 @@ impl Engine {
     }
 
     /// Records when the registers of an instruction are read and written.
+    #[inline]
     fn retire(&mut self, event: &Event, start: u64, free: u64, ready: u64, sums: bool) {
         let mut reads = vector_bits(event.reads);
         while reads != 0 {
@@ -425,6 +430,7 @@ impl Engine {
     }
 
     /// Occupation and latency of an instruction of L, S, E or M.
+    #[inline]
     fn cost(&self, event: &Event) -> Result<Cost> {
         let u = &self.rates.units;
         let (memory, memory_latency) = self.memory_side(event);
@@ -497,6 +503,7 @@ impl Engine {
     }
 
     /// Cycles that the accesses of an instruction occupy their memory, and the memory's latency for reads.
+    #[inline]
     fn memory_side(&self, event: &Event) -> (u64, u64) {
         let (mut occupied, mut latency) = (0, 0);
         for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
