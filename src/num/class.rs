@@ -1,8 +1,8 @@
 //! Which class of dot product a pair of formats belongs to: decided by formats, scales and the policy alone,
 //! never by shape, tile or machine (numerics contract, section 3).
 
-use super::codec::{Rounding, decode, encode};
-use super::format::{Format, FormatRef, find};
+use super::format::{FormatRef, find};
+use super::subset::holds;
 use crate::diag::{Error, Result};
 
 /// The arithmetic of one term of a dot product.
@@ -163,15 +163,6 @@ pub fn dot_class(activations: FormatRef, weights: FormatRef, accumulator: Accumu
         }
     }
     Ok(DotClass::Chain)
-}
-
-/// Whether every value of `format` is a value of the 16-bit float `carrier`.
-fn holds(carrier: FormatRef, format: &Format) -> bool {
-    if format.id == carrier.id {
-        return true;
-    }
-    let survives = |v: u32| decode(carrier, encode(carrier, v, Rounding::TowardZero, false)) == v;
-    !format.values.is_empty() && format.values.iter().all(|v| survives(*v))
 }
 
 #[cfg(test)]

@@ -102,7 +102,9 @@ fn neighbour(x: f32, (low, high): (f64, f64), rank: isize, mode: Rounding) -> f6
 #[test]
 fn rounding_takes_the_right_neighbour_of_every_tie_and_its_sides() {
     let mut ties = 0;
-    for format in formats().into_iter().filter(|f| f.bits <= 8 || f.max < 1e6 && f.bits <= 16) {
+    // Rows that other tests of this process register are theirs.
+    let built_in = formats().into_iter().filter(|f| !f.name.starts_with("test_"));
+    for format in built_in.filter(|f| f.bits <= 8 || f.max < 1e6 && f.bits <= 16) {
         let grid = grid(format);
         let zero = grid.iter().position(|(v, _)| *v >= 0.0).expect("a value that is not negative");
         for (rank, pair) in grid.windows(2).enumerate() {

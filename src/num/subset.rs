@@ -5,7 +5,10 @@ use super::format::{Element, Format, FormatRef};
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-/// Whether every finite value of `narrow` is a value of `wide` (+0 and -0 being one value). Remembered for each pair.
+/// Whether every finite value of `narrow` is a value of `wide`. +0 and -0 are one value, and NaN and infinities are not
+/// asked for: what carries a value in place of another format (a wider datapath, the bf16 or fp16 of a dot product) gives
+/// numbers where it had numbers. The carriers bf16 and fp16 have -0, NaN and infinities, so that they keep these as well.
+/// Remembered for each pair.
 pub fn holds(wide: FormatRef, narrow: FormatRef) -> bool {
     static KNOWN: RwLock<BTreeMap<(u16, u16), bool>> = RwLock::new(BTreeMap::new());
     let pair = (wide.id, narrow.id);
@@ -46,7 +49,33 @@ fn decide(wide: &Format, narrow: &Format) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num::DotClass;
     use crate::num::format::{find, formats};
+
+    /// The one meaning: finite values count, and zero is one of them whatever its sign.
+    #[test]
+    fn signs_of_zero_and_specials_do_not_count() {
+        let of = |wide: &str, narrow: &str| holds(find(wide).unwrap(), find(narrow).unwrap());
+        let has = |name: &str, bits: u32| find(name).unwrap().values.contains(&bits);
+        // -0: fp3e1m1 has it and int4 has not.
+        assert!(has("fp3e1m1", 0x8000_0000) && !has("int4", 0x8000_0000) && of("int4", "fp3e1m1"));
+        // Infinity: fp8e5m2 has it; NaN: fp8e4m3 has it; log8 could hold neither, tf32 and bf16 hold all.
+        assert!(has("fp8e5m2", f32::INFINITY.to_bits()) && of("bf16", "fp8e5m2") && of("fp16", "fp8e5m2"));
+        let row = "schema = \"preon.formats/1\"\n[[format]]\nname = \"test_no_specials\"\nbits = 8\nelement = \"float\"\nexp = 5\n\
+            man = 2\nbias = 15\nspecials = \"none\"\nrule = \"absmax\"\nsaturate = true\ndoc = \"d\"\nsource = \"s\"\n";
+        let plain = crate::num::format::register("t.toml", row).unwrap()[0];
+        let e5m2 = find("fp8e5m2").unwrap();
+        assert!(!plain.values.iter().any(|v| f32::from_bits(*v).is_infinite()) && plain.max > e5m2.max);
+        assert!(holds(plain, e5m2) && !holds(e5m2, plain));
+        // The class of a dot product asks the same: every carrier holds what the pair has.
+        for narrow in formats() {
+            for carrier in ["bf16", "fp16"].map(|name| find(name).unwrap()) {
+                let class = crate::num::dot_class(carrier, narrow, crate::num::Accumulator::Exact).unwrap();
+                let carried = class == if carrier.name == "bf16" { DotClass::PairBf16 } else { DotClass::PairFp16 };
+                assert_eq!(carried, holds(carrier, narrow), "{} {}", carrier.name, narrow.name);
+            }
+        }
+    }
 
     #[test]
     fn values_decide_not_names() {
