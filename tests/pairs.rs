@@ -35,5 +35,6 @@ fn classes_are_those_of_the_contract() {
     assert_eq!(class("int4", "bf16"), "pair.bf16");
     assert_eq!(class("fp16", "fp8e4m3"), "pair.fp16");
     assert_eq!(class("nf4", "binary"), "chain");
+    assert_eq!([class("codebook8", "int8"), class("codebook8", "bf16")], ["chain", "chain"]);
     assert!(class("fp64", "fp32").contains("reference"));
 }

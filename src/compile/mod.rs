@@ -490,7 +490,7 @@ fn weights(graph: &Graph) -> (u64, Vec<(String, u64)>) {
     let mut by_format = std::collections::BTreeMap::new();
     for value in &graph.values {
         if let Def::Const(tensor) = &value.def {
-            *by_format.entry(tensor.ty.format.name.clone()).or_insert(0) += tensor.bytes() as u64;
+            *by_format.entry(tensor.ty.format.family().to_owned()).or_insert(0) += tensor.bytes() as u64;
         }
     }
     (by_format.values().sum(), by_format.into_iter().collect())

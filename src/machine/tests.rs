@@ -223,6 +223,14 @@ fn unlisted_pairs_run_on_the_cheapest_listed_pair_that_holds_them() {
         saturate = true\ndoc = \"d\"\nsource = \"s\"\n";
     crate::num::format::register("widen.toml", row).unwrap();
     assert_eq!(path(&edge, "test_widen", "test_widen", false), on("int8*int8", 256));
+    // So is the table of a tensor, whose values decide.
+    let learned = |levels: [f32; 8]| crate::num::format::learned(&levels).unwrap().name.as_str();
+    let odd = learned([-1.7, -0.4, -0.1, 0.0, 0.1, 0.3, 0.9, 2.0]);
+    assert_eq!(path(&edge, odd, "int8", true), on("fp32*fp32", 8));
+    assert!(edge.mac_price(odd, "int8", true).is_ok() && edge.vector_serves(format(odd), format("bf16")));
+    let whole = learned([-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]);
+    assert_eq!(path(&edge, whole, "int8", false), path(&edge, "int3", "int8", false));
+    assert_eq!(path(&load("edge").unwrap(), odd, "int8", true), path(&edge, odd, "int8", true));
 }
 
 #[test]

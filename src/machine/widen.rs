@@ -6,7 +6,7 @@
 //! where fp32*fp32 is listed, nothing is free, and listed figures are never touched.
 
 use super::{Array, Machine, Price};
-use crate::num::format::{FormatRef, find, formats};
+use crate::num::format::{FormatRef, find, with_learned};
 use crate::num::subset::holds;
 use std::collections::BTreeMap;
 
@@ -36,9 +36,11 @@ pub(super) struct Widening {
     formats: usize,
     vector: Vec<Option<u16>>,
     array: Vec<Option<u16>>,
+    candidates: [Vec<Candidate>; 2],
 }
 
 /// A listed pair with what decides between several.
+#[derive(Debug, Clone)]
 struct Candidate {
     weights: FormatRef,
     inputs: FormatRef,
@@ -77,16 +79,23 @@ fn both(rates: &Pairs, array: Option<&Array>, prices: &BTreeMap<String, Price>) 
     [candidates(rates, prices, |terms| u64::MAX - u64::from(terms)), candidates(array, prices, u64::from)]
 }
 
+/// Whether a pair stands in the tables: there may be many learned formats, which few pairs have.
+fn tabled((weights, inputs): (FormatRef, FormatRef)) -> bool {
+    !weights.is_learned() && !inputs.is_learned()
+}
+
 impl Widening {
     /// The rows of all pairs of the formats known now.
     pub(super) fn new(rates: &Pairs, array: Option<&Array>, prices: &BTreeMap<String, Price>) -> Widening {
-        let [vector, array] = both(rates, array, prices);
-        let all = formats();
+        let candidates = both(rates, array, prices);
+        let all = with_learned();
         let table = |own: &[Candidate], other: &[Candidate]| {
             let pairs = all.iter().flat_map(|w| all.iter().map(move |x| (*w, *x)));
-            pairs.map(|(w, x)| choose(own, w, x, listed(other, w, x)).map(|at| at as u16)).collect()
+            let row = |(w, x)| choose(own, w, x, listed(other, w, x)).map(|at| at as u16);
+            pairs.map(|pair| tabled(pair).then(|| row(pair)).flatten()).collect()
         };
-        Widening { formats: all.len(), vector: table(&vector, &array), array: table(&array, &vector) }
+        let [vector, array] = &candidates;
+        Widening { formats: all.len(), vector: table(vector, array), array: table(array, vector), candidates }
     }
 }
 
@@ -103,14 +112,14 @@ impl Machine {
     fn path(&self, weights: FormatRef, inputs: FormatRef, array: bool) -> Option<Datapath<'_>> {
         let (w, x) = (usize::from(weights.id), usize::from(inputs.id));
         let known = self.widening.formats;
-        let row = if w < known && x < known {
+        let row = if w < known && x < known && tabled((weights, inputs)) {
             let table = if array { &self.widening.array } else { &self.widening.vector };
             table[w * known + x].map(usize::from)
         } else {
-            // A format that joined the table after the machine was read.
-            let [vector, arrays] = both(&self.rates, self.array.as_ref(), &self.prices);
+            // A learned format, or one that joined the table after the machine was read.
+            let [vector, arrays] = &self.widening.candidates;
             let (own, other) = if array { (arrays, vector) } else { (vector, arrays) };
-            choose(&own, weights, inputs, listed(&other, weights, inputs))
+            choose(own, weights, inputs, listed(other, weights, inputs))
         };
         let pairs = if array { &self.array.as_ref()?.pairs } else { &self.rates };
         let (wide_w, wide_x, figure) = pairs.get(row?)?;

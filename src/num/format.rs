@@ -116,6 +116,14 @@ impl Format {
     pub fn is_exact(&self) -> bool {
         self.unit.is_some()
     }
+    /// Whether this is a table learned for a tensor ([`learned`]).
+    pub fn is_learned(&self) -> bool {
+        spelled(&self.name).is_some()
+    }
+    /// What people call the format: its name, and of a learned table only that it is one.
+    pub fn family(&self) -> &str {
+        family_of(&self.name)
+    }
     /// Mask of the bits of one code.
     pub fn mask(&self) -> u32 {
         u32::MAX >> (32 - self.bits)
@@ -154,14 +162,76 @@ fn read() -> RwLockReadGuard<'static, Vec<FormatRef>> {
     table().read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The table of formats, in the order of their rows: built-in ones first.
+/// The table of formats, in the order of their rows: built-in ones first. Learned tables ([`learned`]) belong to tensors
+/// and are left out.
 pub fn formats() -> Vec<FormatRef> {
+    read().iter().copied().filter(|format| !format.is_learned()).collect()
+}
+
+/// Every format that has an id, in the order of ids: [`formats`], and the learned tables among them.
+pub fn with_learned() -> Vec<FormatRef> {
     read().clone()
+}
+
+/// The type of tables that are learned for each tensor, and the beginning of their names.
+pub const CODEBOOK: &str = "codebook8";
+/// Levels of such a table.
+pub const CODEBOOK_LEVELS: usize = 8;
+/// Most learned tables in a process.
+const MOST_LEARNED: usize = 1024;
+
+/// The format of a table learned for a tensor: 3-bit codes, code i the i-th of the ascending `levels`. Its name spells the
+/// table, `codebook8` and the f32 words in hexadecimal with `_` before each, so that whoever reads the name ([`find`]) has the
+/// format: a policy, a quantised file, a program. Equal tables are one format.
+///
+/// # Errors
+/// BadInput unless the levels are finite, ascending (equal ones may follow each other) and without -0; Unsupported beyond
+/// 1024 tables.
+pub fn learned(levels: &[f32; CODEBOOK_LEVELS]) -> Result<FormatRef> {
+    let minus_zero = |v: &f32| v.to_bits() == (-0.0f32).to_bits();
+    if levels.iter().any(|v| !v.is_finite() || minus_zero(v)) || levels.windows(2).any(|pair| pair[0] > pair[1]) {
+        let text = format!("{levels:?} are no levels of a {CODEBOOK}");
+        return Err(Error::bad_input(text).help("levels are finite, ascending and without -0"));
+    }
+    let name = levels.iter().fold(CODEBOOK.to_owned(), |name, v| name + &format!("_{:08x}", v.to_bits()));
+    let mut all = table().write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(known) = all.iter().find(|f| f.name == name) {
+        return Ok(known);
+    }
+    if all.iter().filter(|f| f.is_learned()).count() >= MOST_LEARNED {
+        return Err(Error::unsupported(format!("more than {MOST_LEARNED} tables of {CODEBOOK} at a time"))
+            .help("let fewer weights be held in it"));
+    }
+    let id = u16::try_from(all.len()).map_err(|_| Error::unsupported("the table holds at most 65535 formats"))?;
+    let general = all.iter().copied().find(|f| f.name == CODEBOOK);
+    let general = general.ok_or_else(|| Error::internal(format!("the table has no row {CODEBOOK}")))?;
+    let element = Element::Real { values: levels.to_vec() };
+    let doc = "Eight levels learned for a tensor".into();
+    let new: FormatRef = Box::leak(Box::new(table::derive(Format { id, name, element, doc, ..general.clone() })));
+    all.push(new);
+    Ok(new)
+}
+
+/// [`Format::family`] of the format called `name`.
+pub fn family_of(name: &str) -> &str {
+    if spelled(name).is_some() { CODEBOOK } else { name }
+}
+
+/// The levels that the name of a learned table spells; `None` for any other name.
+fn spelled(name: &str) -> Option<[f32; CODEBOOK_LEVELS]> {
+    let mut levels = [0.0; CODEBOOK_LEVELS];
+    let mut words = name.strip_prefix(CODEBOOK)?.strip_prefix('_')?.split('_');
+    for level in &mut levels {
+        let plain = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        let word = words.next().filter(|word| word.len() == 8 && word.chars().all(plain))?;
+        *level = f32::from_bits(u32::from_str_radix(word, 16).ok()?);
+    }
+    words.next().is_none().then_some(levels)
 }
 
 /// Names of the contract that are no element formats, and what they are.
 const COMPOSITES: [(&str, &str); 11] = [
-    ("fp64", "double precision is the reference's own arithmetic and has no codes of 32 bits or fewer"),
+    ("fp64", "double precision is the reference's own arithmetic, which no tensor is held in"),
     ("mxfp8e4m3", "a block format"),
     ("mxfp8e5m2", "a block format"),
     ("mxfp6e3m2", "a block format"),
@@ -174,19 +244,23 @@ const COMPOSITES: [(&str, &str); 11] = [
     ("colour4", "a sum of 4 scaled sign planes"),
 ];
 
-/// The format called `name`.
+/// The format called `name`; the name of a learned table makes it known.
 ///
 /// # Errors
 /// Unsupported for a composite of the contract, which no row of the table describes; else BadInput that suggests a near
 /// name and lists all.
 pub fn find(name: &str) -> Result<FormatRef> {
-    let all = read();
-    if let Some(format) = all.iter().find(|f| f.name == name) {
+    let known = read().iter().copied().find(|f| f.name == name);
+    if let Some(format) = known {
         return Ok(format);
+    }
+    if let Some(levels) = spelled(name) {
+        return learned(&levels);
     }
     if let Some((_, what)) = COMPOSITES.iter().find(|(known, _)| *known == name) {
         return Err(Error::unsupported(format!("`{name}` is not a format of single elements: {what}")));
     }
+    let all = formats();
     let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
     let hint =
         did_you_mean(name, names.iter().copied()).map_or(String::new(), |near| format!("did you mean `{near}`? "));
@@ -217,7 +291,8 @@ pub fn register(path: &str, text: &str) -> Result<Vec<FormatRef>> {
     let known = |row: &table::Row| all.iter().copied().find(|f| f.name == row.format.name);
     for row in &rows {
         let name = row.format.name.as_str();
-        if COMPOSITES.iter().any(|(taken, _)| *taken == name) || ["all", "none", "row", "tensor"].contains(&name) {
+        let words = ["all", "none", "row", "tensor"].contains(&name) || spelled(name).is_some();
+        if words || COMPOSITES.iter().any(|(taken, _)| *taken == name) {
             return Err(Error::bad_input(format!("the name `{name}` is taken by a composite type or a word of types"))
                 .in_text(path, text, row.name_span.clone())
                 .help("rename this row"));
@@ -255,7 +330,7 @@ mod tests {
         let names: Vec<&str> = formats().iter().map(|f| f.name.as_str()).take(12).collect();
         let wanted = "fp32 fp16 bf16 fp8e4m3 fp8e5m2 fp4e2m1 int8 int4 int2 ternary binary triplet";
         assert_eq!(names.join(" "), wanted);
-        for (at, format) in formats().iter().enumerate() {
+        for (at, format) in with_learned().iter().enumerate() {
             assert_eq!(usize::from(format.id), at);
             assert_eq!(by_id(format.id).map(|f| f.name.as_str()), Some(format.name.as_str()));
             assert!(!format.doc.is_empty() && !format.source.is_empty(), "{}", format.name);
@@ -285,13 +360,37 @@ mod tests {
     fn every_name_of_the_contract_is_a_row_or_refused_as_what_it_is() {
         let rows = "fp32 tf32 fp16 bf16 fp8e4m3 fp8e5m2 fp8e4m3fnuz fp8e5m2fnuz fp8e4m3b11fnuz fp8e4m3ieee fp8e3m4 fp6e3m2 \
             fp6e2m3 fp4e2m1 fp4e1m2 fp3e2m0 fp3e1m1 e8m0 int16 int8 int4 int3 int2 nf4 log4 log8 ternary binary fp2 fp2sparse \
-            fp1mask triplet";
+            fp1mask triplet codebook8";
         for name in rows.split_whitespace() {
             assert_eq!(find(name).unwrap().name, name);
         }
         for (name, _) in COMPOSITES {
             assert_eq!(find(name).unwrap_err().kind(), crate::diag::Kind::Unsupported, "{name}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_learned_table_is_the_table() {
+        let levels = [-2.5, -1.0, -0.25, 0.0, 0.1, 0.5, 0.5, 3.0f32];
+        let format = learned(&levels).unwrap();
+        assert_eq!(format.name, "codebook8_c0200000_bf800000_be800000_00000000_3dcccccd_3f000000_3f000000_40400000");
+        assert_eq!((format.bits, format.max, format.unit, format.family()), (3, 3.0, None, "codebook8"));
+        assert_eq!(format.values, levels.map(f32::to_bits));
+        assert_eq!((learned(&levels).unwrap().id, find(&format.name).unwrap().id), (format.id, format.id));
+        assert!(format.is_learned() && formats().iter().all(|f| f.id != format.id));
+        assert_eq!(by_id(format.id).unwrap().id, format.id);
+        let other = format.name.replace("c0200000", "c0600000");
+        assert_eq!(find(&other).unwrap().values[0], (-3.5f32).to_bits());
+        for (from, to) in [("c0200000", "40200000"), ("00000000", "80000000"), ("40400000", "7f800000")] {
+            let error = find(&format.name.replace(from, to)).unwrap_err();
+            assert!(error.message().contains("no levels of a codebook8"), "{error}");
+        }
+        for wrong in
+            ["codebook8_", "codebook8_c0200000", &format!("{}_3f000000", format.name), &format.name.to_uppercase()]
+        {
+            assert!(find(wrong).unwrap_err().message().contains("unknown format"), "{wrong}");
+        }
+        assert!(!find("codebook8").unwrap().is_learned());
     }
 
     #[test]

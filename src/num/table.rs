@@ -352,7 +352,7 @@ fn list_length(at: &Text<'_>, span: Range<usize>, length: usize, bits: u32) -> R
 }
 
 /// Fills in what follows from the row.
-fn derive(mut format: Format) -> Format {
+pub(super) fn derive(mut format: Format) -> Format {
     if format.bits <= 8 {
         let codes = 0..1u32 << format.bits;
         format.values = codes.clone().map(|code| codec::decode_any(&format, code)).collect();

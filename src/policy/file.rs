@@ -2,7 +2,7 @@
 
 use super::{Glob, Policy, Rule, SCHEMA};
 use crate::diag::{Error, Result, did_you_mean};
-use crate::num::Accumulator;
+use crate::num::{Accumulator, format};
 use crate::tensor::{Calibration, ROUNDINGS, Recipe, Scaling, Sparsity, Store, TensorType};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -80,6 +80,11 @@ impl Text<'_> {
         // At run time the default of every scaled format is one scale a row.
         if key != "weights" && ty.scaling == Scaling::Tensor && !text.contains('/') {
             ty.scaling = Scaling::Row;
+        }
+        if key != "weights" && ty.general().format.name == format::CODEBOOK {
+            let error =
+                Error::unsupported(format!("`{key}` cannot be {}: its table is learned from weights", ty.general()));
+            return Err(self.at(value.span(), error.help("write nf4 or int3")));
         }
         let served = matches!(ty.scaling, Scaling::None | Scaling::Row | Scaling::Block(_));
         if key != "weights" && (!served || ty.planes > 1 || ty.offset) {
@@ -177,6 +182,16 @@ fn rule_list(at: &Text<'_>, value: &Value<'_>) -> Result<Vec<Rule>> {
     for item in items.iter() {
         let DeValue::Table(table) = item.get_ref() else { return Err(wrong(item.span())) };
         rules.push(rule(at, item.span(), table)?);
+    }
+    // A later rule may say what an earlier one's seed is for, and the other way round.
+    let draws = |rule: &Rule| rule.recipe.rounding == Some("sr") || rule.recipe.rotate;
+    if !rules.iter().any(draws) {
+        let seeds = items.iter().filter_map(|item| item.get_ref().as_table()?.get("seed"));
+        if let Some(seed) = seeds.into_iter().next() {
+            return Err(at
+                .error(seed.span(), "this `seed` draws nothing: no rule rounds by chance or rotates")
+                .help("add rounding = \"sr\", or remove the key"));
+        }
     }
     Ok(rules)
 }

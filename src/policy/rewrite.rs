@@ -36,7 +36,7 @@ impl<'a> Rewriter<'a> {
             let weight = weight_operand(old, node);
             for input in &node.inputs {
                 let replaced = Some(*input) == weight
-                    && site.as_ref().and_then(|s| s.w).is_some_and(|(ty, _)| ty != old.value(*input).ty);
+                    && site.as_ref().and_then(|s| s.w).is_some_and(|(ty, _)| !ty.asks_for(&old.value(*input).ty));
                 if !replaced {
                     plain.insert(*input);
                 }
@@ -149,7 +149,7 @@ impl<'a> Rewriter<'a> {
             .and_then(|tensor| tensor.stored(store))
             .map_err(|e| e.at(self.place(&name)))?;
         let quantised_name = self.unique(if self.plain.contains(&weight) {
-            format!("{name}.as.{}", ty.format.name)
+            format!("{name}.as.{}", ty.format.family())
         } else {
             name.clone()
         });
@@ -216,11 +216,12 @@ impl<'a> Rewriter<'a> {
             return Ok(*known);
         }
         let value = self.old.value(id);
-        if value.ty == ty {
+        if ty.asks_for(&value.ty) {
             return self.mapped(id);
         }
         let tensor = self.weight(id)?;
-        let quantised = Tensor::quantise_with(tensor.shape.clone(), &tensor.to_f32(), ty, &recipe, &value.name)
+        let quantised = tensor
+            .requantised(ty, &recipe, &value.name)
             .and_then(|tensor| tensor.stored(store))
             .map_err(|e| e.at(self.place(&value.name)))?;
         // The weight keeps its name; only a weight that is also read in another type needs a second one.

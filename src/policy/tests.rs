@@ -3,6 +3,7 @@
 use super::*;
 use crate::diag::Kind;
 use crate::graph::{Graph, Op, ValueId, verify};
+use crate::num;
 use crate::tensor::{Scaling, Tensor};
 
 const HEAD: &str = "schema = \"preon.policy/1\"\nname = \"p\"\n";
@@ -293,6 +294,22 @@ fn recipes_say_how_weights_become_codes() {
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.message().contains(why), "{error}");
     }
+    for key in ["activations", "kv", "attention"] {
+        for name in ["codebook8", &num::format::learned(&[1.0; 8]).unwrap().name] {
+            let error = refused(&format!("{HEAD}[[rule]]\nmatch = \"*\"\n{key} = \"{name}\"\n"));
+            assert!(error.message().contains("cannot be codebook8: its table is learned"), "{error}");
+        }
+    }
+    let text = format!("{HEAD}[[rule]]\nmatch = \"*\"\nweights = \"codebook8\"\n");
+    let learned = Policy::parse("p.toml", &text).unwrap();
+    let graph = apply(&small(), &learned).unwrap();
+    let types = |graph: &Graph| ["layer.0.q", "layer.0.k", "head"].map(|name| operand_types(graph, name)[1].clone());
+    assert!(types(&graph).iter().all(|ty| ty.starts_with("codebook8_")), "{:?}", types(&graph));
+    assert_eq!(types(&graph)[0], types(&graph)[1], "equal weights have one table");
+    assert_ne!(types(&graph)[0], types(&graph)[2]);
+    // What is held in a learned table is what the policy asks for, so it may be applied again.
+    assert_eq!(types(&apply(&graph, &learned).unwrap()), types(&graph));
+    assert_eq!(Policy::parse("r.toml", &learned.resolved()).unwrap().rules[0].weights, learned.rules[0].weights);
     let text = format!("{HEAD}[[rule]]\nmatch = \"*\"\nweights = \"nf4\"\ndouble_quant = true\n");
     let double = Policy::parse("p.toml", &text).unwrap();
     assert_eq!(Policy::parse("r.toml", &double.resolved()).unwrap().resolved(), double.resolved());
@@ -309,5 +326,12 @@ fn recipes_say_how_weights_become_codes() {
     ] {
         let error = refused(&format!("{HEAD}[[rule]]\nmatch = \"*\"\n{line}\n"));
         assert!(error.message().starts_with("this is no `"), "{error}");
+    }
+    let error = refused(&format!("{HEAD}[[rule]]\nmatch = \"*\"\nweights = \"int4\"\nseed = 7\n"));
+    assert!(error.to_string().starts_with("p.toml:6:8: this `seed` draws nothing"), "{error}");
+    for key in ["rounding = \"sr\"", "rotate = \"hadamard\""] {
+        let text =
+            format!("[[rule]]\nmatch = \"*\"\nseed = 7\n[[rule]]\nmatch = \"head\"\nweights = \"int4\"\n{key}\n");
+        assert_eq!(Policy::parse("p.toml", &format!("{HEAD}{text}")).unwrap().rules[0].recipe.seed, Some(7));
     }
 }

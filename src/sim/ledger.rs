@@ -7,6 +7,7 @@ use crate::diag::Result;
 use crate::isa::Unit;
 use crate::machine::Machine;
 use crate::machine::schema::ELEMENTWISE;
+use crate::num::format::family_of;
 use std::collections::BTreeMap;
 
 /// Where something happened.
@@ -260,7 +261,7 @@ impl Ledger {
 impl EnergyRow {
     /// The pair `weights*inputs` that ran on a wider datapath, which is the one that `price_key` names.
     pub fn widened(&self) -> Option<String> {
-        let pair = format!("{}*{}", self.key.weights, self.key.inputs);
+        let pair = format!("{}*{}", family_of(self.key.weights), family_of(self.key.inputs));
         (self.key.what == What::Mac && self.price_key != format!("mac.{pair}")).then_some(pair)
     }
 }
@@ -294,10 +295,17 @@ impl Energy {
     /// Arithmetic rows summed over nodes: each is one (operation, formats, unit) with its count and price, so that
     /// anybody can multiply again.
     pub fn operations(&self) -> Vec<EnergyRow> {
-        let mut by: BTreeMap<Key, EnergyRow> = BTreeMap::new();
+        let mut by: BTreeMap<(Key, &str), EnergyRow> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.group == Group::Arithmetic) {
-            let key = Key { node: 0, ..row.key };
-            let sum = by.entry(key).or_insert_with(|| EnergyRow { key, count: 0, attojoule: [0; 3], ..row.clone() });
+            // Tables learned for several tensors are one format here.
+            let key =
+                Key { node: 0, weights: family_of(row.key.weights), inputs: family_of(row.key.inputs), ..row.key };
+            let sum = by.entry((key, &row.price_key)).or_insert_with(|| EnergyRow {
+                key,
+                count: 0,
+                attojoule: [0; 3],
+                ..row.clone()
+            });
             sum.count += row.count;
             for (total, part) in sum.attojoule.iter_mut().zip(row.attojoule) {
                 *total += part;

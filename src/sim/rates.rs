@@ -2,7 +2,7 @@
 
 use crate::machine::{Array, Dram, Machine, Sram, Units};
 use crate::num::FormatRef;
-use crate::num::format::formats;
+use crate::num::format::with_learned;
 
 /// What the engine needs of a machine, resolved once.
 #[derive(Debug, Clone)]
@@ -43,10 +43,11 @@ pub(super) struct Rates {
 
 impl Rates {
     pub(super) fn new(machine: &Machine) -> Self {
-        let all = formats();
+        let all = with_learned();
+        // Inputs are never learned: tables of that belong to weights.
         let table = |path: &dyn Fn(FormatRef, FormatRef) -> Option<u32>| {
             let pairs = all.iter().flat_map(|w| all.iter().map(move |x| (*w, *x)));
-            pairs.map(|(w, x)| path(w, x).unwrap_or(0)).collect()
+            pairs.map(|(w, x)| if x.is_learned() { 0 } else { path(w, x).unwrap_or(0) }).collect()
         };
         Rates {
             formats: all.len(),

@@ -8,7 +8,7 @@ use super::{Calibration, Mask, Recipe, Scaling, Tensor, TensorType, fit, rows_co
 use crate::diag::{Error, Result};
 use crate::num::block::{self, BlockFormat, Blocking};
 use crate::num::bulk::Mode;
-use crate::num::format::{Format, ScaleRule};
+use crate::num::format::{self, Format, ScaleRule};
 use crate::num::{Element, Rounding, cast, encode, func, value};
 use std::ops::Range;
 
@@ -47,7 +47,7 @@ impl Tensor {
     /// Internal if the number of values is not that of the shape.
     pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Result<Self> {
         let payload = values.iter().flat_map(|v| func::canonical(*v).to_le_bytes()).collect();
-        Tensor::new(shape, TensorType::plain(crate::num::format::find("fp32")?), payload, Vec::new())
+        Tensor::new(shape, TensorType::plain(format::find("fp32")?), payload, Vec::new())
     }
 
     /// Dequantised values, row-major, in f32: the codes' terms folded as a dot with one folds them, that is
@@ -111,6 +111,25 @@ impl Tensor {
         recipe: &Recipe,
         name: &str,
     ) -> Result<Self> {
+        Tensor::quantise_masked(shape, values, ty, (recipe, name), None)
+    }
+
+    /// This tensor's values in another type, as [`Tensor::quantise_with`]; its mask stays, unless the recipe has a
+    /// sparsity of its own.
+    ///
+    /// # Errors
+    /// As [`Tensor::quantise_with`].
+    pub fn requantised(&self, ty: TensorType, recipe: &Recipe, name: &str) -> Result<Self> {
+        Tensor::quantise_masked(self.shape.clone(), &self.to_f32(), ty, (recipe, name), self.mask.as_ref())
+    }
+
+    fn quantise_masked(
+        shape: Vec<usize>,
+        values: &[f32],
+        ty: TensorType,
+        (recipe, name): (&Recipe, &str),
+        mask: Option<&Mask>,
+    ) -> Result<Self> {
         let (rows, cols) = rows_cols(&shape);
         if values.len() != rows * cols {
             return Err(Error::internal(format!("{} values for the shape {shape:?}", values.len())));
@@ -123,11 +142,15 @@ impl Tensor {
                 .help("export the model's weights again"));
         }
         let grid = Grid::new(ty.scaling, rows, cols);
-        let mask = recipe.sparsity.map(|sparsity| Mask::of_largest(sparsity, cols, values));
+        let mask = recipe.sparsity.map(|sparsity| Mask::of_largest(sparsity, cols, values)).or(mask.cloned());
         let is_live = |at: usize| mask.as_ref().is_none_or(|mask| mask.live(at / cols, at % cols));
         // What is not kept is zero, and no scale is measured over it.
         let kept: Vec<f32> = values.iter().enumerate().map(|(at, v)| if is_live(at) { *v } else { 0.0 }).collect();
         let (values, mode) = (kept.as_slice(), recipe.mode(name));
+        let ty = match ty.format.name == format::CODEBOOK {
+            true => learned(ty, (0..values.len()).filter(|at| is_live(*at)).map(|at| values[at]).collect())?,
+            false => ty,
+        };
         if ty.scale.global {
             return masked(two_level(shape, values, ty, grid, mode)?, mask);
         }
@@ -176,6 +199,16 @@ impl Tensor {
         let double = fit::double::DoubleScales::fit(&self.scales)?;
         Ok(Tensor { scales: double.scales(), double_bytes: Some(double.bytes()), ..self })
     }
+}
+
+/// The type whose table is the one of least square error for these values.
+fn learned(ty: TensorType, values: Vec<f32>) -> Result<TensorType> {
+    let mut levels = [0.0; format::CODEBOOK_LEVELS];
+    if !values.is_empty() {
+        let book = fit::codebook::Codebook::fit(&values, format::CODEBOOK_LEVELS)?;
+        levels.copy_from_slice(&book.levels);
+    }
+    Ok(TensorType { format: format::learned(&levels)?, ..ty })
 }
 
 fn masked(tensor: Tensor, mask: Option<Mask>) -> Result<Tensor> {
@@ -483,6 +516,32 @@ mod tests {
                 prop_assert_eq!(again.payload, t.payload);
             }
         }
+    }
+
+    #[test]
+    fn a_codebook_is_learned_from_what_is_kept() {
+        // Eight distinct values come back as they were, whatever they are.
+        let eight = [0.3, -7.0, 1e-20, 2.5, -0.1, 0.7, 100.0, -3.0f32];
+        let values: Vec<f32> = (0..40).map(|i| eight[i * i % 7 + i % 2]).chain(eight).collect();
+        let t = quantise(&[6, 8], &values, "codebook8");
+        assert!(t.ty.format.is_learned() && t.ty.general() == TensorType::parse("codebook8").unwrap());
+        assert!(TensorType::parse("codebook8").unwrap().asks_for(&t.ty) && !t.ty.asks_for(&t.ty.general()));
+        assert_eq!((t.to_f32(), t.bytes(), t.scales.len()), (values.clone(), 6 * 3, 0));
+        assert_eq!(TensorType::parse(&t.ty.to_string()).unwrap(), t.ty);
+        // More values: the levels of the fit, each value at the nearest.
+        let many: Vec<f32> = (0..999).map(|i| (i as f32 * 0.37).sin()).collect();
+        let book = fit::codebook::Codebook::fit(&many, 8).unwrap();
+        let t = quantise(&[27, 37], &many, "codebook8");
+        assert_eq!(t.ty.format.values, book.levels.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+        assert!(many.iter().zip(t.to_f32()).all(|(x, y)| book.levels.iter().all(|l| (x - y).abs() <= (x - l).abs())));
+        // Zeros, nothing at all, and a mask, whose dropped elements teach nothing.
+        assert_eq!(quantise(&[2], &[0.0, -0.0], "codebook8").to_f32(), [0.0, 0.0]);
+        assert_eq!(quantise(&[0, 4], &[], "codebook8").bytes(), 0);
+        let half = Recipe { sparsity: crate::tensor::Sparsity::parse("1:2").ok(), ..Recipe::default() };
+        let ty = TensorType::parse("codebook8").unwrap();
+        let t = Tensor::quantise_with(vec![1, 4], &[1.0, 9.0, -8.0, 2.0], ty, &half, "w").unwrap();
+        assert_eq!((t.to_f32(), t.ty.format.max), (vec![0.0, 9.0, -8.0, 0.0], 9.0));
+        assert!(TensorType::parse("codebook8/row").unwrap_err().to_string().contains("takes no scale"));
     }
 
     #[test]

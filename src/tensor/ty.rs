@@ -171,6 +171,17 @@ impl TensorType {
         }
         Ok(())
     }
+    /// The type as a policy names it: a table learned for a tensor is `codebook8` again.
+    pub fn general(&self) -> Self {
+        if !self.format.is_learned() {
+            return *self;
+        }
+        TensorType { format: format::find(format::CODEBOOK).expect("a built-in format"), ..*self }
+    }
+    /// Whether a tensor of the type `held` is what this type asks for.
+    pub fn asks_for(&self, held: &Self) -> bool {
+        self == held || *self == held.general()
+    }
     fn is_int(&self) -> bool {
         matches!(self.format.element, crate::num::Element::Int)
     }

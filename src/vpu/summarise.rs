@@ -9,6 +9,7 @@ use crate::diag::{Error, Result};
 use crate::graph::{Def, Graph, NodeId};
 use crate::machine::Machine;
 use crate::model::Prepared;
+use crate::num::format::family_of;
 use crate::policy::{self, Assignment, Policy};
 use crate::sim::{
     CAUSES, Energy, Estimate, Ledger, NOT_MODELLED, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule,
@@ -129,7 +130,7 @@ fn check_summary(report: &CheckReport, parts: &Parts<'_>) -> CheckSummary {
         rows.push(CheckRow {
             node: node.name.clone(),
             op: if fused { format!("{} (fused)", node.op.name()) } else { node.op.name().to_owned() },
-            format: value.ty.to_string(),
+            format: value.ty.general().to_string(),
             elements: value.shape.iter().product::<usize>() as u64,
             different: different.unwrap_or(0),
             sqnr_db: distance.and_then(|distance| distance.sqnr_db.get(&node.name).copied()),
@@ -228,7 +229,8 @@ fn layers(compiled: &Compiled, graph: &Graph, timing: &Timing, ledger: &Ledger, 
 /// Types of the operands of a node, weights last: `int8/row * ternary/tensor`.
 fn formats(graph: &Graph, node: NodeId) -> String {
     let node = graph.node(node);
-    let types: Vec<String> = node.inputs.iter().take(2).map(|input| graph.value(*input).ty.to_string()).collect();
+    let types: Vec<String> =
+        node.inputs.iter().take(2).map(|input| graph.value(*input).ty.general().to_string()).collect();
     types.join(" * ")
 }
 
@@ -238,7 +240,7 @@ fn weights(graph: &Graph) -> Vec<WeightTensor> {
         let (rows, columns) = rows_cols(&value.shape);
         Some(WeightTensor {
             name: value.name.clone(),
-            format: value.ty.format.name.clone(),
+            format: value.ty.format.family().to_owned(),
             rows: rows as u64,
             columns: columns as u64,
             bits: u64::from(value.ty.format.bits),
@@ -264,14 +266,20 @@ fn peak(machine: &Machine, ledger: &Ledger) -> Peak {
         }
         _ => machine.s_terms_per_cycle(weights, inputs).map_or(0.0, f64::from),
     };
-    let row = |((place, weights, inputs), macs): ((Place, &str, &str), u64)| PairPeak {
-        unit: place.name(machine),
-        weights: weights.to_owned(),
-        inputs: inputs.to_owned(),
-        peak: ceiling(place, weights, inputs),
-        macs,
-    };
-    Peak { macs_per_cycle: pairs.into_iter().map(row).collect(), dram_bytes_per_cycle: machine.dram.bytes_per_cycle }
+    let mut rows: Vec<PairPeak> = Vec::new();
+    for ((place, weights, inputs), macs) in pairs {
+        let (unit, peak) = (place.name(machine), ceiling(place, weights, inputs));
+        let (weights, inputs) = (family_of(weights), family_of(inputs));
+        // Tables learned for several tensors are one row.
+        let same = |row: &&mut PairPeak| {
+            row.unit == unit && row.weights == weights && row.inputs == inputs && row.peak == peak
+        };
+        match rows.iter_mut().find(same) {
+            Some(row) => row.macs += macs,
+            None => rows.push(PairPeak { unit, weights: weights.into(), inputs: inputs.into(), peak, macs }),
+        }
+    }
+    Peak { macs_per_cycle: rows, dram_bytes_per_cycle: machine.dram.bytes_per_cycle }
 }
 
 /// The figures of the machine that this run's totals rest on, each with its source.

@@ -1,6 +1,6 @@
 //! Every type that the tables give: formats of elements, scalings, formats of scales, composites.
 
-use preon::num::format::ScaleRule;
+use preon::num::format::{CODEBOOK, ScaleRule};
 use preon::num::{Accumulator, Element, formats};
 use preon::tensor::TensorType;
 
@@ -31,7 +31,10 @@ impl Types {
             let name = &format.name;
             if format.rule == ScaleRule::Cast {
                 weights.push(name.clone());
-                activations.push(name.clone());
+                // Its table is learned from a whole tensor before a run.
+                if *name != CODEBOOK {
+                    activations.push(name.clone());
+                }
                 continue;
             }
             for scaling in ["tensor", "row", "block16", "block32", "block32:e8m0"] {

@@ -23,7 +23,7 @@ impl Codebook {
     /// The `k` levels, 1 to 256, of least square error: k-means on a line, whose clusters are intervals of the sorted
     /// values, so that a dynamic programme over the sorted values finds the global optimum (Wang and Song, Ckmeans.1d.dp,
     /// R Journal 2011; divide and conquer as in Groenlund et al., arXiv:1701.07204). Among equal optima it takes the one
-    /// with the lowest borders.
+    /// with the lowest borders. Of no more distinct values than levels each is a level, exactly.
     ///
     /// Beyond 16384 distinct values they are first collected into 16384 bins of equal width between the least and the
     /// largest, each of which counts with the sum of its values: exact but for where within a bin a border lies.
@@ -39,10 +39,11 @@ impl Codebook {
             return Err(Error::bad_input("no values, so there are no levels to fit"));
         }
         let (mean, points) = collect(values);
-        let mut levels: Vec<f32> = clusters(&points, k.min(points.len()))
-            .into_iter()
-            .map(|[count, sum, _]| func::round_f64(mean + sum / count) + 0.0)
-            .collect();
+        let level = |[count, sum, _]: Weighted| func::round_f64(mean + sum / count) + 0.0;
+        let mut levels: Vec<f32> = match points.len() <= k {
+            true => distinct(values),
+            false => clusters(&points, k).into_iter().map(level).collect(),
+        };
         levels.resize(k, *levels.last().expect("at least one cluster"));
         Ok(Codebook { levels })
     }
@@ -57,6 +58,14 @@ impl Codebook {
     pub fn value(&self, code: u8) -> f32 {
         self.levels.get(usize::from(code)).copied().unwrap_or(0.0)
     }
+}
+
+/// The distinct values, ascending: levels as they are, where there are enough for all.
+fn distinct(values: &[f32]) -> Vec<f32> {
+    let mut sorted: Vec<f32> = values.iter().map(|v| v + 0.0).collect();
+    sorted.sort_unstable_by(f32::total_cmp);
+    sorted.dedup();
+    sorted
 }
 
 /// Mean of the values, and their distinct ones (or bins) ascending, taken about the mean.
