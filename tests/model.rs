@@ -265,3 +265,88 @@ fn rows_of_numbers_are_read_from_a_file() {
     assert!(mlp.prepare(&Input::File(path)).unwrap_err().to_string().contains("`x` is not a finite number"));
     assert_eq!(mlp.prepare(&Input::Text("hello".into())).unwrap_err().kind(), Kind::Usage);
 }
+
+/// The tiny model with one matrix as sparse rows: half of each row of it is stored.
+fn with_sparse_rows(
+    damage: impl FnOnce(&mut std::collections::BTreeMap<String, common::Stored>),
+) -> impl FnOnce(&Path) {
+    move |dir: &Path| {
+        let mut tensors = common::weights(Dtype::F32);
+        let (_, shape, bytes) = tensors.remove(SPARSE).unwrap();
+        let (mut indptr, mut indices, mut values) = (vec![0i64], Vec::new(), Vec::new());
+        for row in 0..shape[0] {
+            for col in (row % 2..shape[1]).step_by(2) {
+                indices.extend((col as i32).to_le_bytes());
+                values.extend(&bytes[4 * (row * shape[1] + col)..][..4]);
+            }
+            indptr.push(values.len() as i64 / 4);
+        }
+        let count = values.len() / 4;
+        let indptr: Vec<u8> = indptr.iter().flat_map(|at| at.to_le_bytes()).collect();
+        tensors.insert(format!("{SPARSE}.indptr"), (Dtype::I64, vec![shape[0] + 1], indptr));
+        tensors.insert(format!("{SPARSE}.indices"), (Dtype::I32, vec![count], indices));
+        tensors.insert(format!("{SPARSE}.values"), (Dtype::F32, vec![count], values));
+        damage(&mut tensors);
+        common::write_weights(dir, &tensors);
+    }
+}
+
+const SPARSE: &str = "encoder.layer.0.intermediate.dense.weight";
+
+#[test]
+fn sparse_rows_are_masked_weights_in_every_format() {
+    use preon::{Vpu, machine, policy};
+    let dir = folder();
+    with_sparse_rows(|_| {})(dir.path());
+    let prepared = load(dir.path()).unwrap().prepare(&Input::Text(TEXT.into())).unwrap();
+    let weight = |graph: &preon::graph::Graph| {
+        let at = graph.values.iter().position(|value| value.name == SPARSE).unwrap();
+        graph.constant(preon::graph::ValueId(at as u32)).unwrap().clone()
+    };
+    let own = weight(&prepared.graph);
+    let live = |tensor: &preon::tensor::Tensor| {
+        let (rows, cols) = tensor.rows_cols();
+        (0..rows).all(|row| (0..cols).all(|col| tensor.live(row, col) == (row % 2 == col % 2)))
+    };
+    assert!(own.mask.is_some() && live(&own) && own.ty.to_string() == "fp32");
+    for (weights, activations) in [("fp32", "fp32"), ("int4", "int8"), ("codebook8", "bf16"), ("binary", "int8")] {
+        let text = format!(
+            "schema = \"preon.policy/1\"\nname = \"p\"\n[[rule]]\nmatch = \"encoder.*\"\nweights = \"{weights}\"\n\
+            activations = \"{activations}\"\n"
+        );
+        let policy = policy::Policy::parse("p.toml", &text).unwrap();
+        let held = weight(&policy::apply(&prepared.graph, &policy).unwrap());
+        assert!(held.mask.is_some() && live(&held), "{weights}");
+        let mut vpu = Vpu::new(machine::load("edge").unwrap());
+        vpu.set_precision(policy);
+        let report = vpu.check(&prepared).unwrap_or_else(|e| panic!("{weights}: {}", e.render(false)));
+        assert!(report.is_bit_exact(), "{weights}: {:?}", report.mismatches.first());
+    }
+}
+
+#[test]
+fn damaged_sparse_rows_name_their_tensor() {
+    type Tensors = std::collections::BTreeMap<String, common::Stored>;
+    let name = |part: &str| format!("{SPARSE}.{part}");
+    let cases: [(&str, &dyn Fn(&mut Tensors), &str); 7] = [
+        ("missing", &|t| drop(t.remove(&name("indices"))), "has sparse rows without"),
+        (
+            "twice",
+            &|t| drop(t.insert(SPARSE.into(), (Dtype::F32, vec![1], vec![0; 4]))),
+            "both dense and as sparse rows",
+        ),
+        ("type", &|t| t.get_mut(&name("indices")).unwrap().0 = Dtype::F32, "places are I32, I64, U32 or U64"),
+        ("range", &|t| t.get_mut(&name("indices")).unwrap().2[2] = 1, "is "),
+        ("negative", &|t| t.get_mut(&name("indptr")).unwrap().2[7] = 0x80, "no place is below 0"),
+        ("falls", &|t| t.get_mut(&name("indptr")).unwrap().2[8] = 0xff, "indptr"),
+        (
+            "nan",
+            &|t| t.get_mut(&name("values")).unwrap().2[..4].copy_from_slice(&f32::NAN.to_le_bytes()),
+            "element 0 is NaN",
+        ),
+    ];
+    for (case, damage, why) in cases {
+        let text = refusal(with_sparse_rows(damage), Kind::BadInput, "model.safetensors");
+        assert!(text.contains(why) && text.contains(SPARSE), "{case}: {text}");
+    }
+}

@@ -129,36 +129,30 @@ fn people(found: &Inspection) -> String {
 
 /// The rows as CSV.
 fn rows(found: &Inspection) -> String {
-    let mut out = String::from(
-        "tensor,shape,dtype,elements,bytes,min,max,absmax,mean,std,absmax_sigmas,outliers,kurtosis,zeros,not_finite,\
-         ternary_entropy_bits,int8_entropy_bits\n",
-    );
-    let real = |v: Option<f64>| v.map_or(String::new(), |v| v.to_string());
-    let single = |v: Option<f32>| v.map_or(String::new(), |v| v.to_string());
-    for t in &found.tensors {
-        let shape: Vec<String> = t.shape.iter().map(ToString::to_string).collect();
-        let fields = [
-            csv::field(&t.name),
-            shape.join("x"),
+    let header = "tensor,shape,dtype,elements,bytes,min,max,absmax,mean,std,absmax_sigmas,outliers,kurtosis,zeros,not_finite,\
+         ternary_entropy_bits,int8_entropy_bits";
+    let row = |t: &TensorRow| {
+        vec![
+            t.name.clone(),
+            csv::shape(&t.shape),
             t.dtype.clone(),
             t.elements.to_string(),
             t.bytes.to_string(),
-            single(t.min),
-            single(t.max),
-            single(t.absmax),
-            real(t.mean),
-            real(t.std),
-            real(t.absmax_sigmas),
+            csv::number(t.min),
+            csv::number(t.max),
+            csv::number(t.absmax),
+            csv::number(t.mean),
+            csv::number(t.std),
+            csv::number(t.absmax_sigmas),
             t.outliers.to_string(),
-            real(t.kurtosis),
+            csv::number(t.kurtosis),
             t.zeros.to_string(),
             t.not_finite.to_string(),
-            real(t.ternary_entropy_bits),
-            real(t.int8_entropy_bits),
-        ];
-        out += &(fields.join(",") + "\n");
-    }
-    out
+            csv::number(t.ternary_entropy_bits),
+            csv::number(t.int8_entropy_bits),
+        ]
+    };
+    csv::table(header, found.tensors.iter().map(row))
 }
 
 fn histogram(args: &Args, tensors: &mut Tensors, name: &str) -> Result<()> {

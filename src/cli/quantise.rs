@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{args, out};
 use crate::diag::{Error, Kind, Result};
 use crate::look::{self, Quantised};
-use crate::model::Tensors;
+use crate::model::{self, Tensors};
 use crate::policy::{self, Policy};
 use crate::report::{csv, table, units};
 use crate::tensor::TensorType;
@@ -95,6 +95,10 @@ fn load_policy(text: &str) -> Result<Policy> {
         ),
         // A known format in a wrong scaling is a better sentence than an unknown policy.
         Err(error) if text.contains('/') && !Path::new(text).exists() && !text.ends_with(".toml") => Err(error),
+        // So is one on a name of the contract that weights cannot have.
+        Err(error) if error.kind() == Kind::Unsupported && !Path::new(text).exists() => {
+            Err(error.help("weights are written in element formats and block formats; `preon formats list` names them"))
+        }
         _ => policy::load(text),
     }
 }
@@ -131,6 +135,9 @@ fn beside(args: &Args, policy: &Policy, found: &Quantised, scratch: &Path) -> Re
     let source = Path::new(&args.model);
     if source.is_dir() {
         copy_configuration(source, scratch, true)?;
+    }
+    if let Some(name) = args.model.strip_prefix("builtin:") {
+        put("config.json", &model::configuration(name))?;
     }
     put("policy.toml", &policy.resolved())?;
     put(SUMMARY, &json(found)?)?;
@@ -239,27 +246,22 @@ fn json(found: &Quantised) -> Result<String> {
 }
 
 fn rows(found: &Quantised) -> String {
-    let mut out = String::from(
-        "tensor,shape,dtype,type,elements,bits_per_weight,entropy_bits,sqnr_db,bytes_before,bytes_after\n",
-    );
-    let number = |v: Option<f64>| v.map_or(String::new(), |v| v.to_string());
-    for t in &found.tensors {
-        let shape: Vec<String> = t.shape.iter().map(ToString::to_string).collect();
-        let fields = [
-            csv::field(&t.name),
-            shape.join("x"),
+    let header = "tensor,shape,dtype,type,elements,bits_per_weight,entropy_bits,sqnr_db,bytes_before,bytes_after";
+    let row = |t: &look::QuantisedRow| {
+        vec![
+            t.name.clone(),
+            csv::shape(&t.shape),
             t.dtype.clone(),
             t.ty.clone().unwrap_or_default(),
             t.elements.to_string(),
             t.bits_per_weight.to_string(),
-            number(t.entropy_bits),
-            number(t.sqnr_db),
+            csv::number(t.entropy_bits),
+            csv::number(t.sqnr_db),
             t.bytes_before.to_string(),
             t.bytes_after.to_string(),
-        ];
-        out += &(fields.join(",") + "\n");
-    }
-    out
+        ]
+    };
+    csv::table(header, found.tensors.iter().map(row))
 }
 
 fn people(found: &Quantised) -> String {
@@ -294,4 +296,19 @@ fn people(found: &Quantised) -> String {
         units::times(ratio)
     );
     text + &found.notes.iter().map(|note| format!("note: {note}\n")).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_and_policies_are_told_apart() {
+        assert_eq!(load_policy("codebook8").unwrap().rules[0].weights.unwrap().to_string(), "codebook8");
+        assert_eq!(load_policy("int8").unwrap().name, "int8");
+        let error = load_policy("fp64").unwrap_err();
+        assert!(error.kind() == Kind::Unsupported && error.message().contains("reference's own arithmetic"), "{error}");
+        assert!(load_policy("int9/row").unwrap_err().message().contains("unknown format `int9`"));
+        assert!(load_policy("nope").unwrap_err().message().contains("no policy `nope`"));
+    }
 }

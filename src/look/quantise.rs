@@ -7,7 +7,7 @@ use crate::diag::{Error, Kind, Place, Result};
 use crate::model::stored::{self, Stored};
 use crate::model::{self, Input, TensorInfo, Tensors};
 use crate::policy::{self, Policy, Role, Setting};
-use crate::tensor::{Recipe, Scaling, Tensor, TensorType, rows_cols};
+use crate::tensor::{Recipe, Scaling, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -274,9 +274,7 @@ fn quantised(
     } else if let Some(dtype) = own {
         file.put(name, dtype, shape, &tensor.payload)?;
     } else {
-        let (rows, cols) = rows_cols(shape);
-        file.put(name, "U8", &[rows, ty.row_bytes(cols)], &tensor.payload)?;
-        put_sides(file, name, tensor, rows, cols)?;
+        put_parts(file, name, tensor)?;
         let sparsity = tensor.mask.as_ref().map(|mask| mask.sparsity.to_string());
         file.stored.insert(name.clone(), Stored { ty: ty.to_string(), shape: shape.clone(), sparsity });
     }
@@ -285,7 +283,7 @@ fn quantised(
         name: name.clone(),
         shape: shape.clone(),
         dtype: info.dtype.clone(),
-        ty: Some(ty.to_string()),
+        ty: Some(ty.general().to_string()),
         elements,
         bits_per_weight: if elements > 0 { 8.0 * tensor.bytes() as f64 / elements as f64 } else { 0.0 },
         entropy_bits: Some(entropy_bits(code_counts(tensor).into_values().collect::<Vec<_>>())),
@@ -295,31 +293,19 @@ fn quantised(
     })
 }
 
-/// Scales, offsets and the global scale, each under a name of its own: a row of them for each row (of tiles) of the tensor.
-fn put_sides(file: &mut Writer, name: &str, tensor: &Tensor, rows: usize, cols: usize) -> Result<()> {
-    let ty = tensor.ty;
-    let count = ty.scale_count(rows, cols);
-    let each = ty.scales_per_row(cols);
-    let shape = if each == 1 { vec![count] } else { vec![count / each.max(1), each] };
+/// Codes, scales, offsets, the global scale and the mask, each under a name of its own.
+fn put_parts(file: &mut Writer, name: &str, tensor: &Tensor) -> Result<()> {
+    let (ty, (rows, cols)) = (tensor.ty, tensor.rows_cols());
+    let (codes, sides) = stored::parts(name, &ty, &tensor.shape, tensor.mask.is_some());
+    file.put(&codes.name, codes.dtype, &codes.shape, &tensor.payload)?;
     let side = tensor.side_data();
-    let [scales, offsets, global, mask] = stored::side_names(name);
-    let dtype = match ty.scale.format.name.as_str() {
-        "fp32" => "F32",
-        "bf16" => "BF16",
-        "fp16" => "F16",
-        _ => "U8",
-    };
-    if count > 0 {
-        file.put(&scales, dtype, &shape, &side[..ty.scale_bytes(rows, cols)])?;
-    }
-    if ty.offset {
-        file.put(&offsets, "F32", &shape, &side[ty.offsets_at(rows, cols)..][..4 * count])?;
-    }
-    if ty.scale.global {
-        file.put(&global, "F32", &[1], &side[ty.global_at(rows, cols)..][..4])?;
-    }
-    if let Some(bits) = &tensor.mask {
-        file.put(&mask, "U8", &[rows, cols.div_ceil(8)], bits.bits())?;
+    let (scales, offsets, global) = (ty.scale_bytes(rows, cols), ty.offsets_at(rows, cols), ty.global_at(rows, cols));
+    let mask = tensor.mask.as_ref().map_or(&[][..], |mask| mask.bits());
+    let bytes = [&side[..scales], &side[offsets..global], &side[global..], mask];
+    for (part, bytes) in sides.iter().zip(bytes) {
+        if let Some(part) = part {
+            file.put(&part.name, part.dtype, &part.shape, bytes)?;
+        }
     }
     Ok(())
 }
@@ -493,6 +479,28 @@ mod tests {
         let policy = policy::load(policy.to_str().unwrap()).unwrap();
         let error = plan(&Tensors::open("builtin:mlp").unwrap(), &policy).unwrap_err();
         assert!(error.message().starts_with("double_quant serves runs only"), "{error}");
+    }
+
+    #[test]
+    fn a_learned_table_travels_in_the_name_of_its_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("p.toml");
+        let text = "schema = \"preon.policy/1\"\nname = \"p\"\n[[rule]]\nmatch = \"*\"\nweights = \"codebook8\"\n";
+        std::fs::write(&policy, text).unwrap();
+        let (file, out) = written("builtin:mlp", policy.to_str().unwrap(), false);
+        assert_eq!((out.tensors[0].ty.as_deref(), out.tensors[0].bytes_after), (Some("codebook8"), 256 * 24));
+        let bytes = std::fs::read(file.path().join("model.safetensors")).unwrap();
+        let header =
+            String::from_utf8_lossy(&bytes[8..8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize]);
+        assert_eq!(header.matches(r#"\"type\":\"codebook8_"#).count(), 3, "{header}");
+        let mut read = Tensors::open(file.path().to_str().unwrap()).unwrap();
+        let at = read.list().iter().position(|info| info.name == "fc1.weight").unwrap();
+        assert_eq!(read.list()[at].dtype, "codebook8");
+        let values = Tensors::open("builtin:mlp").unwrap().values(0).unwrap();
+        let made = Tensor::quantise(vec![256, 64], &values, TensorType::parse("codebook8").unwrap()).unwrap();
+        assert_eq!(read.values(at).unwrap(), made.to_f32());
+        let distinct = made.to_f32().into_iter().map(f32::to_bits).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(distinct.len(), 8);
     }
 
     #[test]

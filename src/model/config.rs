@@ -34,6 +34,9 @@ impl Config {
     }
 
     fn odd(&self, key: &str, wanted: &str, value: &Value) -> Error {
+        let value = value.to_string();
+        // A long value is quoted, so that it is cut.
+        let value = if value.len() > 100 { format!("`{value}`") } else { value };
         Error::bad_input(format!("key `{key}` must be {wanted}, not {value}")).in_file(&self.path)
     }
 

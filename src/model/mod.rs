@@ -6,13 +6,16 @@
 mod bert;
 mod builtin;
 mod config;
+mod csr;
 mod gemm;
+mod overlay;
 pub mod stored;
 mod tensors;
 mod tokenizer;
 mod weights;
 
 pub use gemm::gemm;
+pub use overlay::configuration;
 pub use tensors::{TensorInfo, Tensors};
 
 use crate::diag::{Error, Result, did_you_mean};
@@ -117,8 +120,14 @@ pub fn load(spec: &str) -> Result<Model> {
     let Some(name) = spec.strip_prefix("builtin:") else {
         return load_folder(spec);
     };
+    let (name, network) = built_in(name)?;
+    Ok(Model::new(name, network))
+}
+
+/// The built-in network of this name.
+fn built_in(name: &str) -> Result<(&'static str, Arc<dyn Network>)> {
     match builtin::TABLE.iter().find(|row| row.name == name) {
-        Some(row) => Ok(Model::new(row.name, (row.build)()?)),
+        Some(row) => Ok((row.name, (row.build)()?)),
         None => {
             let names: Vec<&str> = builtin::TABLE.iter().map(|row| row.name).collect();
             let help = match did_you_mean(name, names.iter().copied()) {
@@ -147,6 +156,7 @@ fn load_folder(spec: &str) -> Result<Model> {
     let config = config::Config::read(&folder.join("config.json"))?;
     match config.text("model_type")? {
         "bert" => Ok(Model::new(name, Arc::new(bert::Bert::load(folder, &config)?))),
+        overlay::MODEL_TYPE => Ok(Model::new(name, Arc::new(overlay::Overlay::load(folder, &config)?))),
         other => Err(Error::unsupported(format!("models of type `{other}` are not served"))
             .in_file(config.path())
             .help("this version reads `bert`")),

@@ -2,6 +2,7 @@
 //! name, scales beside them, and one JSON text in the file's metadata that says what each is.
 
 use crate::diag::{Error, Result};
+use crate::num::format;
 use crate::tensor::{Mask, Sparsity, Tensor, TensorType, rows_cols};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,6 +16,40 @@ pub const KEY: &str = "preon.weights";
 /// the mask.
 pub fn side_names(name: &str) -> [String; 4] {
     ["scales", "offsets", "global", "mask"].map(|side| format!("{name}.{side}"))
+}
+
+/// One of the tensors of a file that make a quantised one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// Element type in the file.
+    pub dtype: &'static str,
+    /// Extent of each axis in the file.
+    pub shape: Vec<usize>,
+}
+
+/// What stands in a file for the tensor `name` of type `ty` and shape `shape`: its codes, then one entry for each of
+/// [`side_names`], `None` if it has none.
+pub fn parts(name: &str, ty: &TensorType, shape: &[usize], masked: bool) -> (Part, [Option<Part>; 4]) {
+    let (rows, cols) = rows_cols(shape);
+    let part = |name: &str, dtype, shape| Part { name: name.into(), dtype, shape };
+    let (count, each) = (ty.scale_count(rows, cols), ty.scales_per_row(cols));
+    let grid = if each == 1 { vec![count] } else { vec![count / each.max(1), each] };
+    let dtype = match ty.scale.format.name.as_str() {
+        "fp32" => "F32",
+        "bf16" => "BF16",
+        "fp16" => "F16",
+        _ => "U8",
+    };
+    let [scales, offsets, global, mask] = side_names(name);
+    let sides = [
+        (count > 0).then(|| part(&scales, dtype, grid.clone())),
+        ty.offset.then(|| part(&offsets, "F32", grid)),
+        ty.scale.global.then(|| part(&global, "F32", vec![1])),
+        masked.then(|| part(&mask, "U8", vec![rows, cols.div_ceil(8)])),
+    ];
+    (part(name, "U8", vec![rows, ty.row_bytes(cols)]), sides)
 }
 
 /// Type and shape of one quantised tensor.
@@ -65,6 +100,9 @@ pub fn text(tensors: BTreeMap<String, Stored>) -> Result<String> {
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Stored>> {
     let damaged = |e: serde_json::Error| Error::bad_input(format!("the metadata `{KEY}` is damaged: {e}"));
     let text: Text = serde_json::from_str(text).map_err(damaged)?;
+    for (name, stated) in &text.codes {
+        check_codes(name, stated)?;
+    }
     match text.schema.as_str() {
         SCHEMA => Ok(text.tensors),
         other => Err(Error::unsupported(format!("quantised tensors of schema `{other}` are not served"))
@@ -72,19 +110,41 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Stored>> {
     }
 }
 
+/// That a format has the values that the metadata states.
+fn check_codes(name: &str, stated: &[Option<f32>]) -> Result<()> {
+    let format = format::find(name)?;
+    let same = |(known, stated): (&u32, &Option<f32>)| {
+        let known = f32::from_bits(*known);
+        if known.is_finite() { *stated == Some(known) } else { stated.is_none() }
+    };
+    let all = format.values.len() == stated.len() && format.values.iter().zip(stated).all(same);
+    let wrong =
+        || Error::bad_input(format!("the metadata `{KEY}` states other values of `{name}` than that format has"));
+    if all { Ok(()) } else { Err(wrong().help("`--formats` may hold another format of that name")) }
+}
+
 impl Stored {
+    /// The type, once the shape is one that `bytes` of codes can have.
+    ///
+    /// # Errors
+    /// BadInput for a type that is none or a shape beyond all bytes.
+    pub(super) fn checked_type(&self, bytes: usize) -> Result<TensorType> {
+        let ty = TensorType::parse(&self.ty)?;
+        let elements = self.shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
+        // No more than 64 elements stand in a byte of payload, so that a false shape costs no memory.
+        match elements {
+            Some(elements) if elements / 64 <= bytes => Ok(ty),
+            _ => Err(Error::bad_input(format!("{bytes} bytes of codes do not fit {ty} of shape {:?}", self.shape))),
+        }
+    }
+
     /// The tensor of these packed codes and what stands beside them, in the order of [`side_names`], each empty if absent.
     ///
     /// # Errors
     /// BadInput if the lengths do not fit the type and shape.
     pub(super) fn tensor(&self, payload: Vec<u8>, sides: [Vec<u8>; 4]) -> Result<Tensor> {
-        let ty = TensorType::parse(&self.ty)?;
+        let ty = self.checked_type(payload.len())?;
         let damaged = || Error::bad_input(format!("its codes and scales do not fit {ty} of shape {:?}", self.shape));
-        let elements = self.shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
-        // Fewer than 64 elements stand in a byte of payload plus scales, so that a false shape costs no memory.
-        if elements.is_none_or(|n| n / 64 > payload.len()) {
-            return Err(damaged());
-        }
         let (rows, cols) = rows_cols(&self.shape);
         let [mut side, offsets, global, mask] = sides;
         let lengths = (payload.len(), side.len(), offsets.len(), global.len());

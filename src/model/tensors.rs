@@ -6,6 +6,7 @@ use super::{Input, load};
 use crate::diag::{Error, Place, Result};
 use crate::graph::Graph;
 use crate::num::{decode, format};
+use crate::tensor::TensorType;
 use safetensors::Dtype;
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,9 @@ impl Tensors {
             all.homes.extend(listed.iter().map(|_| all.files.len()));
             all.list.extend(listed);
             all.files.push(file);
+        }
+        if all.list.is_empty() {
+            return Err(Error::bad_input("holds no tensors").in_file(spec).help("export the model's weights again"));
         }
         let mut order: Vec<(TensorInfo, usize)> = all.list.into_iter().zip(all.homes).collect();
         order.sort_by_cached_key(|(info, _)| natural(&info.name));
@@ -180,7 +184,8 @@ fn list(file: &Weights) -> Vec<TensorInfo> {
             for side in super::stored::side_names(name) {
                 info.bytes += file.info(&side).map_or(0, |(dtype, shape)| bytes(dtype, shape)) as u64;
             }
-            (info.dtype, info.shape) = (stored.ty.clone(), stored.shape.clone());
+            let ty = TensorType::parse(&stored.ty).map_or_else(|_| stored.ty.clone(), |ty| ty.general().to_string());
+            (info.dtype, info.shape) = (ty, stored.shape.clone());
         }
         Some(info)
     };

@@ -4,8 +4,8 @@
 //! then the data. Lengths are checked against the file's size before anything is allocated. Tensors that `preon
 //! quantise` wrote (docs/quantised-files.md) are described by the header's metadata and read back as they were made.
 
-use super::check_file;
-use super::stored::{self, Stored};
+use super::stored::{self, Part, Stored};
+use super::{check_file, csr};
 use crate::diag::{Error, Place, Result};
 use crate::num::{decode, format};
 use crate::tensor::{Tensor, TensorType};
@@ -67,6 +67,9 @@ impl Weights {
             Some(text) => stored::parse(text).map_err(|e| e.in_file(&path))?,
             None => BTreeMap::new(),
         };
+        if let Some(name) = quantised.keys().find(|name| header.info(name).is_none()) {
+            return Err(refuse(format!("has metadata of a tensor `{name}` that it does not hold")));
+        }
         Ok(Weights { path, file, header, data_start, prefix: String::new(), quantised })
     }
 
@@ -112,14 +115,73 @@ impl Weights {
     pub(super) fn quantised(&mut self, name: &str) -> Result<Option<Tensor>> {
         let Some(entry) = self.quantised.get(name).cloned() else { return Ok(None) };
         let place = self.place(name);
+        let length = self.header.info(name).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0);
+        let ty = entry.checked_type(length).map_err(|e| e.at(place.clone()))?;
+        let (codes, parts) = stored::parts(name, &ty, &entry.shape, entry.sparsity.is_some());
+        self.check_part(name, Some(&codes), &ty).map_err(|e| e.at(place.clone()))?;
         let payload = self.bytes(name)?;
         let mut sides = [const { Vec::new() }; 4];
-        for (side, name) in sides.iter_mut().zip(stored::side_names(name)) {
-            if self.header.info(&name).is_some() {
+        for ((side, part), name) in sides.iter_mut().zip(&parts).zip(stored::side_names(name)) {
+            self.check_part(&name, part.as_ref(), &ty).map_err(|e| e.at(place.clone()))?;
+            if part.is_some() {
                 *side = self.bytes(&name)?;
             }
         }
         entry.tensor(payload, sides).map(Some).map_err(|e| e.at(place))
+    }
+
+    /// That the file holds `part` as it should under `name`, or nothing if it should not.
+    fn check_part(&self, name: &str, part: Option<&Part>, ty: &TensorType) -> Result<()> {
+        let found = self.header.info(name).map(|info| (format!("{:?}", info.dtype), &info.shape));
+        let what = match (part, found) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => format!("`{name}` stands in the file, but {} has none", ty.general()),
+            (Some(_), None) => format!("`{name}` is missing, which {} has", ty.general()),
+            (Some(part), Some((dtype, shape))) if dtype == part.dtype && *shape == part.shape => return Ok(()),
+            (Some(part), Some((dtype, shape))) => {
+                format!("`{name}` is {dtype} {shape:?}, but {} calls for {} {:?}", ty.general(), part.dtype, part.shape)
+            }
+        };
+        Err(Error::bad_input(what).help("quantise the model again"))
+    }
+
+    /// The compressed sparse rows that stand in the file for the matrix `name`, if they do.
+    ///
+    /// # Errors
+    /// BadInput, naming the tensor, if one of the three is missing or of another type, or if `name` is there as well.
+    fn triple(&mut self, name: &str) -> Result<Option<csr::Triple>> {
+        let names = csr::NAMES.map(|part| format!("{name}.{part}"));
+        if names.iter().all(|part| self.header.info(part).is_none()) {
+            return Ok(None);
+        }
+        let refuse = |name: &str, what: String| Err(Error::bad_input(what).at(self.place(name)));
+        if self.header.info(name).is_some() {
+            return refuse(name, format!("stands in the file both dense and as sparse rows (`{}`)", names[0]));
+        }
+        let mut dtypes = Vec::new();
+        for (at, part) in names.iter().enumerate() {
+            let Some(info) = self.header.info(part) else {
+                return refuse(name, format!("has sparse rows without `{part}`"));
+            };
+            if info.shape.len() != 1 {
+                return refuse(part, format!("has shape {:?}, but parts of sparse rows have one axis", info.shape));
+            }
+            let dtype = info.dtype;
+            if at < 2 && !matches!(dtype, Dtype::I32 | Dtype::I64 | Dtype::U32 | Dtype::U64) {
+                return refuse(part, format!("is of type {dtype:?}; places are I32, I64, U32 or U64"));
+            }
+            dtypes.push(dtype);
+        }
+        let mut bytes = Vec::new();
+        for part in &names {
+            bytes.push(self.bytes(part)?);
+        }
+        let [indptr, indices, values] = [0, 1, 2].map(|at| (std::mem::take(&mut bytes[at]), dtypes[at]));
+        let places = |part: usize, (bytes, dtype): (Vec<u8>, Dtype)| {
+            csr::places(&bytes, dtype).map_err(|e| e.at(self.place(&names[part])))
+        };
+        let values = finite_fp32(values.0, values.1).map_err(|e| e.at(self.place(&names[2])))?;
+        Ok(Some(csr::Triple { indptr: places(0, indptr)?, indices: places(1, indices)?, values }))
     }
 
     /// Looks up every later name behind `prefix` if the file has `name` only there.
@@ -145,23 +207,16 @@ impl Weights {
                 false => Err(refuse(format!("has shape {:?}, but config.json calls for {shape:?}", tensor.shape))),
             };
         }
+        if let Some(triple) = self.triple(&name)? {
+            return triple.tensor(shape).map(Arc::new).map_err(|e| e.at(place));
+        }
         let info = self.header.info(&name).ok_or_else(|| refuse("is missing from the file".into()))?;
         if info.shape != shape {
             return Err(refuse(format!("has shape {:?}, but config.json calls for {shape:?}", info.shape)));
         }
         let bytes =
             read_range(&mut self.file, self.data_start, info).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-        let payload = match info.dtype {
-            Dtype::F32 => bytes,
-            Dtype::F16 => widen(&bytes, "fp16")?,
-            Dtype::BF16 => widen(&bytes, "bf16")?,
-            other => return Err(refuse(format!("is of type {other:?}; F32, F16 and BF16 are read"))),
-        };
-        let finite =
-            |word: &[u8]| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) & 0x7f80_0000 != 0x7f80_0000;
-        if let Some(at) = payload.chunks_exact(4).position(|word| !finite(word)) {
-            return Err(refuse(format!("element {at} is NaN or infinite")));
-        }
+        let payload = finite_fp32(bytes, info.dtype).map_err(|e| e.at(place))?;
         Tensor::new(shape.to_vec(), TensorType::plain(format::find("fp32")?), payload, Vec::new()).map(Arc::new)
     }
 }
@@ -176,6 +231,24 @@ fn read_range(file: &mut File, data_start: u64, info: &TensorInfo) -> std::io::R
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     Ok(bytes)
+}
+
+/// Floats of a file as fp32.
+///
+/// # Errors
+/// BadInput for another type, and for NaN or an infinity.
+fn finite_fp32(bytes: Vec<u8>, dtype: Dtype) -> Result<Vec<u8>> {
+    let payload = match dtype {
+        Dtype::F32 => bytes,
+        Dtype::F16 => widen(&bytes, "fp16")?,
+        Dtype::BF16 => widen(&bytes, "bf16")?,
+        other => return Err(Error::bad_input(format!("is of type {other:?}; F32, F16 and BF16 are read"))),
+    };
+    let finite = |word: &[u8; 4]| u32::from_le_bytes(*word) & 0x7f80_0000 != 0x7f80_0000;
+    match payload.as_chunks::<4>().0.iter().position(|word| !finite(word)) {
+        Some(at) => Err(Error::bad_input(format!("element {at} is NaN or infinite"))),
+        None => Ok(payload),
+    }
 }
 
 /// 16-bit floats to fp32, exactly.

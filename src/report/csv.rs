@@ -2,13 +2,23 @@
 
 use crate::vpu::summary::RunSummary;
 
+/// A shape as a field: `256x64`.
+pub fn shape(shape: &[usize]) -> String {
+    shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// A number that may be absent as a field.
+pub fn number<T: ToString>(number: Option<T>) -> String {
+    number.map_or(String::new(), |number| number.to_string())
+}
+
 /// One field, quoted where it must be (RFC 4180).
 pub fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
 }
 
 /// A table from its header and rows.
-fn table(header: &str, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn table(header: &str, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut out = format!("{header}\n");
     for row in rows {
         let fields: Vec<String> = row.iter().map(|text| field(text)).collect();
