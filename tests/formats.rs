@@ -12,6 +12,7 @@ fn preon(arguments: &[&str], input: &[u8]) -> Vec<u8> {
 fn fails(arguments: &[&str], input: &[u8]) -> (Option<i32>, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_preon")).arg("formats").args(arguments).write_stdin(input).output().unwrap();
+    assert!(output.stdout.is_empty(), "{arguments:?} fails and prints");
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -161,6 +162,55 @@ fn broken_streams_and_names_are_refused() {
     assert!(code == Some(4) && text.contains("reference"), "{text}");
     assert_eq!(fails(&["encode", "gguf-q8_0"], &[0; 4]).0, Some(3));
     assert_eq!(preon(&["round", "fp8e4m3"], &[]), []);
+}
+
+/// A stream that ends inside a row, or inside an element, fails before anything is printed: whole where it is short or a
+/// file.
+#[test]
+fn ragged_streams_print_nothing_and_flags_without_a_meaning_are_refused() {
+    let x = stream(&[1.0, 2.0, 3.0, 4.0, 5.0]);
+    let folder = tempfile::tempdir().unwrap();
+    let scales = folder.path().join("scales");
+    let scales = scales.to_str().unwrap();
+    for arguments in [
+        &["encode", "int8", "--cols", "3"][..],
+        &["encode", "int4", "--cols", "3", "--packed"],
+        &["round", "int8", "--cols", "3"],
+        &["round", "nvfp4", "--cols", "3"],
+        &["round", "mxfp4", "--cols", "3"],
+        &["encode", "colour2", "--cols", "3", "--scales", scales],
+    ] {
+        let (code, text) = fails(arguments, &x);
+        assert!(code == Some(3) && text.contains("5 elements are no rows of 3"), "{arguments:?}: {text}");
+    }
+    for (arguments, bytes) in [
+        (&["decode", "int8", "--cols", "3"][..], 5),
+        (&["decode", "int4", "--cols", "3", "--packed"], 5),
+        (&["decode", "bf16"], 5),
+        (&["round", "bf16"], 6),
+        (&["decode", "int8", "--count", "9"], 5),
+    ] {
+        assert_eq!(fails(arguments, &vec![1; bytes]).0, Some(3), "{arguments:?}");
+    }
+    assert_eq!(preon(&["encode", "int8", "--cols", "5"], &x), [1, 2, 3, 4, 5]);
+    assert_eq!(preon(&["decode", "int4", "--cols", "3", "--packed", "--count", "2"], &[0x21, 3]).len(), 8);
+    // A large file: its length says what is wrong before it is read.
+    let large = folder.path().join("large");
+    std::fs::write(&large, vec![0; (4 << 20) + 2]).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_preon"));
+    let output =
+        command.args(["formats", "round", "bf16"]).stdin(std::fs::File::open(&large).unwrap()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0));
+    for (format, flag, value) in [
+        ("int8", "--block", "1x32"),
+        ("bf16", "--scales", scales),
+        ("fp64", "--scale-rule", "ceil"),
+        ("gguf-q8_0", "--scales", scales),
+        ("colour2", "--block", "1x32"),
+    ] {
+        let (code, text) = fails(&["round", format, flag, value], &[]);
+        assert!(code == Some(2) && text.contains(&format!("{flag} says nothing about {format}")), "{text}");
+    }
 }
 
 #[test]

@@ -98,27 +98,50 @@ pub fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Show { format, value: Some(x), .. } => out::data(&show_value(format::find(format)?, *x)),
         Verb::Matrix(args) => matrix::run(args),
-        Verb::Round { format, rounding, shape } => match Named::find(format)? {
-            Named::Element(format) => stream::round(format, rounding),
-            Named::Block(format) => block::round(&format, rounding, shape),
-            Named::Colour(planes) => colour::round(planes, rounding, shape),
-            Named::Fp64 => stream::round(format::find("fp32")?, rounding),
-            Named::Gguf(container) => gguf::round(&container, rounding, shape),
+        Verb::Round { .. } | Verb::Encode { .. } | Verb::Decode { .. } => {
+            let mut sink = stream::Sink::default();
+            streamed(verb, &mut sink)?;
+            sink.finish()
+        }
+    }
+}
+
+/// The three verbs of streams.
+fn streamed(verb: &Verb, sink: &mut stream::Sink) -> Result<()> {
+    let (Verb::Round { format, shape, .. } | Verb::Encode { format, shape, .. } | Verb::Decode { format, shape, .. }) =
+        verb
+    else {
+        return Ok(());
+    };
+    let named = Named::find(format)?;
+    match &named {
+        Named::Block(_) => {}
+        Named::Colour(_) => shape.without_blocks(format, true)?,
+        Named::Element(_) | Named::Fp64 | Named::Gguf(_) => shape.without_blocks(format, false)?,
+    }
+    match verb {
+        Verb::Round { rounding, .. } => match named {
+            Named::Element(format) => stream::round(format, rounding, shape.cols, sink),
+            Named::Block(format) => block::round(&format, rounding, shape, sink),
+            Named::Colour(planes) => colour::round(planes, rounding, shape, sink),
+            Named::Fp64 => stream::round(format::find("fp32")?, rounding, shape.cols, sink),
+            Named::Gguf(container) => gguf::round(&container, rounding, shape, sink),
         },
-        Verb::Encode { format, rounding, shape, packed } => match Named::find(format)? {
-            Named::Element(format) => stream::encode(format, rounding, shape.cols, *packed),
-            Named::Block(format) => block::encode(&format, rounding, shape, *packed),
-            Named::Colour(planes) => colour::encode(planes, rounding, shape, *packed),
+        Verb::Encode { rounding, packed, .. } => match named {
+            Named::Element(format) => stream::encode(format, rounding, shape.cols, *packed, sink),
+            Named::Block(format) => block::encode(&format, rounding, shape, *packed, sink),
+            Named::Colour(planes) => colour::encode(planes, rounding, shape, *packed, sink),
             Named::Fp64 => Err(named::no_codes()),
-            Named::Gguf(container) => gguf::encode(&container, rounding, shape),
+            Named::Gguf(container) => gguf::encode(&container, rounding, shape, sink),
         },
-        Verb::Decode { format, shape, packed, count } => match Named::find(format)? {
-            Named::Element(format) => stream::decode(format, shape.cols, *packed, *count),
-            Named::Block(format) => block::decode(&format, shape, *packed, *count),
-            Named::Colour(planes) => colour::decode(planes, shape, *packed, *count),
+        Verb::Decode { packed, count, .. } => match named {
+            Named::Element(format) => stream::decode(format, shape.cols, *packed, *count, sink),
+            Named::Block(format) => block::decode(&format, shape, *packed, *count, sink),
+            Named::Colour(planes) => colour::decode(planes, shape, *packed, *count, sink),
             Named::Fp64 => Err(named::no_codes()),
-            Named::Gguf(container) => gguf::decode(&container, *count),
+            Named::Gguf(container) => gguf::decode(&container, *count, sink),
         },
+        _ => Ok(()),
     }
 }
 

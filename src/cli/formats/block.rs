@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 
-use super::stream::{PIECE, RoundingArgs, Source, code_bytes, pieces, put};
-use crate::cli::out;
+use super::stream::{PIECE, RoundingArgs, Sink, Source, all_there, code_bytes, pieces, put, whole_rows};
 use crate::diag::{Error, Result};
 use crate::num::block::{
     BlockFormat, BlockScale, Blocking, ScaleExponent, Strip, TwoLevel, decode_two_level, encode_two_level,
@@ -23,9 +22,9 @@ pub struct ShapeArgs {
     /// Block formats: rows and elements of a block (default 1x32, nvfp4 1x16)
     #[arg(long, value_name = "RxC", value_parser = parse_block)]
     block: Option<(usize, usize)>,
-    /// MX formats: how the scale of a block follows from its largest magnitude
-    #[arg(long, value_name = "RULE", default_value = "floor", value_parser = ["floor", "ceil", "rceil", "even"])]
-    scale_rule: String,
+    /// MX formats: how the scale of a block follows from its largest magnitude [default: floor]
+    #[arg(long, value_name = "RULE", value_parser = ["floor", "ceil", "rceil", "even"])]
+    scale_rule: Option<String>,
     /// Block formats: the file of the scales, the tensor's f32 one first if there are two levels
     #[arg(long, value_name = "FILE")]
     scales: Option<PathBuf>,
@@ -39,11 +38,28 @@ fn parse_block(text: &str) -> std::result::Result<(usize, usize), String> {
 
 impl ShapeArgs {
     fn rule(&self) -> ScaleExponent {
-        match self.scale_rule.as_str() {
-            "ceil" => ScaleExponent::Ceil,
-            "rceil" => ScaleExponent::RoundedCeil,
-            "even" => ScaleExponent::Even,
+        match self.scale_rule.as_deref() {
+            Some("ceil") => ScaleExponent::Ceil,
+            Some("rceil") => ScaleExponent::RoundedCeil,
+            Some("even") => ScaleExponent::Even,
             _ => ScaleExponent::Floor,
+        }
+    }
+    /// Refuses what says nothing about the format called `name`, which has no blocks of a length of one's choice and,
+    /// unless `scales`, no file of scales.
+    ///
+    /// # Errors
+    /// Usage, naming the flag.
+    pub fn without_blocks(&self, name: &str, scales: bool) -> Result<()> {
+        let given = [
+            ("--block", self.block.is_some()),
+            ("--scale-rule", self.scale_rule.is_some()),
+            ("--scales", self.scales.is_some() && !scales),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::usage(format!("{flag} says nothing about {name}"))
+                .help("it is for block formats such as mxfp4 and nvfp4; leave it out")),
         }
     }
     /// Rows and elements of a block.
@@ -72,9 +88,7 @@ impl ShapeArgs {
     fn blocking(&self, format: &BlockFormat, count: usize) -> Result<Blocking> {
         let (block_rows, block_cols) = self.block(format);
         let cols = self.cols.map_or(count.max(1), |cols| usize::try_from(cols).unwrap_or(usize::MAX));
-        if !count.is_multiple_of(cols) {
-            return Err(Error::bad_input(format!("{count} elements are no rows of {cols}")));
-        }
+        whole_rows(self.cols, count as u64)?;
         Ok(Blocking { rows: count / cols, cols, block_rows, block_cols })
     }
     /// How an MX stream is read.
@@ -98,15 +112,6 @@ impl ShapeArgs {
             None => Part { elements: cuts.next().unwrap_or(long), cols: None },
         }))
     }
-    /// That `count` elements are whole rows.
-    pub fn whole_rows(&self, count: u64) -> Result<()> {
-        match self.cols {
-            Some(cols) if !count.is_multiple_of(cols) => {
-                Err(Error::bad_input(format!("{count} elements are no rows of {cols}")))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// A part of an MX stream: rows of `cols` elements that make whole blocks, or a piece of one row.
@@ -123,20 +128,20 @@ impl Part {
 }
 
 /// f32 values to dequantised f32 values.
-pub fn round(format: &BlockFormat, rounding: &RoundingArgs, shape: &ShapeArgs) -> Result<()> {
+pub fn round(format: &BlockFormat, rounding: &RoundingArgs, shape: &ShapeArgs, sink: &mut Sink) -> Result<()> {
     let mut bytes = Vec::new();
     if format.scale == BlockScale::TwoLevel {
-        let x = Source::new().all_floats()?;
+        let x = Source::of(4, shape.cols)?.all_floats()?;
         let blocking = shape.blocking(format, x.len())?;
         let tensor = encode_two_level(&x, blocking, rounding.mode()?)?;
         put(&decode_two_level(&tensor, blocking)?, 4, &mut bytes);
-        return out::bytes(&bytes);
+        return sink.put(&bytes);
     }
     each_strip(format, rounding, shape, |codes, width, block_cols, scales| {
         let mut values = Vec::with_capacity(codes.len());
         format.decode_strip(codes, width, block_cols, scales, &mut values);
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)
+        sink.put(&bytes)
     })
 }
 
@@ -150,13 +155,13 @@ fn each_strip(
 ) -> Result<()> {
     let block @ (block_rows, block_cols) = shape.block(format);
     let (rule, mode) = (shape.rule(), rounding.mode()?);
-    let mut source = Source::new();
+    let mut source = Source::of(4, shape.cols)?;
     let (mut codes, mut scales, mut first) = (Vec::new(), Vec::new(), 0);
     for part in shape.parts(block)? {
         let Some(x) = source.floats(part.elements)? else { break };
         let cols = part.width(x.len());
         if !x.len().is_multiple_of(cols) {
-            return shape.whole_rows(first + x.len() as u64);
+            return whole_rows(shape.cols, first + x.len() as u64);
         }
         for x in x.chunks(block_rows.saturating_mul(cols)) {
             codes.clear();
@@ -166,44 +171,56 @@ fn each_strip(
             done(&codes, cols, block_cols, &scales)?;
         }
     }
-    shape.whole_rows(first)
+    whole_rows(shape.cols, first)
 }
 
 /// f32 values to codes; scales to their file.
-pub fn encode(format: &BlockFormat, rounding: &RoundingArgs, shape: &ShapeArgs, packed: bool) -> Result<()> {
+pub fn encode(
+    format: &BlockFormat,
+    rounding: &RoundingArgs,
+    shape: &ShapeArgs,
+    packed: bool,
+    sink: &mut Sink,
+) -> Result<()> {
     let mut file = shape.create()?;
     let failed = |e: std::io::Error| Error::usage(format!("cannot write the scales: {e}"));
-    let mut bytes = Vec::new();
     if format.scale == BlockScale::TwoLevel {
-        let x = Source::new().all_floats()?;
+        let x = Source::of(4, shape.cols)?.all_floats()?;
         let blocking = shape.blocking(format, x.len())?;
         let tensor = encode_two_level(&x, blocking, rounding.mode()?)?;
         file.write_all(&tensor.global.to_le_bytes()).and_then(|()| file.write_all(&tensor.scales)).map_err(failed)?;
         file.flush().map_err(failed)?;
-        return write_codes(format, &tensor.codes, blocking.cols, packed, &mut bytes);
+        return write_codes(format, &tensor.codes, blocking.cols, packed, sink);
     }
     each_strip(format, rounding, shape, |codes, cols, _, scales| {
         file.write_all(scales).map_err(failed)?;
-        write_codes(format, codes, cols, packed, &mut bytes)
+        write_codes(format, codes, cols, packed, sink)
     })?;
     file.flush().map_err(failed)
 }
 
 /// Writes rows of codes; packed ones start on a byte.
-fn write_codes(format: &BlockFormat, codes: &[u32], cols: usize, packed: bool, bytes: &mut Vec<u8>) -> Result<()> {
+fn write_codes(format: &BlockFormat, codes: &[u32], cols: usize, packed: bool, sink: &mut Sink) -> Result<()> {
+    let mut bytes = Vec::new();
     if !packed {
-        put(codes, code_bytes(format.element), bytes);
-        return out::bytes(bytes);
+        put(codes, code_bytes(format.element), &mut bytes);
+        return sink.put(&bytes);
     }
     for row in codes.chunks(cols) {
-        pack(format.element, row, bytes);
-        out::bytes(bytes)?;
+        pack(format.element, row, &mut bytes);
+        sink.put(&bytes)?;
     }
     Ok(())
 }
 
 /// Codes and scales to f32 values; `count` of them, or as many as there are.
-pub fn decode(format: &BlockFormat, shape: &ShapeArgs, packed: bool, count: Option<u64>) -> Result<()> {
+pub fn decode(
+    format: &BlockFormat,
+    shape: &ShapeArgs,
+    packed: bool,
+    count: Option<u64>,
+    sink: &mut Sink,
+) -> Result<()> {
     let (block_rows, block_cols) = shape.block(format);
     let mut file = shape.open()?;
     let mut source = Source::new();
@@ -230,11 +247,9 @@ pub fn decode(format: &BlockFormat, shape: &ShapeArgs, packed: bool, count: Opti
             format.decode_strip(codes, cols, block_cols, &scales, &mut values);
         }
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)?;
+        sink.put(&bytes)?;
     }
-    if count.is_some() && left != 0 {
-        return Err(Error::bad_input(format!("the stream ends {left} elements too early")));
-    }
+    count.map_or(Ok(()), |count| all_there(count, left))?;
     if !two_levels {
         return match file.read(&mut [0]) {
             Ok(0) => Ok(()),
@@ -250,7 +265,7 @@ pub fn decode(format: &BlockFormat, shape: &ShapeArgs, packed: bool, count: Opti
     let blocking = shape.blocking(format, all.len())?;
     let tensor = TwoLevel { codes: all, scales, global: f32::from_le_bytes(global) };
     put(&decode_two_level(&tensor, blocking)?, 4, &mut bytes);
-    out::bytes(&bytes)
+    sink.put(&bytes)
 }
 
 /// The next `count` codes or fewer at the end, in rows of `cols` that start on a byte if they are packed.

@@ -3,25 +3,24 @@
 use std::io::{Read, Write};
 
 use super::block::ShapeArgs;
-use super::stream::{PIECE, RoundingArgs, Source, put};
-use crate::cli::out;
+use super::stream::{PIECE, RoundingArgs, Sink, Source, all_there, put, whole_rows};
 use crate::diag::{Error, Result};
 use crate::num::bulk::pack;
 use crate::num::{FormatRef, colour, format};
 use crate::tensor::pack::{get, row_bytes};
 
 /// f32 values to dequantised f32 values.
-pub fn round(planes: usize, rounding: &RoundingArgs, shape: &ShapeArgs) -> Result<()> {
+pub fn round(planes: usize, rounding: &RoundingArgs, shape: &ShapeArgs, sink: &mut Sink) -> Result<()> {
     let mut bytes = Vec::new();
     each_row(planes, rounding, shape, |codes, scales| {
         let values: Vec<u32> = codes.iter().map(|code| colour::decode(*code, scales)).collect();
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)
+        sink.put(&bytes)
     })
 }
 
 /// f32 values to codes, bit i the sign of plane i; the f32 scales of every row to their file.
-pub fn encode(planes: usize, rounding: &RoundingArgs, shape: &ShapeArgs, packed: bool) -> Result<()> {
+pub fn encode(planes: usize, rounding: &RoundingArgs, shape: &ShapeArgs, packed: bool, sink: &mut Sink) -> Result<()> {
     let failed = |e: std::io::Error| Error::usage(format!("cannot write the scales: {e}"));
     let (mut file, carrier, mut bytes) = (shape.create()?, carrier(planes)?, Vec::new());
     each_row(planes, rounding, shape, |codes, scales| {
@@ -32,7 +31,7 @@ pub fn encode(planes: usize, rounding: &RoundingArgs, shape: &ShapeArgs, packed:
         } else {
             put(codes, 1, &mut bytes)
         }
-        out::bytes(&bytes)
+        sink.put(&bytes)
     })?;
     file.flush().map_err(failed)
 }
@@ -51,7 +50,7 @@ fn each_row(
     if !rounding.is_plain() {
         return Err(Error::unsupported("colour formats keep signs, which no mode rounds").help("leave out --mode"));
     }
-    let (mut source, mut codes, mut scales) = (Source::new(), Vec::new(), Vec::new());
+    let (mut source, mut codes, mut scales, mut count) = (Source::of(4, shape.cols)?, Vec::new(), Vec::new(), 0);
     loop {
         let x = match shape.cols {
             Some(cols) => source.floats(usize::try_from(cols).unwrap_or(usize::MAX))?.unwrap_or(&[]).to_vec(),
@@ -60,7 +59,8 @@ fn each_row(
         if x.is_empty() {
             return Ok(());
         }
-        shape.whole_rows(x.len() as u64)?;
+        count += x.len() as u64;
+        whole_rows(shape.cols, count)?;
         let x: Vec<f32> = x.into_iter().map(f32::from_bits).collect();
         codes.clear();
         scales.clear();
@@ -70,7 +70,7 @@ fn each_row(
 }
 
 /// Codes and scales to f32 values; `count` of them, or as many as there are.
-pub fn decode(planes: usize, shape: &ShapeArgs, packed: bool, count: Option<u64>) -> Result<()> {
+pub fn decode(planes: usize, shape: &ShapeArgs, packed: bool, count: Option<u64>, sink: &mut Sink) -> Result<()> {
     let (mut file, mut source, carrier) = (shape.open()?, Source::new(), carrier(planes)?);
     let (mut left, mut bytes) = (count.unwrap_or(u64::MAX), Vec::new());
     let cols = shape.cols.map(|cols| usize::try_from(cols).unwrap_or(usize::MAX));
@@ -97,10 +97,7 @@ pub fn decode(planes: usize, shape: &ShapeArgs, packed: bool, count: Option<u64>
         let values: Vec<u32> = (0..number).map(|at| colour::decode(code(at), &scales)).collect();
         left -= number as u64;
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)?;
+        sink.put(&bytes)?;
     }
-    match count {
-        Some(_) if left != 0 => Err(Error::bad_input(format!("the stream ends {left} elements too early"))),
-        _ => Ok(()),
-    }
+    count.map_or(Ok(()), |count| all_there(count, left))
 }

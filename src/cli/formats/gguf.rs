@@ -1,25 +1,24 @@
 //! `preon formats round|encode|decode` of the block types of GGUF files: scales stand inside the blocks.
 
 use super::block::ShapeArgs;
-use super::stream::{PIECE, RoundingArgs, Source, put};
-use crate::cli::out;
+use super::stream::{PIECE, RoundingArgs, Sink, Source, all_there, put, whole_rows};
 use crate::diag::{Error, Result};
 use crate::num::gguf::Container;
 
 /// f32 values to dequantised f32 values.
-pub fn round(container: &Container, rounding: &RoundingArgs, shape: &ShapeArgs) -> Result<()> {
+pub fn round(container: &Container, rounding: &RoundingArgs, shape: &ShapeArgs, sink: &mut Sink) -> Result<()> {
     let (mut values, mut bytes) = (Vec::new(), Vec::new());
     each(container, rounding, shape, |blocks| {
         values.clear();
         container.decode(blocks, &mut values)?;
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)
+        sink.put(&bytes)
     })
 }
 
 /// f32 values to blocks.
-pub fn encode(container: &Container, rounding: &RoundingArgs, shape: &ShapeArgs) -> Result<()> {
-    each(container, rounding, shape, out::bytes)
+pub fn encode(container: &Container, rounding: &RoundingArgs, shape: &ShapeArgs, sink: &mut Sink) -> Result<()> {
+    each(container, rounding, shape, |blocks| sink.put(blocks))
 }
 
 /// The blocks of every piece of the stream.
@@ -39,12 +38,13 @@ fn each(
         return Err(Error::unsupported(format!("rows of {cols} are no blocks of {}", container.elements))
             .help("GGUF has no short blocks: pad the rows"));
     }
-    let (mut source, mut blocks) = (Source::new(), Vec::new());
+    let (mut source, mut blocks, mut count) = (Source::of(4, shape.cols)?, Vec::new(), 0);
     loop {
         let x = if container.is_whole() { source.all_floats()? } else { source.floats(PIECE)?.unwrap_or(&[]).to_vec() };
         if x.is_empty() {
-            return Ok(());
+            return whole_rows(shape.cols, count);
         }
+        count += x.len() as u64;
         let x: Vec<f32> = x.into_iter().map(f32::from_bits).collect();
         blocks.clear();
         container.encode(&x, &mut blocks)?;
@@ -53,7 +53,7 @@ fn each(
 }
 
 /// Blocks to f32 values; `count` of them, or as many as there are.
-pub fn decode(container: &Container, count: Option<u64>) -> Result<()> {
+pub fn decode(container: &Container, count: Option<u64>, sink: &mut Sink) -> Result<()> {
     let (mut source, mut values, mut bytes) = (Source::new(), Vec::new(), Vec::new());
     let mut left = count.unwrap_or(u64::MAX);
     let size = if container.is_whole() { usize::MAX } else { PIECE * container.bytes };
@@ -67,12 +67,7 @@ pub fn decode(container: &Container, count: Option<u64>) -> Result<()> {
         values.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         left -= values.len() as u64;
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)?;
+        sink.put(&bytes)?;
     }
-    match count {
-        Some(count) if left != 0 => {
-            Err(Error::bad_input(format!("the stream ends after {} of {count} elements", count - left)))
-        }
-        _ => Ok(()),
-    }
+    count.map_or(Ok(()), |count| all_there(count, left))
 }

@@ -173,26 +173,32 @@ pub fn pieces(cols: Option<u64>, most: usize) -> impl Iterator<Item = usize> {
 }
 
 /// f32 values to f32 values on the grid of the format.
-pub fn round(format: FormatRef, rounding: &RoundingArgs) -> Result<()> {
+pub fn round(format: FormatRef, rounding: &RoundingArgs, cols: Option<u64>, sink: &mut Sink) -> Result<()> {
     let (mut encoder, decoder) = (rounding.rounder(format)?, Decoder::new(format));
     let (mut codes, mut values, mut bytes, mut at) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let mut source = Source::new();
+    let mut source = Source::of(4, cols)?;
     while let Some(x) = source.floats(PIECE)? {
         encoder.encode(x, at, &mut codes)?;
         at += x.len() as u64;
         values.clear();
         decoder.decode(codes.iter().copied(), &mut values);
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)?;
+        sink.put(&bytes)?;
     }
-    Ok(())
+    whole_rows(cols, at)
 }
 
 /// f32 values to codes.
-pub fn encode(format: FormatRef, rounding: &RoundingArgs, cols: Option<u64>, packed: bool) -> Result<()> {
+pub fn encode(
+    format: FormatRef,
+    rounding: &RoundingArgs,
+    cols: Option<u64>,
+    packed: bool,
+    sink: &mut Sink,
+) -> Result<()> {
     let mut encoder = rounding.rounder(format)?;
     let (mut codes, mut bytes, mut at) = (Vec::new(), Vec::new(), 0);
-    let mut source = Source::new();
+    let mut source = Source::of(4, cols)?;
     for piece in pieces(cols.filter(|_| packed), PIECE) {
         let Some(x) = source.floats(piece)? else { break };
         if packed || format.bits == 8 {
@@ -202,16 +208,20 @@ pub fn encode(format: FormatRef, rounding: &RoundingArgs, cols: Option<u64>, pac
             put(&codes, code_bytes(format), &mut bytes);
         }
         at += x.len() as u64;
-        out::bytes(&bytes)?;
+        sink.put(&bytes)?;
     }
-    Ok(())
+    whole_rows(cols, at)
 }
 
 /// Codes to f32 values; `count` of them, or as many as there are.
-pub fn decode(format: FormatRef, cols: Option<u64>, packed: bool, count: Option<u64>) -> Result<()> {
+pub fn decode(format: FormatRef, cols: Option<u64>, packed: bool, count: Option<u64>, sink: &mut Sink) -> Result<()> {
     let decoder = Decoder::new(format);
     let (mut values, mut bytes, mut left) = (Vec::new(), Vec::new(), count.unwrap_or(u64::MAX));
-    let (mut source, width) = (Source::new(), code_bytes(format));
+    let width = code_bytes(format);
+    let mut source = match packed || count.is_some() {
+        true => Source::new(),
+        false => Source::of(width, cols)?,
+    };
     for piece in pieces(cols.filter(|_| packed), PIECE) {
         let piece = piece.min(usize::try_from(left).unwrap_or(usize::MAX));
         let wanted = if packed { (piece * format.bits as usize).div_ceil(8) } else { piece * width };
@@ -223,24 +233,46 @@ pub fn decode(format: FormatRef, cols: Option<u64>, packed: bool, count: Option<
         if packed {
             decoder.decode_packed(input, piece, &mut values);
         } else {
-            let (codes, rest) = (input.chunks_exact(width), input.len() % width);
-            if rest != 0 {
-                return Err(Error::bad_input(format!("the stream ends inside a code of {width} bytes")));
-            }
+            whole_elements(width, input.len() as u64)?;
             decoder.decode(
-                codes.map(|code| code.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))),
+                input.chunks(width).map(|code| code.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))),
                 &mut values,
             );
         }
         left -= values.len() as u64;
         put(&values, 4, &mut bytes);
-        out::bytes(&bytes)?;
+        sink.put(&bytes)?;
     }
     match count {
-        Some(count) if left != 0 => {
-            Err(Error::bad_input(format!("the stream ends after {} of {count} elements", count - left)))
+        Some(count) => all_there(count, left),
+        None => whole_rows(cols, u64::MAX - left),
+    }
+}
+
+/// That none of the `count` elements asked for is left.
+pub fn all_there(count: u64, left: u64) -> Result<()> {
+    match left {
+        0 => Ok(()),
+        _ => Err(Error::bad_input(format!("the stream ends after {} of {count} elements", count - left))),
+    }
+}
+
+/// That `count` elements are whole rows.
+pub fn whole_rows(cols: Option<u64>, count: u64) -> Result<()> {
+    match cols {
+        Some(cols) if !count.is_multiple_of(cols) => {
+            Err(Error::bad_input(format!("{count} elements are no rows of {cols}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// That `bytes` are whole elements of `width` bytes.
+fn whole_elements(width: usize, bytes: u64) -> Result<()> {
+    match bytes.is_multiple_of(width as u64) {
+        true => Ok(()),
+        false => Err(Error::bad_input(format!("the stream ends inside an element of {width} bytes"))
+            .help("standard input is raw and little-endian; f32 values have 4 bytes each")),
     }
 }
 
@@ -263,6 +295,39 @@ pub fn put(words: &[u32], width: usize, bytes: &mut Vec<u8>) {
     }
 }
 
+/// Bytes of results that are held back.
+const HELD: usize = 1 << 20;
+
+/// Results on their way to standard output. The first MiB of them waits for more or for the end, so that a stream of that
+/// size which turns out to be damaged leaves nothing behind but its error.
+#[derive(Default)]
+pub struct Sink {
+    held: Vec<u8>,
+    open: bool,
+}
+
+impl Sink {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// As [`out::bytes`].
+    pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.open {
+            return out::bytes(bytes);
+        }
+        self.held.extend_from_slice(bytes);
+        self.open = self.held.len() > HELD;
+        if self.open { self.finish() } else { Ok(()) }
+    }
+    /// Writes what is held: all went well.
+    ///
+    /// # Errors
+    /// As [`out::bytes`].
+    pub fn finish(&mut self) -> Result<()> {
+        out::bytes(&std::mem::take(&mut self.held))
+    }
+}
+
 /// Standard input in pieces.
 pub struct Source {
     stdin: std::io::StdinLock<'static>,
@@ -274,6 +339,33 @@ impl Source {
     /// The whole of standard input is ahead.
     pub fn new() -> Self {
         Source { stdin: std::io::stdin().lock(), buffer: Vec::new(), words: Vec::new() }
+    }
+    /// Standard input of elements of `width` bytes in whole rows of `cols`: where it is a file, its length is checked
+    /// before anything is read.
+    ///
+    /// # Errors
+    /// BadInput if the file does not end with an element and a row.
+    pub fn of(width: usize, cols: Option<u64>) -> Result<Self> {
+        let source = Source::new();
+        if let Some(bytes) = source.remaining() {
+            whole_elements(width, bytes)?;
+            whole_rows(cols, bytes / width as u64)?;
+        }
+        Ok(source)
+    }
+    /// Bytes ahead, if standard input is a file.
+    #[cfg(unix)]
+    fn remaining(&self) -> Option<u64> {
+        use std::io::Seek;
+        use std::os::fd::AsFd;
+        let mut file = File::from(self.stdin.as_fd().try_clone_to_owned().ok()?);
+        let length = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+        Some(length.saturating_sub(file.stream_position().ok()?))
+    }
+    /// Nothing is known of standard input.
+    #[cfg(not(unix))]
+    fn remaining(&self) -> Option<u64> {
+        None
     }
     /// The next `count` bytes, fewer only at the end.
     ///
@@ -302,10 +394,7 @@ impl Source {
     /// BadInput if the stream cannot be read or ends inside a value.
     pub fn floats(&mut self, count: usize) -> Result<Option<&[u32]>> {
         let filled = self.bytes(count.saturating_mul(4))?.len();
-        if filled % 4 != 0 {
-            return Err(Error::bad_input("the stream ends inside an f32")
-                .help("standard input is raw little-endian f32 values, 4 bytes each"));
-        }
+        whole_elements(4, filled as u64)?;
         let (words, _) = self.buffer[..filled].as_chunks::<4>();
         self.words.clear();
         self.words.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
