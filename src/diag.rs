@@ -106,7 +106,7 @@ impl Error {
         Error(Box::new(Inner {
             kind,
             code: "",
-            message: message.into(),
+            message: capped(message.into()),
             place: Place::Nowhere,
             label: None,
             note: None,
@@ -165,7 +165,7 @@ impl Error {
     }
     /// What the user can do about it.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.0.help = Some(help.into());
+        self.0.help = Some(capped(help.into()));
         self
     }
     /// The kind.
@@ -193,8 +193,10 @@ impl Error {
         let title = match &inner.place {
             Place::Nowhere | Place::Source { .. } => inner.message.clone(),
             Place::File(path) => format!("{path}: {}", inner.message),
-            Place::Tensor { path, name } => format!("{path}: tensor `{name}`: {}", inner.message),
-            Place::Node(name) => format!("node `{name}`: {}", inner.message),
+            Place::Tensor { path, name } => {
+                format!("{path}: {}: {}", capped(format!("tensor `{name}`")), inner.message)
+            }
+            Place::Node(name) => format!("{}: {}", capped(format!("node `{name}`")), inner.message),
         };
         let mut head = Level::ERROR.primary_title(title.as_str());
         if !inner.code.is_empty() {
@@ -229,8 +231,8 @@ impl fmt::Display for Error {
                 let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
                 write!(f, "{path}:{line}:{column}: ")?;
             }
-            Place::Tensor { path, name } => write!(f, "{path}: tensor `{name}`: ")?,
-            Place::Node(name) => write!(f, "node `{name}`: ")?,
+            Place::Tensor { path, name } => write!(f, "{path}: {}: ", capped(format!("tensor `{name}`")))?,
+            Place::Node(name) => write!(f, "{}: ", capped(format!("node `{name}`")))?,
         }
         write!(f, "{}", self.0.message)?;
         match &self.0.help {
@@ -247,6 +249,36 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Most characters of a quoted text in a message: names and words of files may be of any length.
+const MOST_QUOTED: usize = 120;
+
+/// The text with the middle of every long quotation (between backquotes or double quotes) left out.
+fn capped(text: String) -> String {
+    if text.len() <= MOST_QUOTED {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(start) = rest.find(['`', '"']) {
+        let quote = &rest[start..=start];
+        let inside = &rest[start + 1..];
+        let Some(length) = inside.find(quote) else { break };
+        out += &rest[..=start];
+        let quoted = &inside[..length];
+        let count = quoted.chars().count();
+        if count > MOST_QUOTED {
+            out.extend(quoted.chars().take(MOST_QUOTED / 2));
+            out.push('…');
+            out.extend(quoted.chars().skip(count - MOST_QUOTED / 2));
+        } else {
+            out += quoted;
+        }
+        out += quote;
+        rest = &inside[length + 1..];
+    }
+    out + rest
+}
 
 /// The candidate nearest to `word` by edit distance, if near enough to be a likely misspelling.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -289,6 +321,23 @@ mod tests {
         assert_eq!(error.to_string(), "m.toml:2:1: unknown key `bb` (did you mean `b`?)");
         let shown = error.render(false);
         assert!(shown.contains("m.toml:2:1") && shown.contains("^^") && shown.contains("help"), "{shown}");
+    }
+
+    #[test]
+    fn long_quotations_lose_their_middle() {
+        let long = format!("{}{}", "é".repeat(5000), "end");
+        for (open, close) in [("`", "`"), ("\"", "\"")] {
+            let error = Error::bad_input(format!("unknown key {open}{long}{close} of `b`"))
+                .help(format!("not {open}{long}{close}"));
+            let place = Place::Tensor { path: "m".into(), name: long.clone() };
+            for text in [error.to_string(), error.at(place).render(false)] {
+                assert!(text.contains("end") && text.contains('…'), "{text}");
+                assert!(text.chars().count() < 500, "{text}");
+            }
+        }
+        let unpaired = format!("a ` and {long}");
+        assert_eq!(Error::usage(unpaired.clone()).message(), unpaired);
+        assert_eq!(Error::usage("`short` and \"short\"").message(), "`short` and \"short\"");
     }
 
     #[test]

@@ -140,3 +140,113 @@ fn pictures_are_written_where_they_are_asked_for() {
         assert!(Path::new(&charts).join(name).is_file(), "{name}");
     }
 }
+
+#[test]
+fn a_folder_made_from_a_builtin_runs_as_its_policy_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let learned = path(folder.path(), "learned.toml");
+    let text = "schema = \"preon.policy/1\"\nname = \"learned\"\n[[rule]]\nmatch = \"*\"\nweights = \"codebook8\"\nactivations = \"int8\"\n";
+    std::fs::write(&learned, text).unwrap();
+    let out = path(folder.path(), "quantised");
+    for (model, policy, name) in [
+        ("builtin:mlp", learned.as_str(), "learned"),
+        ("builtin:mlp", "bf16", "bf16"),
+        ("builtin:bitnet-tiny", "w1.58a8", "w1.58a8"),
+    ] {
+        let (_, stderr, code) = preon(&["quantise", model, "-p", policy, "-o", &out, "--force"]);
+        assert_eq!(code, 0, "{stderr}");
+        let run = |arguments: &[&str], to: &str| {
+            let report = path(folder.path(), to);
+            let (_, stderr, code) = preon(&[&["run", "--no-check", "-o", &report], arguments].concat());
+            assert_eq!(code, 0, "{stderr}");
+            std::fs::read(format!("{report}/outputs/{name}/logits.npy")).unwrap()
+        };
+        assert_eq!(run(&[model, "-p", policy], "a"), run(&[&out], "b"), "{model} {policy}");
+        // Another length, too: tables of positions are the network's own.
+        assert_eq!(run(&[model, "-p", policy, "--seq", "5"], "a"), run(&[&out, "--seq", "5"], "b"), "{model} {policy}");
+    }
+}
+
+#[test]
+fn false_metadata_of_a_quantised_file_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = path(folder.path(), "q");
+    assert_eq!(preon(&["quantise", "builtin:mlp", "-p", "w1.58a8", "-o", &out]).2, 0);
+    let file = Path::new(&out).join("model.safetensors");
+    let good = std::fs::read(&file).unwrap();
+    let length = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&good[8..length]).unwrap();
+    for (after, from, to, why) in [
+        (
+            "\"fc1.weight.scales\":",
+            "F32",
+            "I32",
+            "`fc1.weight.scales` is I32 [1], but ternary/tensor calls for F32 [1]",
+        ),
+        (
+            "\"fc1.weight\":",
+            "\"U8\"",
+            "\"I8\"",
+            "`fc1.weight` is I8 [256, 16], but ternary/tensor calls for U8 [256, 16]",
+        ),
+        ("\"fc1.weight\":", "[256,16]", "[512,8] ", "calls for U8 [256, 16]"),
+        ("\"fc1.weight.scales\":", "[1]", "[ ]", "`fc1.weight.scales` is F32 []"),
+        ("\\\"codes\\\"", "-1.0", "-1.5", "states other values of `ternary`"),
+        ("__metadata__", "ternary/tensor", "ternary/tenzor", "unknown scaling `tenzor`"),
+        ("__metadata__", "ternary/tensor", "codebook8_0000", "unknown format `codebook8_0000`"),
+        ("__metadata__", "[256,64]", "[256,99]", "calls for U8 [256, 25]"),
+        ("__metadata__", "fc1.weight", "fc9.weight", "metadata of a tensor `fc9.weight` that it does not hold"),
+    ] {
+        let at = header.find(after).unwrap_or_else(|| panic!("{after}: {header}"));
+        let at = at + header[at..].find(from).unwrap_or_else(|| panic!("{from} after {after}: {header}"));
+        assert_eq!(from.len(), to.len());
+        let mut bad = good.clone();
+        bad[8 + at..][..to.len()].copy_from_slice(to.as_bytes());
+        std::fs::write(&file, bad).unwrap();
+        let (stdout, stderr, code) = preon(&["run", &out, "-o", "-"]);
+        assert!(code == 3 && stdout.is_empty() && stderr.contains(why), "{to}: {code} {stderr}");
+    }
+    common::write_weights(folder.path(), &BTreeMap::new());
+    let empty = path(folder.path(), "model.safetensors");
+    for verb in [&["inspect", &empty][..], &["quantise", &empty, "-p", "int8", "-o", &path(folder.path(), "e")]] {
+        let (_, stderr, code) = preon(verb);
+        assert!(code == 3 && stderr.contains("holds no tensors"), "{code} {stderr}");
+    }
+}
+
+#[test]
+fn nodes_are_dumped_by_pattern_and_settings_and_colours_reach_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = path(folder.path(), "r");
+    let dump = |pattern: &str| preon(&["run", "builtin:mlp", "--no-fuse", "--no-check", "-o", &out, "--dump", pattern]);
+    let (_, stderr, code) = dump("fc*");
+    assert_eq!(code, 0, "{stderr}");
+    for name in ["fc1", "fc2", "fc3", "logits"] {
+        assert!(Path::new(&out).join(format!("outputs/int8/{name}.npy")).is_file(), "{name}");
+    }
+    let (_, stderr, code) = dump("gc*");
+    assert!(code == 2 && stderr.contains("no node `gc*` to dump"), "{stderr}");
+    let (stdout, _, code) = preon(&["machine", "show", "edge", "--resolved", "--set", "dram.latency_ns=77"]);
+    assert!(code == 0 && stdout.contains("latency_ns = [77, \"--set\"]"), "{stdout}");
+    assert_ne!(preon(&["machine", "show", "edge", "--set", "dram.latency=77"]).2, 0);
+    let (_, plain, code) = preon(&["rnu"]);
+    assert!(code == 2 && !plain.contains('\x1b'), "{plain}");
+    let (_, coloured, code) = preon(&["rnu", "--color", "always"]);
+    assert!(code == 2 && coloured.contains('\x1b'), "{coloured}");
+    let (_, stderr, code) = preon(&["run", "builtin:mlp", "-m", "edge,edge", "-o", "-"]);
+    assert!(code == 2 && stderr.contains("two machines are called `edge`"), "{stderr}");
+}
+
+#[test]
+fn what_has_no_kernel_names_the_line_that_asked_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = path(folder.path(), "p.toml");
+    let text = "schema = \"preon.policy/1\"\nname = \"p\"\n\n[[rule]]\nmatch = \"*\"\nweights = \"ternary\"\n\n[[rule]]\n\
+        match = \"fc2\"\nstore = \"entropy\"\nsparsity = \"2:4\"\n";
+    std::fs::write(&policy, text).unwrap();
+    for verb in [&["run", "builtin:mlp", "-p", &policy, "-o", "-"][..], &["check", "builtin:mlp", "-p", &policy]] {
+        let (_, stderr, code) = preon(verb);
+        assert!(code == 4 && stderr.contains("E0403") && stderr.contains("node `fc2"), "{stderr}");
+        assert!(stderr.contains("p.toml:5 and") && stderr.contains("p.toml:9"), "{stderr}");
+    }
+}

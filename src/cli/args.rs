@@ -1,5 +1,7 @@
 //! Arguments that several verbs share.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -21,6 +23,24 @@ pub enum Colour {
 }
 
 impl Colour {
+    /// What a command line asks for, also one that is wrong elsewhere: what is said about that has colours too.
+    pub fn asked(words: &[OsString]) -> Self {
+        let words: Vec<&str> = words.iter().map_while(|word| word.to_str().filter(|word| *word != "--")).collect();
+        let values = words.iter().enumerate().filter_map(|(at, word)| match word.strip_prefix("--color=") {
+            Some(value) => Some(value),
+            None if *word == "--color" => words.get(at + 1).copied(),
+            None => None,
+        });
+        values.filter_map(|value| Colour::from_str(value, false).ok()).last().unwrap_or(Colour::Auto)
+    }
+    /// The same choice for the parser of command lines.
+    pub fn of_clap(self) -> clap::ColorChoice {
+        match self {
+            Colour::Auto => clap::ColorChoice::Auto,
+            Colour::Always => clap::ColorChoice::Always,
+            Colour::Never => clap::ColorChoice::Never,
+        }
+    }
     /// Sets the choice for everything printed from now on.
     pub fn apply(self) {
         match self {
@@ -66,7 +86,20 @@ pub struct Machines {
 impl Machines {
     /// Loads all of them.
     pub fn load(&self) -> Result<Vec<Machine>> {
-        self.machine.iter().map(|name| machine::load_with(name, &self.sets)).collect()
+        let machines: Vec<Machine> =
+            self.machine.iter().map(|name| machine::load_with(name, &self.sets)).collect::<Result<_>>()?;
+        distinct("machines", machines.iter().map(|machine| machine.name.as_str()))?;
+        Ok(machines)
+    }
+}
+
+/// Refuses two of one name: results and files go by names.
+fn distinct<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut known = BTreeSet::new();
+    match names.into_iter().find(|name| !known.insert(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::usage(format!("two {what} are called `{name}`"))
+            .help("leave one out, or give its file another `name`")),
     }
 }
 
@@ -104,7 +137,11 @@ impl Policies {
         match self.policy.as_slice() {
             [] => Ok(vec![policy::load("int8")?]),
             [all] if all == "all" => Ok(policy::built_ins()),
-            names => names.iter().map(|name| policy::load(name)).collect(),
+            names => {
+                let policies: Vec<Policy> = names.iter().map(|name| policy::load(name)).collect::<Result<_>>()?;
+                distinct("policies", policies.iter().map(|policy| policy.name.as_str()))?;
+                Ok(policies)
+            }
         }
     }
 
@@ -201,6 +238,27 @@ mod tests {
             ["/usr/bin/preon", "run", "m", "-o", "here", "--input", "the fox's den", "-p", "fp32,int8", "--out=x"];
         let text = command_line(words.iter().map(ToString::to_string));
         assert_eq!(text, "preon run m --input 'the fox'\\''s den' -p fp32,int8");
+    }
+
+    #[test]
+    fn a_wrong_command_line_still_says_which_colours_it_wants() {
+        let asked = |words: &str| Colour::asked(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(asked("preon rnu --color always"), Colour::Always);
+        assert_eq!(asked("preon --color=never run --what"), Colour::Never);
+        assert_eq!(asked("preon --color always --color never"), Colour::Never);
+        for auto in ["preon", "preon --color", "preon --color sometimes", "preon run -- --color always"] {
+            assert_eq!(asked(auto), Colour::Auto, "{auto}");
+        }
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        assert!(distinct("machines", ["edge", "hbm"].into_iter()).is_ok());
+        let error = distinct("machines", ["edge", "hbm", "edge"].into_iter()).unwrap_err();
+        assert_eq!((error.kind().exit_code(), error.message()), (2, "two machines are called `edge`"));
+        let machines = Machines { machine: vec!["edge".into(), "edge".into()], sets: Vec::new() };
+        assert!(machines.load().is_err());
+        assert!(Policies { policy: vec!["int8".into(), "fp8".into(), "int8".into()] }.load().is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `preon machine`: machine descriptions.
 
-use super::out;
+use super::{args, out};
 use crate::diag::Result;
 use crate::machine::{self, Machine};
 use crate::report::{table, units};
@@ -23,6 +23,9 @@ pub enum Verb {
         /// The datapath of every pair of formats, listed or widened
         #[arg(long)]
         pairs: bool,
+        /// Change one figure first, for example dram.latency_ns=80
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = args::key_value)]
+        sets: Vec<(String, String)>,
     },
     /// Check a machine file
     Check {
@@ -43,8 +46,10 @@ pub enum Verb {
 pub fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::List => out::data(&list()?),
-        Verb::Show { machine, pairs: true, .. } => out::data(&pairs(&machine::load(machine)?)),
-        Verb::Show { machine, resolved, origin, .. } => out::data(&show(&machine::load(machine)?, *resolved, *origin)),
+        Verb::Show { machine, resolved, origin, pairs: all, sets } => {
+            let machine = machine::load_with(machine, sets)?;
+            out::data(&if *all { pairs(&machine) } else { show(&machine, *resolved, *origin) })
+        }
         Verb::Check { machine } => machine.iter().try_for_each(|name| {
             machine::check(name)?;
             out::data(&format!("{name}: ok\n"))

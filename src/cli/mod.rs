@@ -27,7 +27,7 @@ mod test;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::diag::{Kind, Result};
 
@@ -115,7 +115,11 @@ impl Verb {
 pub fn main() -> ExitCode {
     set_hook(Box::new(report_bug));
     ExitCode::from(guarded(|| {
-        let cli = match Cli::try_parse() {
+        let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+        let colour = args::Colour::asked(&words);
+        let mut command = Cli::command().color(colour.of_clap());
+        let parsed = command.try_get_matches_from_mut(words).and_then(|found| Cli::from_arg_matches(&found));
+        let cli = match parsed.map_err(|error| error.format(&mut command)) {
             Ok(cli) => cli,
             Err(error) => {
                 // Help and version go to stdout with 0, mistakes to stderr with 2; a closed pipe is nobody's loss.
@@ -153,7 +157,6 @@ fn report_bug(info: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

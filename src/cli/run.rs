@@ -33,7 +33,7 @@ pub struct Args {
     /// Explain one step: loop nest, tiles, counts by level
     #[arg(long, value_name = "LAYER")]
     explain: Option<String>,
-    /// Also write the output of this node (repeatable); needs -o
+    /// Also write the output of this node, or of all nodes that a pattern such as `fc*` matches (repeatable); needs -o
     #[arg(long, value_name = "NODE", requires = "out")]
     dump: Vec<String>,
     /// Seed of everything random

@@ -6,7 +6,7 @@
 
 use super::rewrite::Rewriter;
 use super::{Policy, Rule};
-use crate::diag::{Error, Place, Result, did_you_mean};
+use crate::diag::{Error, Kind, Place, Result, did_you_mean};
 use crate::graph::{Def, Graph, Node, Op, ValueId};
 use crate::num::{Accumulator, dot_class};
 use crate::tensor::{Recipe, Scaling, Store, TensorType, terms};
@@ -252,7 +252,7 @@ fn check_site(graph: &Graph, node: &Node, site: &Site) -> Result<()> {
     for input in &node.inputs {
         let value = graph.value(*input);
         // A weight of a quantised file stays what it is, unless a rule wants it in another type.
-        let stays = Some(*input) == weight && site.w.is_none_or(|(ty, _)| ty == value.ty);
+        let stays = Some(*input) == weight && site.w.is_none_or(|(ty, _)| ty.asks_for(&value.ty));
         if !matches!(value.def, Def::Indices) && !is_plain_fp32(value.ty) && !stays {
             return Err(Error::unsupported(format!(
                 "`{}` is already in {}; policies start from fp32",
@@ -318,6 +318,25 @@ pub fn notes(assignments: &[Assignment]) -> Vec<String> {
         format!("{n} weight {} held in {name}, which keeps a model's quality only if it was trained in it", plural(n))
     };
     count.into_iter().map(sentence).collect()
+}
+
+/// An error of a node that cannot be compiled as the policy wants it, with the lines of the rules that decided for the node
+/// (or for the value that a quantiser reads) in its help. Any other error stays as it is.
+pub fn naming_rules(error: Error, policy: &Policy, assignments: &[Assignment]) -> Error {
+    let Place::Node(node) = error.place() else { return error };
+    if error.kind() != Kind::Unsupported {
+        return error;
+    }
+    let part_of = |whole: &str| node.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let own = |a: &&Assignment| part_of(&a.node) || (part_of(&a.value) && matches!(a.setting, Setting::Type(_)));
+    let lines: BTreeSet<usize> = assignments.iter().filter(own).map(|a| policy.line(a.rule)).collect();
+    if lines.is_empty() {
+        return error;
+    }
+    let lines: Vec<String> = lines.iter().map(|line| format!("{}:{line}", policy.path)).collect();
+    let asked = format!("asked for by the rule at {}", lines.join(" and "));
+    let help = error.help_text().map_or(asked.clone(), |help| format!("{help}; {asked}"));
+    error.help(help)
 }
 
 /// The graph with its weights quantised, `quantise` nodes in front of the operands that the policy holds in another

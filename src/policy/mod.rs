@@ -15,7 +15,7 @@ mod file;
 mod glob;
 mod rewrite;
 
-pub use apply::{Assignment, Role, Setting, apply, notes, plan};
+pub use apply::{Assignment, Role, Setting, apply, naming_rules, notes, plan};
 pub use glob::Glob;
 
 use crate::diag::{Error, Place, Result, did_you_mean};

@@ -27,7 +27,7 @@ use crate::graph::{Graph, InputData};
 use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::native;
-use crate::policy::{self, Policy};
+use crate::policy::{self, Glob, Policy};
 use crate::sim::{Outcome, Place, SPENT, What as Count};
 use crate::tensor::{Tensor, TensorType};
 pub use execute::{Execution, What, execute};
@@ -245,7 +245,8 @@ impl Vpu {
     pub fn run(&mut self, prepared: &Prepared) -> Result<RunResult> {
         let assignments = policy::plan(&prepared.graph, &self.policy)?;
         let graph = &policy::apply(&prepared.graph, &self.policy)?;
-        let compiled = self.compile(graph, self.options.fuse)?;
+        let compiled = self.compile(graph, self.options.fuse);
+        let compiled = compiled.map_err(|error| policy::naming_rules(error, &self.policy, &assignments))?;
         let what = if self.options.timing_only { What::Time } else { What::Both };
         let execution = execute(&compiled, graph, &prepared.inputs, &self.machine, what)?;
         let check = match self.options.check && !self.options.timing_only {
@@ -292,7 +293,11 @@ impl Vpu {
     /// As [`Vpu::run`]; a difference is not an error but stands in the report.
     pub fn check(&self, prepared: &Prepared) -> Result<CheckReport> {
         let graph = policy::apply(&prepared.graph, &self.policy)?;
-        self.check_graph(&graph, &prepared.inputs, None)
+        let report = self.check_graph(&graph, &prepared.inputs, None);
+        report.map_err(|error| match policy::plan(&prepared.graph, &self.policy) {
+            Ok(assignments) => policy::naming_rules(error, &self.policy, &assignments),
+            Err(_) => error,
+        })
     }
 
     fn check_graph(
@@ -383,24 +388,39 @@ impl Vpu {
             return Ok(Vec::new());
         }
         let mut wanted: Vec<(String, crate::graph::ValueId)> = graph.outputs.clone();
-        for name in &self.options.dump {
-            let node = graph.nodes.iter().find(|node| node.name == *name).ok_or_else(|| {
-                let help = crate::diag::did_you_mean(name, graph.nodes.iter().map(|node| node.name.as_str()));
-                let error = Error::usage(format!("the model has no node `{name}` to dump"));
-                match help {
+        let fused = |name: &str| {
+            Error::usage(format!("node `{name}` leaves no result of its own: it is fused")).help("add --no-fuse")
+        };
+        let captured_at = |value| captured.iter().find(|c| graph.node(c.node).output == value);
+        for pattern in &self.options.dump {
+            if let Some(node) = graph.nodes.iter().find(|node| node.name == *pattern) {
+                captured_at(node.output).ok_or_else(|| fused(pattern))?;
+                wanted.push((node.name.clone(), node.output));
+                continue;
+            }
+            // A pattern means the nodes that it matches and that leave a result.
+            let glob = Glob::parse(pattern)?;
+            let matching: Vec<_> = graph.nodes.iter().filter(|node| glob.matches(&node.name)).collect();
+            let first = matching.first().ok_or_else(|| {
+                let near = crate::diag::did_you_mean(pattern, graph.nodes.iter().map(|node| node.name.as_str()));
+                let error = Error::usage(format!("the model has no node `{pattern}` to dump"));
+                match near {
                     Some(near) => error.help(format!("did you mean `{near}`?")),
                     None => error,
                 }
             })?;
-            wanted.push((name.clone(), node.output));
+            let before = wanted.len();
+            wanted.extend(matching.iter().map(|n| (n.name.clone(), n.output)).filter(|n| captured_at(n.1).is_some()));
+            if wanted.len() == before {
+                return Err(fused(&first.name));
+            }
         }
+        let mut names = std::collections::BTreeSet::new();
+        wanted.retain(|(name, _)| names.insert(name.clone()));
         wanted
             .into_iter()
             .map(|(name, value)| {
-                let found = captured.iter().find(|c| graph.node(c.node).output == value).ok_or_else(|| {
-                    Error::usage(format!("node `{name}` leaves no result of its own: it is fused"))
-                        .help("add --no-fuse")
-                })?;
+                let found = captured_at(value).ok_or_else(|| fused(&name))?;
                 Ok(NamedOutput { name, shape: found.tensor.shape.clone(), values: found.tensor.to_f32() })
             })
             .collect()
