@@ -183,7 +183,7 @@ fn negative_zero(cursor: &mut Cursor, symbols: &dyn Symbols) -> Result<Number, F
 fn whole(number: Number, span: Span) -> Result<i128, Fault> {
     match number {
         Number::Whole(value) => Ok(value),
-        Number::Real(value) if value == 0.0 => Ok(0),
+        Number::Real(0.0) => Ok(0),
         Number::Real(value) => Err(Fault::new("E0104", span, format!("expected an integer, found `{value}`"))),
     }
 }

@@ -13,7 +13,7 @@ use crate::isa::{Inst, manual};
 impl Assembler<'_> {
     /// Assembles one instruction, in the spelling of the textbooks where that is switched on.
     pub(super) fn instruction(&mut self, word: &str, head: &Token, cursor: Cursor) -> Result<(), Fault> {
-        let Some(lines) = self.from_textbook(word, head.span, &cursor) else { return self.plain(word, head, cursor) };
+        let Some(lines) = self.textbook_lines(word, head.span, &cursor) else { return self.plain(word, head, cursor) };
         if self.textbook {
             let span = cursor.rest().last().map_or(head.span, |last| head.span.to(last.span));
             return self.as_textbook(&lines, span);

@@ -27,7 +27,7 @@ fn plain_register(token: &Token) -> Option<&str> {
 
 impl Assembler<'_> {
     /// The lines that an instruction in textbook spelling stands for; `None` if it is not in that spelling.
-    pub(super) fn from_textbook(&self, word: &str, span: Span, cursor: &Cursor) -> Option<Vec<String>> {
+    pub(super) fn textbook_lines(&self, word: &str, span: Span, cursor: &Cursor) -> Option<Vec<String>> {
         let name = word.to_lowercase();
         mnemonics().get(&name)?;
         let operands: Vec<&[Token]> = cursor.rest().split(|token| token.is(",")).collect();
