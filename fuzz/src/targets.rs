@@ -4,12 +4,12 @@
 
 use preon::diag::Kind;
 use preon::exec::event::Event;
-use preon::exec::{Config, Mode, Source, Status, Vm};
+use preon::exec::{Config, Cores, Mode, Source, Status, Vm};
 use preon::isa::asm::{Options, Sources, assemble};
 use preon::isa::table::ROWS;
 use preon::isa::{Inst, Object, decode, disasm};
 use preon::machine::{self, Machine};
-use preon::sim::Sim;
+use preon::sim::{Sim, several};
 use std::sync::OnceLock;
 
 /// Instructions, bytes and terms that one program may spend.
@@ -74,6 +74,20 @@ fn again(object: &Object) -> bool {
     true
 }
 
+/// The same on several cores, which may race, wait for ever or disagree.
+fn execute_on_cores(object: &Object, config: Config, mode: Mode) {
+    let Ok(mut cores) = Cores::new(object.clone(), config, mode) else { return };
+    match several(edge(), 4, &mut cores) {
+        Ok(outcome) => {
+            for unit in outcome.cores.iter().flat_map(|core| &core.units) {
+                let sum = unit.busy_cycles + unit.stalled() + unit.idle_cycles;
+                assert_eq!(sum, outcome.cycles(), "the books of a unit");
+            }
+        }
+        Err(error) => assert!(!error.to_string().trim().is_empty()),
+    }
+}
+
 /// Runs on machines of several widths, with values and without, priced by the simulator.
 fn execute(object: &Object, choice: u8) {
     let machine = edge();
@@ -87,12 +101,15 @@ fn execute(object: &Object, choice: u8) {
         shared_bytes: 1 << 12,
         control_bytes: 1 << 16,
         dram_bytes: 1 << 20,
-        cores: 1,
+        cores: if choice >> 6 == 3 { 3 } else { 1 },
         fuel: Some(FUEL),
         skip_granule: [2, 4],
         array_block: [8, 8],
     };
     let mode = if choice & 1 == 0 { Mode::Functional } else { Mode::TimingOnly };
+    if config.cores > 1 {
+        return execute_on_cores(object, config, mode);
+    }
     let Ok(mut vm) = Vm::new(object.clone(), config, mode) else { return };
     let mut sim = Sim::new(machine, 4);
     let mut event = Event::default();
@@ -100,6 +117,7 @@ fn execute(object: &Object, choice: u8) {
         match vm.next(&mut event) {
             Ok(Status::Running) => sim.account(&event),
             Ok(Status::Halted) => break,
+            Ok(Status::Blocked) => unreachable!("a core alone waits for nobody"),
             Err(trap) => {
                 assert!(!trap.to_string().trim().is_empty());
                 return;

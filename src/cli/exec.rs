@@ -1,12 +1,14 @@
 //! `preon exec`: one program on the bare processor, with what it left behind and what it cost.
 
+mod cores;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::{args, asm, out};
 use crate::diag::{Error, Result};
-use crate::exec::{Config, Event, Mode, Status, Trap, TrapKind, Vm, golden};
+use crate::exec::{Config, Cores, Event, Mode, Status, Trap, TrapKind, Vm, golden};
 use crate::isa::{self, disasm};
 use crate::machine::{self, Machine};
 use crate::report::units;
@@ -29,6 +31,9 @@ pub struct Args {
     /// Change one figure of the machine
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = args::key_value)]
     sets: Vec<(String, String)>,
+    /// Cores that run it, each its own copy [default: those of the machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    cores: Option<u32>,
     /// Count cycles only; compute no values
     #[arg(long)]
     timing_only: bool,
@@ -87,8 +92,12 @@ struct Ran {
 pub fn run(args: &Args) -> Result<()> {
     let object = asm::load(&args.file, &args.bind)?;
     let machine = machine::load_with(&args.machine, &args.sets)?;
-    let config = Config { fuel: Some(args.fuel), ..Config::of(&machine) };
+    let count = args.cores.unwrap_or(machine.cores);
+    let config = Config { fuel: Some(args.fuel), cores: count, ..Config::of(&machine) };
     let mode = if args.timing_only { Mode::TimingOnly } else { Mode::Functional };
+    if count > 1 {
+        return cores::run(args, &machine, Cores::new(object, config, mode)?);
+    }
     let vm = Vm::new(object, config, mode)?;
     let before = args.golden.as_deref().map(|folder| refuse_existing(folder).map(|()| golden::memory(&vm, "before")));
     let before = before.transpose()?;
@@ -146,14 +155,7 @@ fn energy_pj(machine: &Machine, ran: &Ran) -> Result<f64> {
 }
 
 fn table(args: &Args, machine: &Machine, ran: &Ran) -> Result<String> {
-    let mut text = String::new();
-    for n in 1..32 {
-        match ran.vm.x(n) {
-            Some(0) => {}
-            Some(value) => text += &format!("x{n:<3} {value:#018x}  {}\n", value as i64),
-            None => text += &format!("x{n:<3} unknown\n"),
-        }
-    }
+    let mut text = registers(&ran.vm);
     for &(addr, bytes) in &args.read {
         text += &hex_dump(addr, &read(args, ran, addr, bytes)?);
     }
@@ -171,6 +173,16 @@ fn table(args: &Args, machine: &Machine, ran: &Ran) -> Result<String> {
         );
     }
     Ok(text)
+}
+
+/// The scalar registers that are not zero, a line each.
+fn registers(vm: &Vm) -> String {
+    let line = |n: u8| match vm.x(n) {
+        Some(0) => String::new(),
+        Some(value) => format!("x{n:<3} {value:#018x}  {}\n", value as i64),
+        None => format!("x{n:<3} unknown\n"),
+    };
+    (1..32).map(line).collect()
 }
 
 /// Bytes to show; in timing-only mode only control memory has any.

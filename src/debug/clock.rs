@@ -13,7 +13,7 @@ use crate::sim::observe::{On, Wait};
 use crate::sim::{CAUSES, Cause, UNIT_NAMES, UNITS};
 
 /// Letters of [`Cause`] in timelines, in order.
-const LETTERS: [char; CAUSES.len()] = ['o', 'r', 'a', 's', 'w', 'e', 'q', 't', 'd'];
+const LETTERS: [char; CAUSES.len()] = ['o', 'r', 'a', 's', 'w', 'e', 'q', 't', 'd', 'c'];
 
 /// The cycle of a stop before `next`.
 pub fn cycle(now: &Moment, next: Option<&Seen>) -> u64 {
@@ -100,7 +100,7 @@ impl<'a> View<'a> {
             }
             On::Queue | On::Engine => older.filter(|seen| seen.event.unit == waiting.event.unit).filter(last).collect(),
             On::Weights => older.filter(|seen| seen.event.unit == Unit::M).filter(last).collect(),
-            On::Units | On::Table | On::Turn => older.filter(last).collect(),
+            On::Units | On::Table | On::Turn | On::Cores => older.filter(last).collect(),
         }
     }
 
@@ -262,5 +262,6 @@ fn thing(seen: &Seen, wait: &Wait) -> String {
         On::Units => "all units".into(),
         On::Weights => "the weights of the array".into(),
         On::Engine => "a DMA engine".into(),
+        On::Cores => "other cores".into(),
     }
 }

@@ -5,8 +5,10 @@
 //! program computes must not depend on it.
 
 use super::event::Event;
+use super::race::Race;
 use super::spaces::Spaces;
-use super::trap::Result;
+use super::sync::{Wait, Waiting, members};
+use super::trap::{Result, Trap, TrapKind};
 use super::{Config, Mode, Program, Source, Status, Vm};
 use crate::diag;
 use crate::isa::Object;
@@ -18,6 +20,8 @@ pub struct Cores {
     cores: Vec<Vm>,
     /// The core that holds the memory.
     at: usize,
+    /// Nothing to compare where there is one core.
+    race: Option<Race>,
 }
 
 impl Cores {
@@ -36,7 +40,8 @@ impl Cores {
             Vm::at_entry(program.clone(), config.clone(), mode, core, memory)
         };
         let cores = (0..config.cores).map(core).collect::<diag::Result<_>>()?;
-        Ok(Cores { cores, at: 0 })
+        let race = (config.cores > 1).then(|| Race::new(config.cores as usize));
+        Ok(Cores { cores, at: 0, race })
     }
 
     /// Number of cores.
@@ -66,6 +71,7 @@ impl Cores {
     fn switch(&mut self, core: usize) {
         let Ok([from, to]) = self.cores.get_disjoint_mut([self.at, core]) else { return };
         from.memory.hand_over(&mut to.memory);
+        std::mem::swap(&mut from.sync, &mut to.sync);
         to.spent = from.spent;
         self.at = core;
     }
@@ -77,7 +83,46 @@ impl Cores {
     pub fn step(&mut self, core: usize, event: &mut Event) -> Result<Status> {
         self.switch(core);
         event.core = core as u8;
-        self.cores[core].step(event)
+        let several = self.count() > 1;
+        let here = |trap: Trap| if several { trap.on(core) } else { trap };
+        let vm = &mut self.cores[core];
+        let status = vm.step(event).map_err(here)?;
+        let freed = std::mem::take(&mut vm.sync.freed);
+        if let Some(race) = &mut self.race {
+            race.observe(vm, event, &freed).map_err(|trap| here(trap.at(event.pc, event.node, &vm.object)))?;
+        }
+        for (freed, _) in freed {
+            self.cores[freed as usize].status = Status::Running;
+        }
+        Ok(status)
+    }
+
+    /// Why no core can take a step although some have not halted: each with its line and what it waits for.
+    pub fn deadlock(&self) -> Trap {
+        let sync = &self.cores[self.at].sync;
+        let waits = |(core, waiting): (&u32, &Waiting)| {
+            let place = self.cores[0].place(waiting.pc);
+            match &waiting.wait {
+                Wait::Signal(semaphore) => format!("core {core} {place} for semaphore {semaphore}"),
+                Wait::Meet { group, .. } => {
+                    let here = |member: &u32| sync.waiting.get(member).is_some_and(|other| other.wait == waiting.wait);
+                    let missing = members(*group).filter(|member| !here(member)).map(|member| {
+                        let halted = self.cores[member as usize].status == Status::Halted;
+                        format!("core {member}{}", if halted { ", which has halted" } else { "" })
+                    });
+                    format!("core {core} {place} for {}", missing.collect::<Vec<_>>().join(" and "))
+                }
+            }
+        };
+        let list = sync.waiting.iter().map(waits).collect::<Vec<_>>().join("; ");
+        let trap = Trap::new(TrapKind::Deadlock, format!("no core can go on: {list}"));
+        match sync.waiting.iter().next() {
+            Some((core, waiting)) => {
+                let core = &self.cores[*core as usize];
+                trap.at(waiting.pc, core.node, &core.object)
+            }
+            None => trap,
+        }
     }
 
     /// Runs until every core has halted.
@@ -114,7 +159,12 @@ impl Source for Cores {
     fn next(&mut self, event: &mut Event) -> Result<Status> {
         let count = self.count();
         let ready = (self.at..self.at + count).map(|core| core % count).find(|&core| self.ready(core));
-        self.step(ready.unwrap_or(self.at), event)?;
+        match ready {
+            Some(core) => self.step(core, event)?,
+            // A machine that has halted repeats its last event.
+            None if self.halted() => self.step(self.at, event)?,
+            None => return Err(self.deadlock()),
+        };
         Ok(if self.halted() { Status::Halted } else { Status::Running })
     }
 }

@@ -7,7 +7,7 @@ use super::memory::bounding;
 use super::spaces::Span;
 use super::state::Level;
 use super::trap::{Result, Trap, TrapKind};
-use crate::isa::Inst;
+use crate::isa::{Inst, Op};
 
 /// Sets one level of a shape.
 pub fn dma_dim(vm: &mut Vm, inst: &Inst, _: &mut Event) -> Result<()> {
@@ -41,11 +41,75 @@ pub fn dma_st(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     copy(vm, inst, event)
 }
 
+/// A strided copy: the addresses and the shape that it takes from registers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// Destination.
+    pub to: u64,
+    /// Source.
+    pub from: u64,
+    /// Bytes of a block.
+    bytes: u64,
+    /// Bytes of all blocks.
+    pub total: u64,
+    shape: [Level; 3],
+}
+
+impl Plan {
+    /// The copy that `inst` describes.
+    ///
+    /// # Errors
+    /// DATA for unknown registers; ADDR if it is larger than any memory.
+    pub fn copy(vm: &Vm, inst: &Inst) -> Result<Plan> {
+        let (to, from) = (vm.known(inst.rd, "a DMA address")?, vm.known(inst.rs1, "a DMA address")?);
+        let bytes = vm.known(inst.rs2, "a DMA length")?;
+        let shape = vm.shapes[usize::from(inst.mode)];
+        let blocks = shape.iter().try_fold(1u64, |product, level| product.checked_mul(level.count));
+        let total = blocks.and_then(|blocks| blocks.checked_mul(bytes)).filter(|total| *total < 1 << 60);
+        let Some(total) = total else {
+            let message = format!("a copy of {bytes} bytes for every index of {shape:?} is larger than any memory");
+            return Err(Trap::new(TrapKind::Addr, message));
+        };
+        Ok(Plan { to, from, bytes, total, shape })
+    }
+
+    /// Its checked source and target; `None` if it has no bytes.
+    ///
+    /// # Errors
+    /// ADDR if a side leaves its space.
+    pub fn sides(&self, vm: &mut Vm) -> Result<Option<(Side, Side)>> {
+        if self.total == 0 {
+            return Ok(None);
+        }
+        let source = Side::new(vm, self.from, self.shape.map(|level| (level.count, level.src)), self.bytes)?;
+        let target = Side::new(vm, self.to, self.shape.map(|level| (level.count, level.dst)), self.bytes)?;
+        Ok(Some((source, target)))
+    }
+
+    /// What it costs to do, in bytes: a block is worth at least 64.
+    pub fn cost(&self) -> u64 {
+        self.total.max(64 * (self.total / self.bytes.max(1)))
+    }
+
+    /// Moves the bytes from `source` to the blocks whose first stands at `to`.
+    pub fn run(&self, vm: &mut Vm, source: &Side, to: (Space, u64)) {
+        if vm.values {
+            for_each_block(&self.shape, |src, dst| {
+                let (to_at, from_at) = (to.1.wrapping_add_signed(dst), source.at.wrapping_add_signed(src));
+                vm.memory.copy((to.0, to_at), (source.span.space, from_at), self.bytes);
+            });
+        }
+    }
+}
+
 /// One side of a strided copy: its bounding range, runs, and the offset of index (0,0,0).
-struct Side {
-    span: Span,
-    at: u64,
-    runs: u64,
+pub struct Side {
+    /// The box around it.
+    pub span: Span,
+    /// Offset of the first block, in the terms of `span`.
+    pub at: u64,
+    /// Contiguous runs.
+    pub runs: u64,
 }
 
 impl Side {
@@ -67,37 +131,24 @@ impl Side {
         Ok(Side { span, at: span.lo + (addr - lo), runs })
     }
 
-    fn access(&self, write: bool, bytes: u64) -> Access {
+    /// The side as an access of `bytes` bytes.
+    pub fn access(&self, write: bool, bytes: u64) -> Access {
         let Span { space, lo, hi } = self.span;
         Access { space, write, lo, hi, bytes, runs: self.runs }
     }
 }
 
 fn copy(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let (to, from) = (vm.known(inst.rd, "a DMA address")?, vm.known(inst.rs1, "a DMA address")?);
-    let bytes = vm.known(inst.rs2, "a DMA length")?;
-    let shape = vm.shapes[usize::from(inst.mode)];
-    let blocks = shape.iter().try_fold(1u64, |product, level| product.checked_mul(level.count));
-    let Some(total) = blocks.and_then(|blocks| blocks.checked_mul(bytes)).filter(|total| *total < 1 << 60) else {
-        let message = format!("a copy of {bytes} bytes for every index of {shape:?} is larger than any memory");
-        return Err(Trap::new(TrapKind::Addr, message));
-    };
-    if total == 0 {
+    let plan = Plan::copy(vm, inst)?;
+    let Some((source, target)) = plan.sides(vm)? else {
         event.work = Work::Dma { bytes: 0, runs: 0, tag: inst.aux };
         return Ok(());
-    }
-    let source = Side::new(vm, from, shape.map(|level| (level.count, level.src)), bytes)?;
-    let target = Side::new(vm, to, shape.map(|level| (level.count, level.dst)), bytes)?;
-    event.work = Work::Dma { bytes: total, runs: source.runs.max(target.runs), tag: inst.aux };
-    event.touch(source.access(false, total));
-    event.touch(target.access(true, total));
-    vm.afford(total.max(64 * (total / bytes)))?;
-    if vm.values {
-        for_each_block(&shape, |src, dst| {
-            let (to_at, from_at) = (target.at.wrapping_add_signed(dst), source.at.wrapping_add_signed(src));
-            vm.memory.copy((target.span.space, to_at), (source.span.space, from_at), bytes);
-        });
-    }
+    };
+    event.work = Work::Dma { bytes: plan.total, runs: source.runs.max(target.runs), tag: inst.aux };
+    event.touch(source.access(false, plan.total));
+    event.touch(target.access(true, plan.total));
+    vm.afford(plan.cost())?;
+    plan.run(vm, &source, (target.span.space, target.at));
     Ok(())
 }
 
@@ -109,6 +160,59 @@ fn for_each_block(shape: &[Level; 3], mut block: impl FnMut(i64, i64)) {
             for i1 in 0..one.count as i64 {
                 block(i1 * one.src + i2 * two.src + i3 * three.src, i1 * one.dst + i2 * two.dst + i3 * three.dst);
             }
+        }
+    }
+}
+
+/// Every contiguous piece of the transfer `inst`, which has just been executed: range, and whether it is written.
+///
+/// # Errors
+/// Those of `piece`.
+pub fn pieces(vm: &mut Vm, inst: &Inst, piece: &mut dyn FnMut(Span, bool) -> Result<()>) -> Result<()> {
+    match inst.op {
+        Op::DmaGat => {
+            let [to, from, bytes, count, table] =
+                [inst.rd, inst.rs1, inst.rs2, inst.rs3, inst.imm as u8].map(|n| vm.x.get(n));
+            for i in 0..count {
+                let entry = vm.memory.span(table + 4 * i, 4)?;
+                let entry = vm.memory.get(entry);
+                let index = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+                let row = vm.memory.span(from + u64::from(index) * bytes, bytes)?;
+                piece(row, false)?;
+            }
+            let target = vm.memory.span(to, count * bytes)?;
+            let table = vm.memory.span(table, 4 * count)?;
+            piece(target, true)?;
+            piece(table, false)
+        }
+        Op::DmaFill => {
+            let span = vm.memory.span(vm.x.get(inst.rd), vm.x.get(inst.rs2))?;
+            piece(span, true)
+        }
+        _ => {
+            let plan = Plan::copy(vm, inst)?;
+            let Some((source, target)) = plan.sides(vm)? else { return Ok(()) };
+            for (side, write) in [(source, false), (target, true)] {
+                let stride = |level: &Level| if write { level.dst } else { level.src };
+                let (mut bytes, mut levels) = (plan.bytes, plan.shape);
+                // Levels without gaps are one piece.
+                for level in &mut levels {
+                    if level.count != 1 && stride(level) != bytes as i64 {
+                        break;
+                    }
+                    bytes *= level.count;
+                    level.count = 1;
+                }
+                let mut done = Ok(());
+                for_each_block(&levels, |src, dst| {
+                    let lo = side.at.wrapping_add_signed(if write { dst } else { src });
+                    if done.is_ok() {
+                        done = piece(Span { space: side.span.space, lo, hi: lo + bytes }, write);
+                    }
+                });
+                done?;
+            }
+            Ok(())
         }
     }
 }

@@ -61,6 +61,16 @@ pub struct Access {
     pub runs: u64,
 }
 
+impl Access {
+    /// Bytes from one run to the next and bytes of a run, if the runs are equal and evenly spaced.
+    pub fn evenly(&self) -> Option<(u64, u64)> {
+        let run = self.bytes.checked_div(self.runs)?;
+        let span = (self.hi - self.lo).checked_sub(run)?;
+        let gaps = self.runs.checked_sub(1).filter(|g| *g > 0)?;
+        (span.is_multiple_of(gaps) && self.bytes.is_multiple_of(self.runs)).then_some((span / gaps, run))
+    }
+}
+
 /// Format id of bytes that have no number format (masks, scalars).
 pub const NO_FORMAT: u16 = u16::MAX;
 
@@ -169,6 +179,34 @@ pub enum Work {
         tag: u8,
         /// Allowed unfinished transfers.
         left: u32,
+    },
+    /// `bar`: until every core of the group has come.
+    Meet {
+        /// Bit c = core c.
+        group: u64,
+    },
+    /// `sig`: one more for a semaphore of a core.
+    Signal {
+        /// The core.
+        core: u8,
+        /// Its semaphore.
+        semaphore: u8,
+    },
+    /// `wait.sig`: until the semaphore has a signal.
+    Await {
+        /// Semaphore of the core itself.
+        semaphore: u8,
+    },
+    /// `dma.mc`: this core's part of the collective transfer of a group. The source is read once for all.
+    Multicast {
+        /// Bytes that each member gets.
+        bytes: u64,
+        /// Contiguous runs.
+        runs: u64,
+        /// Tag.
+        tag: u8,
+        /// Bit c = core c.
+        group: u64,
     },
     /// `epoch` and `halt`: until everything is idle.
     Drain,

@@ -50,7 +50,7 @@ pub fn registers(inst: &Inst) -> (RegSet, RegSet) {
 /// Rows whose first operand is not written.
 fn first_is_source(op: Op) -> bool {
     use Op::*;
-    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StM | StS | StC | MmW | MmS | MmWin)
+    matches!(op, Sw | Branch | Loop | Node | SrSet | JmpMask | StBp | StM | StS | StC | MmW | MmS | MmWin | Bar | Sig)
 }
 
 /// The count that pack and expand give back.

@@ -24,10 +24,12 @@ mod mask;
 mod memory;
 mod operand;
 mod planes;
+mod race;
 mod reduce;
 mod scale;
 mod spaces;
 mod state;
+mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tile;
@@ -155,6 +157,9 @@ pub enum Mode {
 pub enum Status {
     /// The event describes one executed instruction; more follow.
     Running,
+    /// The event describes an instruction that waits for other cores; the core goes on when they came. A core alone
+    /// never waits.
+    Blocked,
     /// The event describes the `halt`, and every later step gives it again.
     Halted,
 }
@@ -247,6 +252,7 @@ pub struct Vm {
     plane_weights: Codes,
     binary: u16,
     memory: Spaces,
+    sync: sync::Sync,
     scratch: Scratch,
 }
 
@@ -303,6 +309,7 @@ impl Vm {
             plane_weights: Codes::new(format::find("int8")?),
             binary: format::find("binary")?.id,
             memory,
+            sync: sync::Sync::default(),
             scratch: Scratch::default(),
             config,
             object,

@@ -27,6 +27,10 @@ pub enum TrapKind {
     Ec,
     /// Hardware loops nested too deep or left open.
     Loop,
+    /// Two cores touch the same bytes, one of them writing, and nothing says which comes first.
+    Race,
+    /// Every core that has not halted waits for another.
+    Deadlock,
     /// The program used up its fuel.
     Fuel,
     /// A checksum of a product disagrees with it (`abft .t`).
@@ -47,6 +51,8 @@ impl TrapKind {
             TrapKind::Acc => "ACC",
             TrapKind::Ec => "EC",
             TrapKind::Loop => "LOOP",
+            TrapKind::Race => "RACE",
+            TrapKind::Deadlock => "DEADLOCK",
             TrapKind::Fuel => "FUEL",
             TrapKind::Guard => "GUARD",
             TrapKind::Data => "DATA",
@@ -66,13 +72,15 @@ struct Inner {
     message: String,
     line: Option<(String, u32)>,
     operands: Vec<Value>,
+    core: Option<usize>,
 }
 
 impl Trap {
     /// A trap whose place is filled in by the stepping loop.
     #[cold]
     pub(super) fn new(kind: TrapKind, message: impl Into<String>) -> Self {
-        Trap(Box::new(Inner { kind, pc: 0, node: 0, message: message.into(), line: None, operands: Vec::new() }))
+        let line = None;
+        Trap(Box::new(Inner { kind, pc: 0, node: 0, message: message.into(), line, operands: Vec::new(), core: None }))
     }
     /// Adds where it happened.
     #[cold]
@@ -89,6 +97,16 @@ impl Trap {
             self.0.operands = operands;
         }
         self
+    }
+    /// Adds on which of several cores.
+    #[cold]
+    pub(super) fn on(mut self, core: usize) -> Self {
+        self.0.core = Some(core);
+        self
+    }
+    /// The core, where there are several.
+    pub fn core(&self) -> Option<usize> {
+        self.0.core
     }
     /// What went wrong.
     pub fn kind(&self) -> TrapKind {
@@ -123,7 +141,8 @@ impl Trap {
 
 impl std::fmt::Display for Trap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "trap {} at word {}: {}", self.0.kind.name(), self.0.pc, self.0.message)
+        let core = self.0.core.map(|core| format!(" on core {core}")).unwrap_or_default();
+        write!(f, "trap {}{core} at word {}: {}", self.0.kind.name(), self.0.pc, self.0.message)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::tree::{Node, Value};
 use super::widen::Widening;
-use super::{Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Price, Skip, Source, Sram, Units, load, schema};
+use super::{
+    Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, load, schema,
+};
 use crate::diag::{Error, Result};
 use crate::num::format::find;
 use std::collections::BTreeMap;
@@ -92,6 +94,8 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
             bytes_per_cycle: r.small("dma.bytes_per_cycle")?,
             setup_cycles: r.small("dma.setup_cycles")?,
         },
+        cores: r.small("machine.cores")?,
+        noc: noc(&r, &prices)?,
         widening: Widening::new(&rates, array.as_ref(), &prices),
         rates,
         array,
@@ -100,6 +104,25 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         sources: sources(&r),
         root,
     })
+}
+
+/// The network between cores: several cores need it, and its bytes need a price.
+fn noc(r: &Reader<'_>, prices: &BTreeMap<String, Price>) -> Result<Option<Noc>> {
+    let (bytes, latency) = ("noc.bytes_per_cycle", "noc.latency");
+    let noc = match r.0.get("noc") {
+        Some(_) => Some(Noc { bytes_per_cycle: r.small(bytes)?, latency_cycles: r.small(latency)? }),
+        None => None,
+    };
+    let cores = r.small("machine.cores")?;
+    if cores > 1 && noc.is_none() {
+        let error = r.node("machine.cores")?.from.error(format!("{cores} cores need a network between them"));
+        return Err(error.help("add [noc] with `bytes_per_cycle` and `latency`, and `energy.core.noc`"));
+    }
+    if noc.is_some() && !prices.contains_key("core.noc") {
+        let error = r.node(bytes)?.from.error("a network between cores needs the price `energy.core.noc`");
+        return Err(error.help("state what a byte costs on its way to another core"));
+    }
+    Ok(noc)
 }
 
 fn units(r: &Reader<'_>) -> Result<Units> {
@@ -270,8 +293,8 @@ fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> 
     let factor = match (group, row, stated) {
         ("mac" | "elementwise", _, "op") | ("core", "fold" | "accumulator" | "decode", "op") => Some(1.0),
         ("core", "issue", "instruction") | ("core", "control", "access") => Some(1.0),
-        ("core", "register" | "dma", "byte") | ("dram", "read" | "write", "byte") => Some(1.0),
-        ("core", "register" | "dma", "bit") | ("dram", "read" | "write", "bit") => Some(8.0),
+        ("core", "register" | "dma" | "noc", "byte") | ("dram", "read" | "write", "byte") => Some(1.0),
+        ("core", "register" | "dma" | "noc", "bit") | ("dram", "read" | "write", "bit") => Some(8.0),
         ("own" | "shared", _, _) => {
             sized(stated, "access of ").filter(|b| level.is_some_and(|l| *b == l.width_bytes)).map(|_| 1.0)
         }
@@ -284,7 +307,7 @@ fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> 
                 format!("access of {} B (the width of this level)", level.map_or(0, |l| l.width_bytes))
             }
             ("dram", "activate") => "row of N B".to_owned(),
-            ("dram", _) | ("core", "register" | "dma") => "bit or byte".to_owned(),
+            ("dram", _) | ("core", "register" | "dma" | "noc") => "bit or byte".to_owned(),
             ("core", "issue") => "instruction".to_owned(),
             ("core", "control") => "access".to_owned(),
             _ => "op".to_owned(),

@@ -61,6 +61,10 @@ pub struct Machine {
     pub dram: Dram,
     /// DMA engines.
     pub dma: Dma,
+    /// Cores.
+    pub cores: u32,
+    /// The network between cores, if the machine has one.
+    pub noc: Option<Noc>,
     /// Prices by dotted key without the leading `energy.`, for example `mac.ternary*int8` or `dram.read`.
     pub prices: BTreeMap<String, Price>,
     /// Static power.
@@ -198,6 +202,15 @@ pub struct Dma {
     pub bytes_per_cycle: u32,
     /// Cycles from a free engine to its first request.
     pub setup_cycles: u32,
+}
+
+/// The network between cores.
+#[derive(Debug, Clone, Copy)]
+pub struct Noc {
+    /// Bytes a cycle.
+    pub bytes_per_cycle: u32,
+    /// Cycles of a signal, of the end of a meeting, and until the first byte arrives.
+    pub latency_cycles: u32,
 }
 
 /// One price, per counted unit.

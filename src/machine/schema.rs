@@ -54,7 +54,7 @@ pub struct Key {
 }
 
 /// Tables that may be absent as a whole; every other table must be there.
-pub const OPTIONAL_TABLES: &[&str] = &["array", "sram.shared", "energy.shared"];
+pub const OPTIONAL_TABLES: &[&str] = &["array", "sram.shared", "energy.shared", "noc"];
 
 /// Degrees of trust of a source.
 pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "recalled", "choice"];
@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
     key("sources.*.trust", Word(TRUST), Required, "", "How far to trust it."),
     key("machine.clock_hz", Figure, Required, "Hz", "Clock of the core, the array and the SRAM."),
     key("machine.node_nm", Figure, Required, "nm", "Technology node."),
-    key("machine.cores", Count(1, 1), Default("1"), "", "Cores; this version serves one."),
+    key("machine.cores", Count(1, 64), Default("1"), "", "Cores that `exec` starts, with all of [core], [unit], [array], [dma] and `sram.own` each; compiled models run on one."),
     key("machine.scopes.logic", Word(SCOPES), Required, "", "The scope that counts for arithmetic and register prices."),
     key("machine.scopes.sram", Word(SCOPES), Required, "", "The scope that counts for SRAM prices."),
     key("machine.scopes.dram", Word(SCOPES), Required, "", "The scope that counts for DRAM prices."),
@@ -147,6 +147,8 @@ pub const KEYS: &[Key] = &[
     key("dma.queue", Count(1, 256), Default("8"), "", "Transfers that may wait."),
     key("dma.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Of one engine."),
     key("dma.setup_cycles", Count(0, 65536), Required, "cycles", "From a free engine to its first request."),
+    key("noc.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Of the network between the cores; a `dma.mc` passes it once."),
+    key("noc.latency", Count(0, 65536), Required, "cycles", "Of a signal, of the end of a meeting, and of the first byte to another core."),
     key("energy.mac.*", Price, Required, "per op", "One multiply-accumulate of the pair `weights*inputs`."),
     key("energy.elementwise.*", Price, Required, "per op", "One element of add, mul, fma, div, special, convert or copy; of these optional kinds, one bit: bit, pop, lfsr, sobol, philox."),
     key("energy.core.fold", Price, Required, "per op", "One accumulator entry scaled and added."),
@@ -156,6 +158,7 @@ pub const KEYS: &[Key] = &[
     key("energy.core.decode", Price, Optional, "per op", "A code decoded by `ld.ec`; needed where `unit.L.codes_per_cycle` is."),
     key("energy.core.control", Price, Required, "per access", "A scalar access of control memory."),
     key("energy.core.dma", Price, Required, "per byte", "A byte through a DMA engine."),
+    key("energy.core.noc", Price, Optional, "per byte", "A byte to another core's SRAM, and to each member of a `dma.mc`; needed where `[noc]` is."),
     key("energy.own.read", Price, Required, "per access", "A read of the core's own SRAM."),
     key("energy.own.write", Price, Required, "per access", "A write of it."),
     key("energy.shared.read", Price, Required, "per access", "A read of the shared SRAM."),

@@ -27,10 +27,12 @@ struct NodeCounts {
     accumulator: u64,
     fold: [u64; 6],
     elementwise: [[u64; 6]; EW_KINDS.len()],
-    /// DRAM, own, shared, control, other cores.
-    traffic: [Traffic; 5],
+    /// DRAM, own, shared, control.
+    traffic: [Traffic; 4],
     activations: u64,
     dma_bytes: u64,
+    /// Bytes between cores.
+    noc_bytes: u64,
     /// Live and skipped terms by (unit, weights, inputs), indexed as [`Counts::pairs`].
     macs: Vec<[u64; 2]>,
     /// Codes decoded by entropy decoders.
@@ -110,7 +112,11 @@ impl Counts {
                 counts.accumulator += if touches_tile { bytes / 4 } else { 0 };
             }
             Work::Dma { bytes, .. } => counts.dma_bytes += bytes,
-            Work::None | Work::TileLoad { .. } | Work::Wait { .. } | Work::Drain => {}
+            Work::Multicast { bytes, group, .. } => {
+                counts.dma_bytes += bytes;
+                counts.noc_bytes += if group.count_ones() > 1 { bytes } else { 0 };
+            }
+            _ => {}
         }
         for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
             counts.traffic(access, rates);
@@ -136,8 +142,9 @@ impl Counts {
         macs[column][1] += terms[1];
     }
 
-    /// The ledger: one row a key with a count that is not zero, leakage rows from the nodes' cycles.
-    pub(super) fn ledger(&self, timing: &Timing, machine: &Machine) -> Ledger {
+    /// The ledger: one row a key with a count that is not zero, leakage rows from the nodes' cycles: of every core for
+    /// the parts that each has, of the first core for those that exist once.
+    pub(super) fn ledger(&self, cores: &[Timing], machine: &Machine) -> Ledger {
         let mut rows: BTreeMap<Key, u64> = BTreeMap::new();
         let mut put = |node: usize, place: Place, what: What, formats: [&'static str; 2], count: u64| {
             if count > 0 {
@@ -155,8 +162,10 @@ impl Counts {
             for (format, &bytes) in counts.formats.iter().enumerate() {
                 put(node, Place::Unit(Unit::L), What::FormatBytes, [name(format as u16), ""], bytes);
             }
-            let cycles: u64 = timing.nodes.get(node).map_or(0, |row| row.iter().sum());
-            for part in 0..machine.leakage.len() {
+            for (part, leakage) in machine.leakage.iter().enumerate() {
+                let once = matches!(leakage.part.as_str(), "shared" | "dram");
+                let cores = if once { &cores[..1] } else { cores };
+                let cycles = cores.iter().map(|core| core.node_cycles(node as u32)).sum();
                 put(node, Place::Static(part as u8), What::Leak, ["", ""], cycles);
             }
         }
@@ -187,10 +196,16 @@ impl NodeCounts {
                 rates.dram.bus_bytes(access.bytes, access.runs)
             }
             (Space::Sram, _) => rates.own.accesses(access.bytes, access.runs),
+            // The other core's SRAM is as this one's; the way there is counted beside.
+            (Space::Remote, _) => {
+                self.noc_bytes += access.bytes;
+                rates.own.accesses(access.bytes, access.runs)
+            }
             (Space::Shared, Some(shared)) => shared.accesses(access.bytes, access.runs),
             _ => access.bytes.div_ceil(8),
         };
-        let traffic = &mut self.traffic[access.space as usize];
+        let level = if access.space == Space::Remote { Space::Sram } else { access.space };
+        let traffic = &mut self.traffic[level as usize];
         traffic.bytes[way] += access.bytes;
         traffic.charged[way] += charged;
     }
@@ -204,6 +219,7 @@ impl NodeCounts {
         put(Place::Accumulators, What::AccumulatorEntries, self.accumulator);
         put(Place::Unit(Unit::L), What::Decoded, self.decoded);
         put(Place::Unit(Unit::D), What::DmaBytes, self.dma_bytes);
+        put(Place::Unit(Unit::D), What::NocBytes, self.noc_bytes);
         for (unit, &count) in UNITS.iter().zip(&self.fold) {
             put(Place::Unit(*unit), What::Fold, count);
         }

@@ -2,9 +2,10 @@
 //!
 //! One recurrence an instruction, in program order. That is exact here because every shared resource (a unit, the DRAM
 //! channel, the shared SRAM's port) serves in program order, so no later instruction can change an earlier end. Cycles
-//! count from 0; an operation that starts at `s` and occupies its unit for `n` cycles ends at `s + n`.
+//! count from 0; an operation that starts at `s` and occupies its unit for `n` cycles ends at `s + n`. Several cores are
+//! several such recurrences that take turns by time (`cores.rs`) and pass the [`Channels`] on.
 
-use super::observe::{Observer, On, Times, Wait};
+use super::observe::{Observer, On, Times, Unobserved, Wait};
 use super::order::OrderTable;
 use super::rates::Rates;
 use super::timing::{CAUSES, Cause, SPENT, Spent, Timing};
@@ -75,8 +76,8 @@ impl UnitState {
 
 /// The latest of several times, with the cause that set it; of equal times the first cause in [`Cause`] order wins.
 #[derive(Debug, Clone, Copy)]
-struct Latest {
-    at: u64,
+pub(super) struct Latest {
+    pub(super) at: u64,
     cause: Cause,
     /// Kept for observers only.
     on: On,
@@ -86,7 +87,7 @@ impl Latest {
     fn new(at: u64) -> Self {
         Latest { at, cause: Cause::Queue, on: On::Turn }
     }
-    fn wait<O: Observer>(&mut self, at: u64, cause: Cause, on: On) {
+    pub(super) fn wait<O: Observer>(&mut self, at: u64, cause: Cause, on: On) {
         if at > self.at || (at == self.at && cause < self.cause) {
             (self.at, self.cause) = (at, cause);
             if O::WANTED {
@@ -105,7 +106,25 @@ struct Cost {
     latency: u64,
 }
 
-/// The clock of one core with its DMA engines and DRAM.
+/// What all cores have in common: the DRAM channel, the shared SRAM's port, the network between them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Channels {
+    dram_free: u64,
+    shared_free: u64,
+    noc_free: u64,
+    dram_busy: u64,
+    shared_busy: u64,
+    noc_busy: u64,
+}
+
+/// What a part of a collective transfer waits for: the start of the last member, and the end of the bytes' way here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Together {
+    pub(super) start: u64,
+    pub(super) done: u64,
+}
+
+/// The clock of one core with its DMA engines, and the channels while it has them.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
     rates: Rates,
@@ -126,16 +145,15 @@ pub(super) struct Engine {
     array_start: u64,
     engine_free: Vec<u64>,
     dma_start: u64,
-    dram_free: u64,
-    shared_free: u64,
+    pub(super) channels: Channels,
+    /// Zeros, but for parts of collective transfers.
+    pub(super) together: Together,
     tags: [Vec<u64>; 16],
     /// End of everything so far.
     end: u64,
     /// Time up to which every cycle has a node.
     owned: u64,
     nodes: Vec<[u64; SPENT.len()]>,
-    dram_busy: u64,
-    shared_busy: u64,
     error: Option<Error>,
     /// Times of the instruction at hand; kept for observers only.
     times: Times,
@@ -161,14 +179,12 @@ impl Engine {
             array_start: 0,
             engine_free: vec![0; rates.dma.engines.max(1) as usize],
             dma_start: 0,
-            dram_free: 0,
-            shared_free: 0,
+            channels: Channels::default(),
+            together: Together::default(),
             tags: Default::default(),
             end: 0,
             owned: 0,
             nodes: vec![[0; SPENT.len()]; nodes + 1],
-            dram_busy: 0,
-            shared_busy: 0,
             error: None,
             times: Times::default(),
             rates,
@@ -181,13 +197,22 @@ impl Engine {
     /// Moves time on by one instruction. What it calls is `inline`, because it is made anew for every kind of observer, maybe
     /// in another unit of code generation.
     pub(super) fn step<O: Observer>(&mut self, event: &Event, observer: &mut O) {
-        if matches!(event.op, Op::Endl | Op::Node) || self.error.is_some() {
+        if free(event) || self.error.is_some() {
             return;
         }
+        let issue = self.issue::<O>(event);
+        self.commit(event, issue, observer);
+    }
+
+    /// The first cycle in which the next instruction may issue.
+    fn earliest(&self) -> u64 {
+        if self.issued_then < self.rates.issue_per_cycle { self.issue_at } else { self.issue_at + 1 }
+    }
+
+    /// When the next instruction issues, as far as its own core says.
+    pub(super) fn issue<O: Observer>(&mut self, event: &Event) -> Latest {
         let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
-        let mut issue =
-            Latest::new(if self.issued_then < self.rates.issue_per_cycle { self.issue_at } else { self.issue_at + 1 });
-        let earliest = issue.at;
+        let mut issue = Latest::new(self.earliest());
         let mut scalars = (event.reads.0 | event.writes.0) as u32;
         while scalars != 0 {
             let register = scalars.trailing_zeros();
@@ -208,6 +233,12 @@ impl Engine {
                 issue.wait::<O>(room, Cause::Order, On::Table);
             }
         }
+        issue
+    }
+
+    /// Issues the next instruction: nothing about it changes any more. The end of its work.
+    pub(super) fn commit<O: Observer>(&mut self, event: &Event, issue: Latest, observer: &mut O) -> u64 {
+        let earliest = self.earliest();
         if issue.at > self.issue_at {
             self.issue_at = issue.at;
             self.issued_then = 0;
@@ -232,6 +263,12 @@ impl Engine {
             self.times.at_issue = Wait::new((issue.cause, issue.on), earliest, issue.at);
             observer.record(event, &self.times);
         }
+        end
+    }
+
+    /// Gives the cycles until `until`, in which an instruction of `node` waits for other cores, to it.
+    pub(super) fn stall(&mut self, node: u32, until: u64) {
+        self.own(node, 0, until, until, Spent::Stall);
     }
 
     /// Gives the cycles that no node has yet, up to `end`, to `node`: before issue to issuing, then to waiting, then to
@@ -267,6 +304,12 @@ impl Engine {
                     pending.sort_unstable_by(|a, b| b.cmp(a));
                     issue.wait::<O>(pending[left as usize], Cause::Wait, On::Tag(tag));
                 }
+            }
+            // What a core has done is done for others once its loads, stores and tiles are over.
+            Work::Meet { .. } | Work::Signal { .. } => {
+                let touched =
+                    [self.units[Unit::L as usize].free, self.units[Unit::M as usize].free, self.array_loader_free];
+                issue.wait::<O>(touched.into_iter().fold(0, u64::max), Cause::Drain, On::Units);
             }
             _ => {}
         }
@@ -367,7 +410,7 @@ impl Engine {
         let cost = match self.cost(event) {
             Ok(cost) => cost,
             Err(error) => {
-                self.error = Some(error);
+                self.error.get_or_insert(error);
                 return (issued, issued, Spent::Stall);
             }
         };
@@ -497,7 +540,7 @@ impl Engine {
                     _ => return Err(unserved("array", weights, inputs)),
                 }
             }
-            Work::None | Work::Dma { .. } | Work::Wait { .. } | Work::Drain => Cost::default(),
+            _ => Cost::default(),
         };
         Ok(Cost { occupied: cost.occupied.max(memory).max(1), latency: cost.latency + memory_latency })
     }
@@ -526,11 +569,10 @@ impl Engine {
         (occupied, latency)
     }
 
-    /// One transfer: the first free engine, then the DRAM channel or the shared SRAM's port in order of arrival.
-    fn dma<O: Observer>(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
+    /// The first DMA engine to be free, and when a transfer may start there.
+    fn dma_start<O: Observer>(&self, event: &Event, issued: u64) -> (usize, Latest) {
         let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
-        let arrived = issued + 1;
-        let mut start = Latest::new(arrived);
+        let mut start = Latest::new(issued + 1);
         self.registers::<O>(event, &mut start, false);
         for (n, access) in (0..).zip(accesses) {
             start.wait::<O>(self.order.clear(access, true), Cause::Order, On::Range(n));
@@ -538,39 +580,67 @@ impl Engine {
         let engine = (0..self.engine_free.len())
             .fold(0, |best, i| if self.engine_free[i] < self.engine_free[best] { i } else { best });
         start.wait::<O>(self.engine_free[engine], Cause::Engine, On::Engine);
+        start.wait::<O>(self.together.start, Cause::Sync, On::Cores);
+        (engine, start)
+    }
+
+    /// When a transfer that is issued at `issued` would start.
+    pub(super) fn dma_start_at(&self, event: &Event, issued: u64) -> u64 {
+        self.dma_start::<Unobserved>(event, issued).1.at.max(self.dma_start)
+    }
+
+    /// One transfer: the first free engine, then the DRAM channel, the shared SRAM's port or the network in order of issue.
+    fn dma<O: Observer>(&mut self, event: &Event, issued: u64) -> (u64, u64, Spent) {
+        let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
+        let arrived = issued + 1;
+        let (engine, start) = self.dma_start::<O>(event, issued);
         let at = start.at.max(self.dma_start);
         self.dma_start = at;
         let request = at + u64::from(self.rates.dma.setup_cycles);
-        let bytes = if let Work::Dma { bytes, .. } = event.work { bytes } else { 0 };
+        let (bytes, tag) = match event.work {
+            Work::Dma { bytes, tag, .. } | Work::Multicast { bytes, tag, .. } => (bytes, tag),
+            _ => (0, 0),
+        };
         let mut moved = request + bytes.div_ceil(u64::from(self.rates.dma.bytes_per_cycle));
         let (mut latency, mut spent) = (u64::from(self.rates.own.latency_cycles), Spent::OnChip);
         for access in accesses {
             match (access.space, &self.rates.shared) {
                 (Space::Dram, _) => {
                     let cycles = self.rates.dram_cycles(self.rates.dram.bus_bytes(access.bytes, access.runs));
-                    let from = self.dram_free.max(request);
-                    self.dram_free = from + cycles;
-                    self.dram_busy += cycles;
-                    moved = moved.max(self.dram_free);
+                    let from = self.channels.dram_free.max(request);
+                    self.channels.dram_free = from + cycles;
+                    self.channels.dram_busy += cycles;
+                    moved = moved.max(self.channels.dram_free);
                     latency = latency.max(u64::from(self.rates.dram.latency_cycles));
                     spent = Spent::Dram;
                 }
                 (Space::Shared, Some(shared)) => {
                     let cycles = shared.cycles(shared.accesses(access.bytes, access.runs));
-                    let from = self.shared_free.max(request);
-                    self.shared_free = from + cycles;
-                    self.shared_busy += cycles;
-                    moved = moved.max(self.shared_free);
+                    let from = self.channels.shared_free.max(request);
+                    self.channels.shared_free = from + cycles;
+                    self.channels.shared_busy += cycles;
+                    moved = moved.max(self.channels.shared_free);
                     latency = latency.max(u64::from(shared.latency_cycles));
                 }
                 (Space::Sram, _) => {
                     let cycles = self.rates.own.cycles(self.rates.own.accesses(access.bytes, access.runs));
                     moved = moved.max(request + cycles);
                 }
+                (Space::Remote, _) => {
+                    moved = moved.max(self.network(access.bytes, request));
+                    latency = latency.max(u64::from(self.rates.own.latency_cycles) + self.rates.noc.1);
+                }
                 _ => {}
             }
         }
-        let done = moved + latency;
+        if let Work::Multicast { group, .. } = event.work {
+            // Only the part that reads the source passes the network, once for all.
+            if group.count_ones() > 1 && accesses.first().is_some_and(|source| source.bytes > 0) {
+                moved = moved.max(self.network(bytes, request));
+                latency += self.rates.noc.1;
+            }
+        }
+        let done = (moved + latency).max(self.together.done);
         self.engine_free[engine] = moved;
         let state = &mut self.units[Unit::D as usize];
         state.explain(arrived, at, done, start.cause);
@@ -583,14 +653,20 @@ impl Engine {
         for access in accesses {
             self.order.record(access, true, if access.write { done } else { moved });
         }
-        if let Work::Dma { tag, .. } = event.work {
-            let pending = &mut self.tags[usize::from(tag) % 16];
-            if pending.len() >= 64 {
-                pending.retain(|d| *d > issued);
-            }
-            pending.push(done);
+        let pending = &mut self.tags[usize::from(tag) % 16];
+        if pending.len() >= 64 {
+            pending.retain(|d| *d > issued);
         }
+        pending.push(done);
         (at, done, spent)
+    }
+
+    /// End of `bytes` that ask for the network at `request`.
+    fn network(&mut self, bytes: u64, request: u64) -> u64 {
+        let cycles = bytes.div_ceil(self.rates.noc.0);
+        self.channels.noc_free = self.channels.noc_free.max(request) + cycles;
+        self.channels.noc_busy += cycles;
+        self.channels.noc_free
     }
 
     /// The cycle in which everything so far is over.
@@ -612,11 +688,19 @@ impl Engine {
     ///
     /// # Errors
     /// The first event that the machine does not serve.
-    pub(super) fn finish(mut self) -> Result<Timing> {
+    pub(super) fn finish(self) -> Result<Timing> {
+        let cycles = self.cycles();
+        self.finish_at(cycles)
+    }
+
+    /// As [`Engine::finish`], idle from its own end to `cycles`.
+    ///
+    /// # Errors
+    /// The first event that the machine does not serve.
+    pub(super) fn finish_at(mut self, cycles: u64) -> Result<Timing> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let cycles = self.cycles();
         let mut timing = Timing { cycles, nodes: std::mem::take(&mut self.nodes), ..Timing::default() };
         if let Some(rest) = timing.nodes.last_mut() {
             rest[Spent::Stall as usize] += cycles.saturating_sub(self.owned);
@@ -630,10 +714,16 @@ impl Engine {
             row.idle_cycles = state.idle;
             row.instructions = state.instructions;
         }
-        timing.dram_busy_cycles = self.dram_busy;
-        timing.shared_busy_cycles = self.shared_busy;
+        timing.dram_busy_cycles = self.channels.dram_busy;
+        timing.shared_busy_cycles = self.channels.shared_busy;
+        timing.noc_busy_cycles = self.channels.noc_busy;
         Ok(timing)
     }
+}
+
+/// True for what costs nothing and is not counted.
+pub(super) fn free(event: &Event) -> bool {
+    matches!(event.op, Op::Endl | Op::Node)
 }
 
 /// Bits of v, p, c and q, from bit 0 on.

@@ -132,7 +132,7 @@ fn memory(machine: &Machine, event: &Event) -> (u64, u64) {
 
 /// A transfer: setup, then the slowest of the engine and both memories, then the longest latency.
 fn transfer(machine: &Machine, event: &Event) -> Cost {
-    let bytes = if let Work::Dma { bytes, .. } = event.work { bytes } else { 0 };
+    let (Work::Dma { bytes, .. } | Work::Multicast { bytes, .. }) = event.work else { return Cost::default() };
     let mut moving = bytes.div_ceil(machine.dma.bytes_per_cycle.into());
     let mut latency = u64::from(machine.own().latency_cycles);
     for access in event.touched() {

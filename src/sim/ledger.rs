@@ -86,6 +86,8 @@ pub enum What {
     Decoded,
     /// Bytes through DMA engines.
     DmaBytes,
+    /// Bytes over the network between cores: to another core's SRAM, or to each member of a group.
+    NocBytes,
     /// Bytes of the load-store unit in one storage format; not priced.
     FormatBytes,
     /// Cycles of leakage.
@@ -144,6 +146,7 @@ impl Key {
             What::AccumulatorEntries => movement("core.accumulator"),
             What::Decoded => movement("core.decode"),
             What::DmaBytes => movement("core.dma"),
+            What::NocBytes => movement("core.noc"),
             What::Activate => movement("dram.activate"),
             What::Read => level("read"),
             What::Write => level("write"),

@@ -2,8 +2,10 @@
 //!
 //! [`Sim`] takes one [`Event`] an executed instruction, in program order. The engine moves time (docs/timing.md), the
 //! counts collect what costs energy; [`Sim::finish`] gives a [`Timing`] whose rows add up to the run's cycles and a
-//! [`Ledger`] whose rows add up to its joules.
+//! [`Ledger`] whose rows add up to its joules. [`several`] does the same for
+//! the cores of a machine together.
 
+mod cores;
 mod counts;
 mod engine;
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod rates;
 mod tests;
 mod timing;
 
+pub use cores::{Several, several};
 pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
 pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
 
@@ -30,7 +33,7 @@ pub const NOT_MODELLED: &[&str] = &[
     "DRAM banks, row conflicts, refresh and read-write turnaround one by one: a stream's efficiency and one activation a row stand for them",
     "conflicts between units and DMA for SRAM banks",
     "instruction fetch stalls and the cost of taken branches",
-    "host link, other cores, voltage and temperature",
+    "host link, voltage and temperature",
     "energy saved by zero operands",
 ];
 
@@ -86,7 +89,7 @@ impl Sim {
     /// Unsupported, naming the pair, for the first instruction that the machine does not serve.
     pub fn finish(self) -> Result<Outcome> {
         let timing = self.engine.finish()?;
-        let ledger = self.counts.ledger(&timing, &self.machine);
+        let ledger = self.counts.ledger(std::slice::from_ref(&timing), &self.machine);
         Ok(Outcome { timing, ledger })
     }
 }

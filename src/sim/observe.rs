@@ -45,6 +45,8 @@ pub enum On {
     Weights,
     /// A DMA engine.
     Engine,
+    /// Other cores.
+    Cores,
 }
 
 /// One wait: in the cycles `from` to `until` - 1.

@@ -58,18 +58,10 @@ impl OrderTable {
     }
 }
 
-/// Bytes from one run to the next and bytes of a run, if the runs are equal and evenly spaced.
-fn shape(a: &Access) -> Option<(u64, u64)> {
-    let run = a.bytes.checked_div(a.runs)?;
-    let span = (a.hi - a.lo).checked_sub(run)?;
-    let gaps = a.runs.checked_sub(1).filter(|g| *g > 0)?;
-    (span.is_multiple_of(gaps) && a.bytes.is_multiple_of(a.runs)).then_some((span / gaps, run))
-}
-
 /// Whether two accesses whose bounding ranges overlap share a byte. Exact where both are contiguous, or evenly spaced at
 /// one stride (two column tiles of one matrix); otherwise the bounding ranges decide.
 fn overlap(a: &Access, b: &Access) -> bool {
-    let (Some((stride, run_a)), Some((stride_b, run_b))) = (shape(a), shape(b)) else { return true };
+    let (Some((stride, run_a)), Some((stride_b, run_b))) = (a.evenly(), b.evenly()) else { return true };
     if stride != stride_b || run_a > stride || run_b > stride {
         return true;
     }

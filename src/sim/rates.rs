@@ -29,6 +29,8 @@ pub(super) struct Rates {
     pub clock_hz: u64,
     /// DMA engines.
     pub dma: crate::machine::Dma,
+    /// Network between cores: bytes a cycle and latency.
+    pub noc: (u64, u64),
     /// Instructions a cycle.
     pub issue_per_cycle: u32,
     /// Latency of scalar results.
@@ -61,6 +63,7 @@ impl Rates {
             dram: machine.dram.clone(),
             clock_hz: machine.clock_hz.round() as u64,
             dma: machine.dma,
+            noc: machine.noc.map_or((1, 0), |noc| (noc.bytes_per_cycle.into(), noc.latency_cycles.into())),
             issue_per_cycle: machine.issue_per_cycle,
             scalar_latency: u64::from(machine.scalar_latency),
             control_latency: u64::from(machine.control_latency),

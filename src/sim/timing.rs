@@ -26,12 +26,14 @@ pub enum Cause {
     Queue,
     /// Issue: `dma.wait`.
     Wait,
-    /// Issue: `epoch` or `halt` waited for the units.
+    /// Issue: `epoch` or `halt` waited for the units; `bar` and `sig` for what touches memory, transfers aside.
     Drain,
+    /// Other cores: `bar`, `wait.sig`, or the other members of a `dma.mc`.
+    Sync,
 }
 
 /// Names of [`Cause`] in order.
-pub const CAUSES: [&str; 9] = ["order", "raw", "war", "acc", "weights", "engine", "queue", "wait", "drain"];
+pub const CAUSES: [&str; 10] = ["order", "raw", "war", "acc", "weights", "engine", "queue", "wait", "drain", "sync"];
 
 /// What a cycle of the whole machine was spent on, judged by its oldest unfinished instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +94,8 @@ pub struct Timing {
     pub dram_busy_cycles: u64,
     /// Cycles in which the shared SRAM's port moved data.
     pub shared_busy_cycles: u64,
+    /// Cycles in which the network between cores moved data.
+    pub noc_busy_cycles: u64,
 }
 
 impl Timing {

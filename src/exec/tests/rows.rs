@@ -83,6 +83,10 @@ const CASES: &[(Op, fn())] = &[
     (Op::Ste, training::estimators),
     (Op::OptSgd, training::sgd),
     (Op::OptAdam, training::adam),
+    (Op::Bar, cores::a_barrier_separates_phases),
+    (Op::Sig, cores::a_signal_hands_bytes_from_producer_to_consumer),
+    (Op::WaitSig, cores::a_wait_takes_a_signal_that_came_before_it),
+    (Op::DmaMc, cores::a_collective_copy_reaches_the_same_place_in_every_member),
 ];
 
 /// Whether there is a case for `op`.

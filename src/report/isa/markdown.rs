@@ -67,7 +67,10 @@ opcodes do not grow with formats; names such as `mac.tern` are the same opcode w
 memory is as if sequential: hazards cost time and never change a value. A program cannot read time.
 
 Addresses have 64 bits; bits 63:60 choose the space: 0 DRAM, 1 the core's own SRAM, 2 SRAM shared by the cores, 3 control
-memory (parameters, masks, tables). Loads and stores reach spaces 1 to 3, DRAM is reached by DMA. Data is
+memory (parameters, masks, tables), 4 the SRAM of the core that bits 59:48 name. Loads and stores reach spaces 1 to 3,
+DRAM and other cores are reached by DMA. Several cores run one program (`csr` tells them apart), each with its own registers
+and SRAM; only `bar`, `sig` with `wait.sig`, and `dma.mc` order them, and two accesses of different cores to the same
+byte, one a write, that nothing orders trap RACE: so no value depends on which core is faster. Data is
 little-endian, the first element stands in the low bits, every row starts on a byte.
 ";
 
