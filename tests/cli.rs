@@ -1,4 +1,4 @@
-//! The command line as people see it: README.md and tests/cmd/*.trycmd are console sessions with their exit codes, executed and
+//! The command line as people see it: README.md, docs/kernels.md and tests/cmd/*.trycmd are console sessions with their exit codes, executed and
 //! compared. `TRYCMD=overwrite cargo test --test cli` writes what is printed now.
 
 #[test]

@@ -11,7 +11,7 @@ use crate::diag::Result;
 use crate::graph::eval::{self, Verdict};
 use crate::graph::{Def, Graph, InputData, NodeId, ValueId};
 use crate::native::Outputs;
-use crate::num::DotClass;
+use crate::num::{DotClass, FormatRef, format};
 use crate::tensor::{Tensor, pack};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +58,8 @@ pub struct Mismatch {
     pub expected: u32,
     /// Bits that the virtual processor has there.
     pub got: u32,
+    /// Format of both: the node's, or that of its scales.
+    pub format: FormatRef,
     /// Number of codes and scales that differ.
     pub differing: usize,
     /// Class of the node's dot products, if it has any.
@@ -66,21 +68,28 @@ pub struct Mismatch {
     pub virtual_kernel: String,
     /// Kernel of the native backend.
     pub native_kernel: &'static str,
+    /// File and line of the kernel's instruction that stored the wrong bits, where they were traced.
+    pub line: Option<(String, u32)>,
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mismatch { node, op, row, col, expected, got, differing, .. } = self;
+        let Mismatch { node, op, row, col, differing, .. } = self;
+        let shown = |bits: u32| format!("{} ({bits:#x})", f32::from_bits(crate::num::decode(self.format, bits)));
+        let (expected, got) = (shown(self.expected), shown(self.got));
         write!(f, "node `{node}` ({op}): ")?;
         match self.part {
             Part::Type => write!(f, "shape, format or scaling is not the declared one")?,
-            Part::Codes => write!(f, "element [{row}, {col}] is {got:#x}, native has {expected:#x}")?,
-            Part::Scales => write!(f, "scale [{row}, {col}] is {got:#010x}, native has {expected:#010x}")?,
+            Part::Codes => write!(f, "element [{row}, {col}]: expected {expected}, got {got}")?,
+            Part::Scales => write!(f, "scale [{row}, {col}]: expected {expected}, got {got}")?,
             Part::Padding => write!(f, "padding after row {row} is not zero")?,
         }
         write!(f, "; {differing} differ; kernels {} and {}", self.virtual_kernel, self.native_kernel)?;
-        match self.class {
-            Some(class) => write!(f, ", class {class:?}"),
+        if let Some(class) = self.class {
+            write!(f, ", class {class:?}")?;
+        }
+        match &self.line {
+            Some((file, line)) => write!(f, "; stored by {file}:{line}"),
             None => Ok(()),
         }
     }
@@ -131,10 +140,15 @@ pub fn compare(graph: &Graph, captured: &[Captured], native: &Outputs) -> CheckR
                     col: at.col,
                     expected: at.expected,
                     got: at.got,
+                    format: match at.part {
+                        Part::Scales => format::find("fp32").expect("a built-in format"),
+                        _ => capture.tensor.ty.format,
+                    },
                     differing: at.differing,
                     class: output.class,
                     virtual_kernel: capture.kernel.clone(),
                     native_kernel: output.kernel,
+                    line: None,
                 });
             }
         }
@@ -326,7 +340,7 @@ mod tests {
         let m = differ(1, &|t| t.payload.iter_mut().for_each(|b| *b ^= 1));
         assert_eq!((m.part, m.row, m.col, m.differing), (Part::Codes, 0, 0, 9));
         assert_eq!(m.class, Some(DotClass::Exact));
-        assert!(m.to_string().contains("node `y` (linear): element [0, 0] is 0x"), "{m}");
+        assert!(m.to_string().contains("node `y` (linear): element [0, 0]: expected "), "{m}");
         let m = differ(1, &|t| t.shape = vec![9, 1]);
         assert_eq!(m.part, Part::Type);
     }

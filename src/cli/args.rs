@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::compile::kernels::Kernels;
 use crate::diag::{Error, Result};
 use crate::machine::{self, Machine};
 use crate::model::Input;
@@ -189,6 +190,21 @@ impl Inputs {
                 .help("a text that looks like a path needs a space in it"));
         }
         Ok(Input::Text(text.clone()))
+    }
+}
+
+/// Whose kernels.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OwnKernels {
+    /// Replace kernels of the library by the files of the same name in this folder
+    #[arg(long = "kernels", value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+impl OwnKernels {
+    /// The library with the user's files in place of its own.
+    pub fn load(&self) -> Result<Kernels> {
+        self.folder.as_deref().map_or_else(|| Ok(Kernels::builtin()), Kernels::with_folder)
     }
 }
 

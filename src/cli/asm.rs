@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::out;
 use crate::check::listing;
+use crate::compile::kernels::Kernels;
 use crate::diag::{Error, Result};
 use crate::isa::asm::{self, Options, Sources};
 use crate::isa::{Object, disasm};
@@ -134,7 +135,7 @@ pub fn load(path: &Path, bind: &Bindings) -> Result<Object> {
     asm::assemble(&sources(path, bytes)?, &bind.options()).map_err(first)
 }
 
-/// An assembly text with the texts beside it, which it may include.
+/// An assembly text with the texts that it may include: those beside it, and the library's `.inc` files.
 pub fn texts(path: &Path) -> Result<Sources> {
     sources(path, read(path)?)
 }
@@ -164,6 +165,10 @@ fn sources(path: &Path, bytes: Vec<u8>) -> Result<Sources> {
             let bytes = read(&file)?;
             sources.add_bytes(name, bytes);
         }
+    }
+    // The library's own texts stand behind those of the folder.
+    for (name, text) in Kernels::builtin().iter().filter(|(name, _)| name.ends_with(".inc")) {
+        sources.add_as(name, format!("programs/kernels/{name}"), text);
     }
     Ok(sources)
 }

@@ -143,8 +143,23 @@ impl Batch<'_> {
         } else {
             print(&runs, done, output.format)?;
         }
-        verdict(&runs)
+        done.results.iter().find_map(verdict).map_or(Ok(()), Err)
     }
+}
+
+/// An error if the cross-check of a run failed: its first mismatch, in program order.
+pub fn verdict(result: &RunResult) -> Option<Error> {
+    let report = result.check.as_ref().filter(|report| !report.is_bit_exact())?;
+    let RunSummary { policy, machine, .. } = &result.summary;
+    let text = match report.mismatches.as_slice() {
+        [] => format!("{policy} on {machine}: nothing was compared"),
+        [first, ..] => format!("{policy} on {machine}: {first}"),
+    };
+    let error = Error::new(Kind::CheckFailed, text);
+    Some(match report.mismatches.len() {
+        0 | 1 => error,
+        _ => error.help("`preon check` lists the other nodes that differ, which may follow from this one"),
+    })
 }
 
 fn print(runs: &[RunSummary], done: &Done, format: Format) -> Result<()> {
@@ -166,21 +181,6 @@ fn print(runs: &[RunSummary], done: &Done, format: Format) -> Result<()> {
         if format == Format::Table { out::data(&text)? } else { out::note(&text) }
     }
     Ok(())
-}
-
-/// An error if any cross-check failed.
-fn verdict(runs: &[RunSummary]) -> Result<()> {
-    let wrong = runs.iter().find(|run| run.check.as_ref().is_some_and(|check| !check.bit_exact));
-    let Some(run) = wrong else { return Ok(()) };
-    let rows = run.check.iter().flat_map(|check| &check.rows).filter(|row| row.different > 0);
-    let nodes: Vec<&str> = rows.map(|row| row.node.as_str()).take(3).collect();
-    let text = format!(
-        "{} on {}: virtual and native differ at {} (first in program order)",
-        run.policy,
-        run.machine,
-        nodes.join(", ")
-    );
-    Err(Error::new(Kind::CheckFailed, text).help("`preon check` shows the first differing element of each node"))
 }
 
 /// Times, versions and host: all that may differ between two equal runs.
@@ -219,7 +219,8 @@ fn file_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vpu::summary::{CheckRow, CheckSummary};
+    use crate::check::{CheckReport, Mismatch, Part};
+    use crate::num::format::find;
 
     #[test]
     fn names_become_one_path_component() {
@@ -230,20 +231,30 @@ mod tests {
 
     #[test]
     fn a_mismatch_is_exit_code_1_and_names_the_node() {
-        let mut run = RunSummary::new("m", "edge", "int8");
-        assert!(verdict(std::slice::from_ref(&run)).is_ok());
-        let row = |node: &str, different| CheckRow {
-            node: node.into(),
-            op: "linear".into(),
-            format: "fp32".into(),
-            elements: 4,
-            different,
-            sqnr_db: None,
+        let summary = RunSummary::new("m", "edge", "int8");
+        let check = Some(CheckReport { nodes: 2, bit_exact: 2, mismatches: Vec::new() });
+        let mut result = RunResult { summary, outputs: Vec::new(), explain: None, program: String::new(), check };
+        assert!(verdict(&result).is_none());
+        let mismatch = Mismatch {
+            node: "b".into(),
+            op: "linear",
+            part: Part::Codes,
+            row: 1,
+            col: 2,
+            expected: 1.5f32.to_bits(),
+            got: 2.5f32.to_bits(),
+            format: find("fp32").unwrap(),
+            differing: 3,
+            class: None,
+            virtual_kernel: "mine/linear-vector.vasm".into(),
+            native_kernel: "scalar",
+            line: Some(("mine/linear-vector.vasm".into(), 7)),
         };
-        let rows = vec![row("a", 0), row("b", 2)];
-        run.check = Some(CheckSummary { bit_exact: false, nodes: 2, mismatches: 1, rows });
-        let error = verdict(&[run]).unwrap_err();
+        result.check = Some(CheckReport { nodes: 2, bit_exact: 1, mismatches: vec![mismatch] });
+        let error = verdict(&result).unwrap();
         assert_eq!(error.kind().exit_code(), 1);
-        assert!(error.message().contains(" b ") && !error.message().contains(" a "), "{error}");
+        let told = "int8 on edge: node `b` (linear): element [1, 2]: expected 1.5 (0x3fc00000), got 2.5 (0x40200000); \
+                    3 differ; kernels mine/linear-vector.vasm and scalar; stored by mine/linear-vector.vasm:7";
+        assert_eq!(error.message(), told);
     }
 }

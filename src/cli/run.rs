@@ -20,6 +20,8 @@ pub struct Args {
     #[command(flatten)]
     inputs: args::Inputs,
     #[command(flatten)]
+    kernels: args::OwnKernels,
+    #[command(flatten)]
     output: args::Output,
     /// Keep element-wise steps apart, to see what fusing them saves
     #[arg(long)]
@@ -57,10 +59,12 @@ pub fn run(args: &Args) -> Result<()> {
         explain: args.explain.clone(),
         dump: args.dump.clone(),
         seed: args.seed,
+        kernels: args.kernels.load()?,
     };
     let batch = Batch { prepared: &prepared, machines: &machines, policies: &policies, options: &options };
     let done = batch.run()?;
     let files = MODEL_FILES.map(|file| Path::new(&args.model).join(file));
-    let inputs: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
+    let own = options.kernels.user_files();
+    let inputs: Vec<&Path> = files.iter().map(AsRef::as_ref).chain(own.into_iter().map(Path::new)).collect();
     batch.finish(&done, &args.output, None, &inputs)
 }

@@ -60,7 +60,7 @@ pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &
         for call in &step.calls {
             let body = bodies[&body_key(call)];
             let block = (3 << SPACE_SHIFT) + control.len() as u64;
-            append_block(&mut control, call, &objects[body])?;
+            append_block(&mut control, call, &objects[body], kernels)?;
             driver.push(add_immediate(PARAMS, block as u32 as i32));
             driver.push(Inst { rd: PARAMS, imm: (block >> 32) as i32, ..Inst::new(Op::Lih) });
             let distance = entries[body] as i64 - driver.len() as i64;
@@ -107,20 +107,46 @@ fn add_immediate(rd: u8, imm: i32) -> Inst {
 }
 
 /// Appends the parameter block of a call, in the order that the kernel declares.
-fn append_block(control: &mut Vec<u8>, call: &Call, body: &Object) -> Result<()> {
-    let wrong = |what: String| Err(Error::bad_input(what).in_file(format!("{}.vasm", call.kernel)).code("E0405"));
+fn append_block(control: &mut Vec<u8>, call: &Call, body: &Object, kernels: &Kernels) -> Result<()> {
+    let file = format!("{}.vasm", call.kernel);
+    let wrong = |what: String| Error::bad_input(what).code("E0405");
     if let Some((name, _)) = call.params.iter().find(|(name, _)| !body.params.iter().any(|p| p == name)) {
-        return wrong(format!("the kernel has no parameter `{name}`, which the compiler fills"));
+        let names: Vec<&str> = call.params.iter().map(|(name, _)| *name).collect();
+        return Err(wrong(format!("the kernel has no parameter `{name}`, which the compiler fills"))
+            .in_file(kernels.path(&file))
+            .help(format!("its `.param` lines name all of {}", names.join(", "))));
     }
     for name in &body.params {
         match call.params.iter().find(|(given, _)| given == name) {
             Some((_, value)) => control.extend_from_slice(&value.to_le_bytes()),
             None => {
-                return wrong(format!("the kernel asks for a parameter `{name}`, which the compiler does not fill"));
+                let error =
+                    wrong(format!("the kernel asks for a parameter `{name}`, which the compiler does not fill"));
+                return Err(match kernels.source(&file).and_then(|text| Some((text, declared(text, name)?))) {
+                    Some((text, at)) => error.in_text(kernels.path(&file), text, at..at + name.len()),
+                    None => error.in_file(kernels.path(&file)),
+                });
             }
         }
     }
     Ok(())
+}
+
+/// Where a `.param` line declares `name`.
+fn declared(text: &str, name: &str) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let code = line.split('#').next().unwrap_or(line);
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut found = code
+            .match_indices(name)
+            .filter(|(at, _)| !code[..*at].ends_with(word) && !code[at + name.len()..].starts_with(word));
+        if let (true, Some((at, _))) = (code.trim_start().starts_with(".param"), found.next()) {
+            return Some(start + at);
+        }
+        start += line.len();
+    }
+    None
 }
 
 fn assemble(call: &Call, kernels: &Kernels) -> Result<Object> {
@@ -137,7 +163,7 @@ fn assemble(call: &Call, kernels: &Kernels) -> Result<Object> {
     }
     let mut sources = asm::Sources::new(&file);
     for (name, text) in kernels.iter() {
-        sources.add(name, text);
+        sources.add_as(name, kernels.path(name), text);
     }
     asm::assemble(&sources, &options).map_err(|mut errors| errors.swap_remove(0))
 }

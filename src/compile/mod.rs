@@ -20,7 +20,7 @@ use crate::tensor::layout::entropy::Coded;
 use crate::tensor::store::coded;
 use crate::tensor::{Scaling, Store, TensorType, rows_cols};
 use fuse::Group;
-use kernels::Kernels;
+use kernels::{Kernels, Replaced};
 use lower::{Context, Lowered};
 use place::{ALIGN, Arena, SPACE_SHIFT};
 use sparse::SparseWeights;
@@ -61,6 +61,13 @@ pub const CODES: &[Explanation] = &[
         more: "A kernel of your own keeps the `.param` names of the one that it replaces.",
         wrong: ".param rows, n, in, out",
         right: ".param rows, rb, n, x, x_row, y, y_row, bi0, bi1, bo0, bo1",
+    },
+    Explanation {
+        code: "E0406",
+        what: "A file of `--kernels` replaces nothing: no kernel of the library has its name.",
+        more: "Files take the place of those of the same name; docs/kernels.md lists them. A `.inc` file is included.",
+        wrong: "--kernels DIR with DIR/soft-max.vasm",
+        right: "--kernels DIR with DIR/softmax.vasm",
     },
 ];
 
@@ -115,7 +122,7 @@ pub struct Step {
     pub name: String,
     /// Graph nodes computed in this step; the last one's output is materialised.
     pub nodes: Vec<NodeId>,
-    /// Kernel that runs it.
+    /// Kernel that runs it; the path of the user's file if it is not ours.
     pub kernel: String,
     /// Where the step's result lies when the step ends.
     pub output: Placement,
@@ -163,6 +170,8 @@ pub struct Compiled {
     pub weight_bytes: u64,
     /// Weight bytes by format name.
     pub weight_bytes_by_format: Vec<(String, u64)>,
+    /// The user's kernels, linked or not.
+    pub replaced: Vec<Replaced>,
 }
 
 /// Where every value lives during a run; reshapes share the place of their operand.
@@ -270,7 +279,8 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
         workspace_bytes: plan.workspace_bytes,
     };
     let lowered = groups.iter().map(|group| lower::lower(&context, group)).collect::<Result<Vec<_>>>()?;
-    let steps = steps(graph, &plan.storage, &groups, &lowered)?;
+    let steps = steps(graph, &plan.storage, &groups, &lowered, &options.kernels)?;
+    let called: Vec<&str> = lowered.iter().filter_map(|step| Some(step.calls.first()?.kernel)).collect();
     let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
     let mut object = link::link(&lowered, &options.kernels, plan.control_bytes, machine)?;
     let names = steps.iter().map(|step| format!("node {}", step.name));
@@ -287,6 +297,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
         peak_sram_bytes: scratch + plan.chip.peak(),
         weight_bytes,
         weight_bytes_by_format,
+        replaced: options.kernels.replaced(&called),
     })
 }
 
@@ -466,7 +477,13 @@ fn last_uses(graph: &Graph, groups: &[Group]) -> Vec<usize> {
     last
 }
 
-fn steps(graph: &Graph, storage: &Storage, groups: &[Group], lowered: &[Lowered]) -> Result<Vec<Step>> {
+fn steps(
+    graph: &Graph,
+    storage: &Storage,
+    groups: &[Group],
+    lowered: &[Lowered],
+    kernels: &Kernels,
+) -> Result<Vec<Step>> {
     groups
         .iter()
         .zip(lowered)
@@ -477,7 +494,7 @@ fn steps(graph: &Graph, storage: &Storage, groups: &[Group], lowered: &[Lowered]
                 name: names.join(" + "),
                 output: storage.place(graph, graph.node(group.last()).output)?,
                 nodes,
-                kernel: lowered.calls.first().map_or("", |call| call.kernel).to_owned(),
+                kernel: lowered.calls.first().map_or_else(String::new, |call| kernels.whose(call.kernel)),
                 macs_dense: lowered.macs_dense,
                 loops: lowered.loops.clone(),
             })

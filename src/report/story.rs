@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::report::units;
-use crate::vpu::summary::RunSummary;
+use crate::vpu::summary::{KernelFile, RunSummary};
 
 /// A quality at or above this counts as "as good as FP32" when the best trade is looked for.
 pub const GOOD_QUALITY: f64 = 0.99;
@@ -71,6 +71,21 @@ pub fn verdict(run: &RunSummary) -> String {
         );
     }
     text + "; " + &check(run)
+}
+
+/// Whose kernels ran, if not only ours: `softmax.vasm from DIR/softmax.vasm in 4 of 47 steps`, all runs together.
+pub fn kernels(runs: &[RunSummary]) -> Vec<String> {
+    let layers = runs.iter().flat_map(|run| &run.layers);
+    let steps = layers.filter(|layer| !layer.kernel.is_empty()).count();
+    let mut files: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for KernelFile { name, path, steps } in runs.iter().flat_map(|run| &run.kernels) {
+        *files.entry((name, path)).or_default() += steps;
+    }
+    let line = |((name, path), used)| match used {
+        0 => format!("{path} is used by no step"),
+        used => format!("{name} from {path} in {used} of {steps} steps"),
+    };
+    files.into_iter().map(line).collect()
 }
 
 /// The outcome of the cross-check in words.

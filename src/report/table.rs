@@ -29,6 +29,7 @@ pub fn runs(runs: &[RunSummary]) -> String {
     if let Some(run) = runs.first() {
         text += &format!("quality is {}; vs fp32 is energy on the same machine\n", run.quality.metric);
     }
+    story::kernels(runs).iter().for_each(|line| text += &format!("kernel: {line}\n"));
     text
 }
 
@@ -81,6 +82,7 @@ pub fn run(run: &RunSummary) -> String {
         ),
     );
     line("policy", format!("{}   weights {weights} in {}", run.policy, formats.join(", ")));
+    story::kernels(std::slice::from_ref(run)).into_iter().for_each(|text| line("kernel", text));
     line(
         "cycles",
         format!(

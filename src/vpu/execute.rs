@@ -42,9 +42,7 @@ pub fn execute(
     what: What,
 ) -> Result<Execution> {
     let mode = if what == What::Time { Mode::TimingOnly } else { Mode::Functional };
-    let config = Config { dram_bytes: compiled.dram_bytes, ..Config::of(machine) };
-    let mut vm = Vm::new(compiled.object.clone(), config, mode)?;
-    fill(&mut vm, compiled, graph, inputs, mode)?;
+    let mut vm = start(compiled, graph, inputs, machine, mode)?;
     let mut sim = (what != What::Values).then(|| Sim::new(machine, compiled.steps.len()));
     let mut captured = Vec::new();
     let mut event = Event::new();
@@ -67,6 +65,20 @@ pub fn execute(
         }
     }
     Ok(Execution { captured, outcome: sim.map(Sim::finish).transpose()? })
+}
+
+/// The virtual processor in front of the first instruction, with constants and inputs in memory.
+pub(super) fn start(
+    compiled: &Compiled,
+    graph: &Graph,
+    inputs: &[InputData],
+    machine: &Machine,
+    mode: Mode,
+) -> Result<Vm> {
+    let config = Config { dram_bytes: compiled.dram_bytes, ..Config::of(machine) };
+    let mut vm = Vm::new(compiled.object.clone(), config, mode)?;
+    fill(&mut vm, compiled, graph, inputs, mode)?;
+    Ok(vm)
 }
 
 fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], mode: Mode) -> Result<()> {

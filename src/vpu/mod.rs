@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod blame;
 mod execute;
 mod matrix;
 mod quality;
@@ -21,6 +22,7 @@ mod summarise;
 pub mod summary;
 
 use crate::check::{self, CheckReport};
+use crate::compile::kernels::Kernels;
 use crate::compile::{self, Compiled};
 use crate::diag::{Error, Result};
 use crate::graph::{Graph, InputData};
@@ -51,11 +53,21 @@ pub struct RunOptions {
     pub dump: Vec<String>,
     /// Seed of inputs and weights that are made up ([`Vpu::gemm`]).
     pub seed: u64,
+    /// The kernels that programs are linked from.
+    pub kernels: Kernels,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { fuse: true, timing_only: false, check: true, explain: None, dump: Vec::new(), seed: 0 }
+        RunOptions {
+            fuse: true,
+            timing_only: false,
+            check: true,
+            explain: None,
+            dump: Vec::new(),
+            seed: 0,
+            kernels: Kernels::builtin(),
+        }
     }
 }
 
@@ -250,7 +262,7 @@ impl Vpu {
         let what = if self.options.timing_only { What::Time } else { What::Both };
         let execution = execute(&compiled, graph, &prepared.inputs, &self.machine, what)?;
         let check = match self.options.check && !self.options.timing_only {
-            true => Some(self.check_graph(graph, &prepared.inputs, Some(&execution.captured))?),
+            true => Some(self.check_graph(graph, &prepared.inputs, Some((&compiled, &execution.captured)))?),
             false => None,
         };
         let outputs = self.outputs(graph, &execution.captured)?;
@@ -304,18 +316,23 @@ impl Vpu {
         &self,
         graph: &Graph,
         inputs: &[InputData],
-        fused: Option<&[check::Captured]>,
+        fused: Option<(&Compiled, &[check::Captured])>,
     ) -> Result<CheckReport> {
         let expected = native::run(graph, inputs, &native::Options::from_env()?)?;
-        let values = |fuse: bool| -> Result<_> {
-            let compiled = self.compile(graph, fuse)?;
-            Ok(execute(&compiled, graph, inputs, &self.machine, What::Values)?.captured)
+        let compare = |compiled: &Compiled, captured: &[check::Captured]| -> Result<CheckReport> {
+            let mut report = check::compare(graph, captured, &expected);
+            blame::name_line(&mut report, compiled, graph, inputs, &self.machine)?;
+            Ok(report)
         };
-        let mut report = check::compare(graph, &values(false)?, &expected);
-        match fused {
-            Some(captured) => report.add_run(check::compare(graph, captured, &expected)),
-            None => report.add_run(check::compare(graph, &values(true)?, &expected)),
-        }
+        let run = |fuse: bool| -> Result<CheckReport> {
+            let compiled = self.compile(graph, fuse)?;
+            compare(&compiled, &execute(&compiled, graph, inputs, &self.machine, What::Values)?.captured)
+        };
+        let mut report = run(false)?;
+        report.add_run(match fused {
+            Some((compiled, captured)) => compare(compiled, captured)?,
+            None => run(true)?,
+        });
         Ok(report)
     }
 
@@ -379,7 +396,8 @@ impl Vpu {
     }
 
     fn compile(&self, graph: &Graph, fuse: bool) -> Result<Compiled> {
-        compile::compile(graph, &self.machine, &compile::Options { fuse, ..compile::Options::default() })
+        let kernels = self.options.kernels.clone();
+        compile::compile(graph, &self.machine, &compile::Options { fuse, kernels })
     }
 
     /// Named outputs and dumped nodes.

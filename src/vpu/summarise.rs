@@ -5,6 +5,7 @@ use super::quality::Distance;
 use super::summary::*;
 use crate::check::CheckReport;
 use crate::compile::Compiled;
+use crate::compile::kernels::Replaced;
 use crate::diag::{Error, Result};
 use crate::graph::{Def, Graph, NodeId};
 use crate::machine::Machine;
@@ -15,7 +16,7 @@ use crate::sim::{
     CAUSES, Energy, Estimate, Ledger, NOT_MODELLED, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule,
 };
 use crate::tensor::rows_cols;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything a summary is made from.
 pub struct Parts<'a> {
@@ -79,7 +80,12 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
         assumptions: assumptions(machine, &energy),
         not_modelled: NOT_MODELLED.iter().map(|text| (*text).to_owned()).collect(),
         notes: policy::notes(parts.assignments),
+        kernels: compiled.replaced.iter().map(kernel_file).collect(),
     })
+}
+
+fn kernel_file(file: &Replaced) -> KernelFile {
+    KernelFile { name: file.name.clone(), path: file.path.clone(), steps: file.steps as u64 }
 }
 
 fn parameters(graph: &Graph) -> u64 {
@@ -136,12 +142,9 @@ fn check_summary(report: &CheckReport, parts: &Parts<'_>) -> CheckSummary {
             sqnr_db: distance.and_then(|distance| distance.sqnr_db.get(&node.name).copied()),
         });
     }
-    CheckSummary {
-        bit_exact: report.is_bit_exact(),
-        nodes: report.nodes as u64,
-        mismatches: report.mismatches.len() as u64,
-        rows,
-    }
+    // A node may differ in both the unfused and the fused run.
+    let wrong: BTreeSet<&str> = report.mismatches.iter().map(|mismatch| mismatch.node.as_str()).collect();
+    CheckSummary { bit_exact: report.is_bit_exact(), nodes: report.nodes as u64, mismatches: wrong.len() as u64, rows }
 }
 
 fn operations(energy: &Energy, machine: &Machine) -> Vec<OpEnergy> {

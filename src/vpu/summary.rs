@@ -78,6 +78,21 @@ pub struct RunSummary {
     pub not_modelled: Vec<String>,
     /// Remarks on this run, for example that ternary weights want a model trained in ternary.
     pub notes: Vec<String>,
+    /// The user's kernels (`--kernels`), if there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelFile>,
+}
+
+/// A file of the kernel library that a user's file replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelFile {
+    /// Name of the library's file.
+    pub name: String,
+    /// Path of the user's.
+    pub path: String,
+    /// Steps of the program whose code it is part of; 0 if the program does not use it.
+    pub steps: u64,
 }
 
 /// Energy in picojoules; `total` is the sum of the other three.
@@ -443,6 +458,7 @@ impl RunSummary {
             assumptions: Vec::new(),
             not_modelled: Vec::new(),
             notes: Vec::new(),
+            kernels: Vec::new(),
         }
     }
 

@@ -13,6 +13,9 @@ pub struct Sources {
 
 #[derive(Debug, Clone)]
 struct File {
+    /// What `.include` calls it.
+    name: String,
+    /// What messages call it.
     path: String,
     text: Arc<str>,
     /// First byte of every line but the first.
@@ -33,9 +36,14 @@ impl Sources {
     }
     /// Adds a text; `.include "path"` may name it.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<Arc<str>>) {
+        let path = path.into();
+        self.add_as(path.clone(), path, text);
+    }
+    /// Adds a text that `.include "name"` may name, and that messages call `path`.
+    pub fn add_as(&mut self, name: impl Into<String>, path: impl Into<String>, text: impl Into<Arc<str>>) {
         let text: Arc<str> = text.into();
         let line_starts = text.match_indices('\n').map(|(at, _)| at as u32 + 1).collect();
-        self.files.push(File { path: path.into(), text, line_starts });
+        self.files.push(File { name: name.into(), path: path.into(), text, line_starts });
     }
     /// Adds bytes; `.incbin "path"` may name them.
     pub fn add_bytes(&mut self, path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) {
@@ -55,9 +63,9 @@ impl Sources {
     pub fn main(&self) -> &str {
         &self.main
     }
-    /// Paths, in the order in which they were given.
+    /// Names by which they may be included, in the order in which they were given.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(|file| file.path.as_str())
+        self.files.iter().map(|file| file.name.as_str())
     }
     pub(super) fn count(&self) -> usize {
         self.files.len()

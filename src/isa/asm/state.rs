@@ -184,7 +184,9 @@ impl<'o> Assembler<'o> {
         if self.insts.len() >= MAX_WORDS {
             return Err(Fault::new("E0114", span, format!("a program has at most {MAX_WORDS} words")));
         }
-        let from = self.calls.first().map_or(span, |(_, span)| *span);
+        // The innermost text that somebody wrote: a line of a macro, but never one of a pseudo-instruction.
+        let uses = self.calls.iter().rev().map(|(_, span)| *span);
+        let from = std::iter::once(span).chain(uses).find(|at| at.file != self.prelude).unwrap_or(span);
         self.lines.push((self.insts.len() as u32, from.file, self.sources.line_of(from)));
         self.insts.push(inst);
         Ok(())

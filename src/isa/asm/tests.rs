@@ -176,14 +176,15 @@ fn a_fault_in_a_macro_points_at_the_operand_and_names_the_use() {
 }
 
 #[test]
-fn lines_name_the_outermost_use() {
+fn lines_name_the_innermost_text_but_no_pseudo_instruction() {
     let mut sources = Sources::new("a.vasm");
-    sources.add("a.vasm", "nop\n.include \"b.vasm\"\n nop");
-    sources.add("b.vasm", "\n ret\n");
+    sources.add("a.vasm", "nop\n.include \"b.vasm\"\n nop\n twice");
+    sources.add("b.vasm", "\n ret\n.macro twice\n li x1, 1\n add x1, x1, x1\n.endm\n");
     let object = assemble(&sources, &Options::default()).expect("assembles");
     assert_eq!(object.line(0), Some(("a.vasm", 1)));
     assert_eq!(object.line(1), Some(("b.vasm", 2)));
     assert_eq!(object.line(2), Some(("a.vasm", 3)));
+    assert_eq!([object.line(3), object.line(4)], [Some(("b.vasm", 4)), Some(("b.vasm", 5))]);
 }
 
 #[test]
