@@ -60,15 +60,6 @@ fn bindings(kernel: &str) -> Vec<Binding> {
             (0..7).map(|rule| (vec![("Y", "fp4e2m1"), ("SY", "fp32")], vec![("RULE", rule), ("BLOCK", 16)])).collect()
         }
         "cast" => vec![(vec![("Y", "bf16")], vec![])],
-        "linear-sparse" => {
-            let of = |array: i64, groups: i64, masked: i64, pack: (i64, i64), tail: i64| {
-                let (formats, mut constants) = product(("ternary", 2), ("int8", 8), 0, &[("MASKED", masked)]);
-                let own = [("ARRAY", array), ("GROUPS", groups), ("PACKN", pack.0), ("PACKM", pack.1), ("TAIL", tail)];
-                constants.extend(own);
-                (formats, constants)
-            };
-            vec![of(1, 1, 0, (0, 0), 0), of(0, 1, 0, (2, 4), 0), of(0, 2, 1, (0, 0), 1), of(0, 4, 0, (0, 0), 0)]
-        }
         "unpack-ec" => vec![(vec![("W", "ternary")], vec![])],
         "embedding" => vec![
             table(&[("WBITS", 32)]),
@@ -223,12 +214,8 @@ fn an_edited_kernel_changes_the_cycles_and_passes_the_check() {
     let (before, _folder) = product_with(&[]).expect("runs");
     let rolled = edited(&ours("linear-vector.vasm"), "    srl     x23, x7, 1\n", "    li      x23, 0\n", 1);
     let rolled = edited(&rolled, "    and     x23, x7, 1\n", "    mv      x23, x7\n", 1);
-    let rolled = edited(
-        &rolled,
-        "      mac     c3[x20], v8, v2, f1, f2\nby_one\\@: endl\n",
-        "      mac     c3[x20], v8, v2, f1, f2\n      add     x20, x20, 1\nby_one\\@: endl\n",
-        1,
-    );
+    let next = "      dots    v2\n      add     x20, x20, 1\nby_one\\@: endl\n";
+    let rolled = edited(&rolled, "      dots    v2\nby_one\\@: endl\n", next, 1);
     let (after, folder) = product_with(&[("linear-vector.vasm", rolled)]).expect("runs");
     assert_eq!(after.outputs, before.outputs);
     assert!(after.check.expect("checked").is_bit_exact());
@@ -244,7 +231,7 @@ fn an_edited_kernel_changes_the_cycles_and_passes_the_check() {
 #[test]
 fn a_planted_bug_is_caught_and_named() {
     // The second register of four takes the weights of the third.
-    let text = edited(&ours("linear-vector.vasm"), "mac     c1[x20], v6, v2", "mac     c1[x20], v7, v2", 2);
+    let text = edited(&ours("linear-vector.vasm"), "dot     c1, v6, \\x, p2", "dot     c1, v7, \\x, p2", 1);
     let (wrong, folder) = product_with(&[("linear-vector.vasm", text.clone())]).expect("runs");
     let check = wrong.check.expect("checked");
     assert!(!check.is_bit_exact());
