@@ -32,7 +32,7 @@ impl Colour {
             None if *word == "--color" => words.get(at + 1).copied(),
             None => None,
         });
-        values.filter_map(|value| Colour::from_str(value, false).ok()).last().unwrap_or(Colour::Auto)
+        values.filter_map(|value| Colour::from_str(value, false).ok()).next_back().unwrap_or(Colour::Auto)
     }
     /// The same choice for the parser of command lines.
     pub fn of_clap(self) -> clap::ColorChoice {

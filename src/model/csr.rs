@@ -65,9 +65,10 @@ impl Triple {
         let pitch = cols.div_ceil(8);
         let mut bits = vec![0u8; rows * pitch];
         for row in 0..rows {
-            for at in self.indptr[row] as usize..self.indptr[row + 1] as usize {
-                let col = self.indices[at] as usize;
-                payload[4 * (row * cols + col)..][..4].copy_from_slice(&codes[at].to_le_bytes());
+            let own = self.indptr[row] as usize..self.indptr[row + 1] as usize;
+            for (code, col) in codes[own.clone()].iter().zip(&self.indices[own]) {
+                let col = *col as usize;
+                payload[4 * (row * cols + col)..][..4].copy_from_slice(&code.to_le_bytes());
                 bits[row * pitch + col / 8] |= 1 << (col % 8);
             }
         }
