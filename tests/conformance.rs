@@ -1,6 +1,8 @@
 //! Random graphs of every op, ragged shapes and twelve formats: the compiled program on the virtual processor gives the
 //! native backend's bytes, fused and unfused, on machines of different vector length, array and memory.
 
+#![expect(clippy::print_stdout, reason = "the nightly run shows how much was compared")]
+
 use preon::check;
 use preon::compile::{self, Options};
 use preon::graph::random;

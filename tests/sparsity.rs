@@ -417,7 +417,6 @@ fn the_page_about_sparsity_has_the_figures_that_this_test_makes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sparsity.md");
     let mut page = std::fs::read_to_string(path).expect("the page");
     for (name, made) in [("units", units()), ("products", products())] {
-        println!("{made}");
         let (start, end) = (format!("<!-- {name}: made by tests/sparsity.rs -->\n"), format!("<!-- end of {name} -->"));
         let from = page.find(&start).expect("the mark of the table") + start.len();
         let to = page.find(&end).expect("the mark behind the table");
