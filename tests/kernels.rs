@@ -269,6 +269,17 @@ fn kernels_that_do_not_fit_are_refused_with_their_place() {
     assert!(refused("linear.vasm", text).contains("linear.vasm"));
 }
 
+/// A kernel that does not end is a trap with its line, not a hang.
+#[test]
+fn a_kernel_that_does_not_end_runs_out_of_fuel() {
+    let text = ours("linear-vector.vasm");
+    let ever = edited(&text, "    sub     x2, x2, x7\n    bne     x2, x0, m_loop\n", "here:\n    j       here\n", 1);
+    let Err(error) = product_with(&[("linear-vector.vasm", ever)]) else { panic!("it ended") };
+    let shown = error.render(false);
+    assert_eq!(error.kind().exit_code(), 5);
+    assert!(shown.contains("trap FUEL") && shown.contains("linear-vector.vasm:"), "{shown}");
+}
+
 /// docs/kernels.md lists every kernel, and what it says about linking is what the compiler does.
 #[test]
 fn the_page_lists_every_kernel() {

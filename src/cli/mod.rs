@@ -15,6 +15,7 @@ mod formats;
 mod gemm;
 mod inspect;
 mod isa;
+mod kernels;
 mod machine;
 mod out;
 mod pictures;
@@ -73,6 +74,8 @@ enum Verb {
     Formats(formats::Verb),
     /// The instruction set: a list, or the reference card of one instruction
     Isa(isa::Args),
+    /// The kernel library: what its files are, and their texts
+    Kernels(kernels::Args),
     /// Assemble a program
     Asm(asm::AsmArgs),
     /// Disassemble a program
@@ -101,6 +104,7 @@ impl Verb {
             Verb::Policy(verb) => policy::run(verb),
             Verb::Formats(verb) => formats::run(verb),
             Verb::Isa(args) => isa::run(args),
+            Verb::Kernels(args) => kernels::run(args),
             Verb::Asm(args) => asm::assemble(args),
             Verb::Disasm(args) => asm::disassemble(args),
             Verb::Test(args) => test::run(args),

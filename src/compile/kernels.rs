@@ -102,7 +102,7 @@ impl Kernels {
         if paths.is_empty() {
             return Err(Error::usage("the folder has no kernel")
                 .in_file(shown)
-                .help("copy a file of programs/kernels into it and change it: docs/kernels.md"));
+                .help("`preon kernels softmax > DIR/softmax.vasm` copies one to change: docs/kernels.md"));
         }
         let mut kernels = Kernels::builtin();
         for path in &paths {

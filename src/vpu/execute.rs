@@ -75,10 +75,19 @@ pub(super) fn start(
     machine: &Machine,
     mode: Mode,
 ) -> Result<Vm> {
-    let config = Config { dram_bytes: compiled.dram_bytes, ..Config::of(machine) };
+    let fuel = (!compiled.replaced.is_empty()).then(|| fuel(compiled));
+    let config = Config { dram_bytes: compiled.dram_bytes, fuel, ..Config::of(machine) };
     let mut vm = Vm::new(compiled.object.clone(), config, mode)?;
     fill(&mut vm, compiled, graph, inputs, mode)?;
     Ok(vm)
+}
+
+/// What a program with a user's kernels may use up before it is taken for one that does not end: far more than the
+/// library's kernels would, in the units of [`Config::fuel`].
+fn fuel(compiled: &Compiled) -> u64 {
+    let elements = |step: &crate::compile::Step| step.output.shape.iter().product::<usize>() as u64;
+    let work = compiled.steps.iter().map(|step| step.macs_dense + 16 * elements(step)).fold(0, u64::saturating_add);
+    work.saturating_mul(16).saturating_add(10_000_000)
 }
 
 fn fill(vm: &mut Vm, compiled: &Compiled, graph: &Graph, inputs: &[InputData], mode: Mode) -> Result<()> {

@@ -579,6 +579,10 @@ mod tests {
         let schema = serde_json::from_str(include_str!("../../docs/summary.schema.json")).unwrap();
         let value = serde_json::from_str(&to_json(&sample::runs()).unwrap()).unwrap();
         schema::validate(&schema, &value).unwrap();
+        let mut own = sample::runs().remove(0);
+        own.kernels.push(KernelFile { name: "cast.vasm".into(), path: "mine/cast.vasm".into(), steps: 3 });
+        schema::validate(&schema, &serde_json::to_value(&own).unwrap()).unwrap();
+        assert_eq!(from_json(&to_json(std::slice::from_ref(&own)).unwrap()).unwrap(), [own]);
         let mut bare = serde_json::to_value(sample::runs().remove(0)).unwrap();
         schema::validate(&schema, &bare).unwrap();
         bare["cycles"] = serde_json::json!(1.5);
