@@ -54,6 +54,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "linear-array.vasm",
     "linear-colour.vasm",
     "linear-masked.vasm",
+    "linear-planes.vasm",
     "linear-sparse.vasm",
     "linear-triplet.vasm",
     "linear-vector.vasm",
