@@ -144,10 +144,18 @@ impl Format {
     }
 }
 
+const BUILT_IN: &str = include_str!("../../isa/formats.toml");
+
+/// Names of the rows that Preon brings along, whatever a run has added to them.
+pub fn built_in() -> Vec<String> {
+    let rows = table::parse("isa/formats.toml", BUILT_IN).expect("the built-in table is valid (a test parses it)");
+    rows.into_iter().map(|row| row.format.name).collect()
+}
+
 fn table() -> &'static RwLock<Vec<FormatRef>> {
     static TABLE: OnceLock<RwLock<Vec<FormatRef>>> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let rows = table::parse("isa/formats.toml", include_str!("../../isa/formats.toml"))
+        let rows = table::parse("isa/formats.toml", BUILT_IN)
             .expect("the built-in table is valid (a test parses it)");
         let mut all: Vec<FormatRef> = Vec::new();
         for row in rows {

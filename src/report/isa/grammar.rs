@@ -3,7 +3,7 @@
 use crate::isa::asm::DIRECTIVES;
 use crate::isa::manual::pseudo;
 use crate::isa::table::{Operand, ROWS, RegClass, Unit, mnemonics};
-use crate::num::format::formats;
+use crate::num::format::built_in;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ fn value() -> Value {
             "registers": { "patterns": RegClass::ALL.map(register) },
             "formats": { "patterns": [{
                 "name": "support.type.format.preon",
-                "match": words(formats().iter().map(|format| format.name.clone())),
+                "match": words(built_in()),
             }] },
             "modes": { "patterns": [
                 { "name": "constant.language.mode.preon", "match": words(modes()) },
