@@ -328,7 +328,8 @@ fn sparse_rows_are_masked_weights_in_every_format() {
 fn damaged_sparse_rows_name_their_tensor() {
     type Tensors = std::collections::BTreeMap<String, common::Stored>;
     let name = |part: &str| format!("{SPARSE}.{part}");
-    let cases: [(&str, &dyn Fn(&mut Tensors), &str); 7] = [
+    type Damage<'a> = &'a dyn Fn(&mut Tensors);
+    let cases: [(&str, Damage<'_>, &str); 7] = [
         ("missing", &|t| drop(t.remove(&name("indices"))), "has sparse rows without"),
         (
             "twice",

@@ -155,8 +155,7 @@ pub fn built_in() -> Vec<String> {
 fn table() -> &'static RwLock<Vec<FormatRef>> {
     static TABLE: OnceLock<RwLock<Vec<FormatRef>>> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let rows = table::parse("isa/formats.toml", BUILT_IN)
-            .expect("the built-in table is valid (a test parses it)");
+        let rows = table::parse("isa/formats.toml", BUILT_IN).expect("the built-in table is valid (a test parses it)");
         let mut all: Vec<FormatRef> = Vec::new();
         for row in rows {
             let id = u16::try_from(all.len()).expect("fewer than 2^16 built-in formats");
