@@ -37,10 +37,12 @@ pub fn run(args: &Args) -> Result<()> {
         let sources = asm::texts(path)?;
         let mut tests = isa::asm::tests(&sources, &args.bind.options()).map_err(asm::first)?;
         if tests.is_empty() {
+            // A test that is not closed or has no name is no test: the assembler says so with its place.
+            isa::asm::assemble(&sources, &args.bind.options()).map_err(asm::first)?;
             let name = path.display().to_string();
             return Err(Error::bad_input("has no test")
                 .in_file(name)
-                .help("`.test \"name\"` .. `.endt`: docs/assembler.md"));
+                .help("`.test \"name\"` .. `.endt`; `preon isa .test` shows what stands between them"));
         }
         tests.retain(|case| args.only.as_ref().is_none_or(|text| case.name.contains(text)));
         let outcomes = tests.iter().map(|case| cases::run(case, machine.as_ref())).collect::<Result<Vec<_>>>()?;
@@ -94,7 +96,8 @@ fn table(all: &[(String, Vec<Outcome>)]) -> String {
     }
     let outcomes = all.iter().flat_map(|(_, outcomes)| outcomes);
     let failed = outcomes.clone().filter(|outcome| !outcome.failures.is_empty()).count();
-    text + &format!("{} tests, {failed} failed\n", outcomes.count())
+    let count = outcomes.count();
+    text + &format!("{count} test{}, {failed} failed\n", if count == 1 { "" } else { "s" })
 }
 
 /// `VLEN 32 512; on edge 123 cycles`.

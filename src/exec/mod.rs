@@ -355,7 +355,12 @@ impl Vm {
                 Err(error) => format!("word {word:#018x} is not an instruction: {error}"),
                 Ok(_) => format!("word {word:#018x} is not an instruction"),
             },
-            None => format!("the program counter is {}, the program has {} words", self.pc, self.code.len()),
+            None => {
+                let (pc, words) = (self.pc, self.code.len());
+                format!(
+                    "the program counter is {pc}, the program has {words} words: it runs off its end without `halt`"
+                )
+            }
         };
         Trap::new(TrapKind::Ill, message)
     }

@@ -1,6 +1,6 @@
 //! What the table says of an instruction, for readers: forms, operands, bits, traps. The manual is made of it.
 
-use super::asm::{DIRECTIVES, PRELUDE};
+use super::asm::{DIRECTIVES, PRELUDE, STATEMENTS};
 use super::table::{Alias, Field, Mnemonic, Operand, RegClass, Row, When, mnemonics};
 
 /// The form of an instruction: `mac cd[[xc]], va, vb, fa, fb[, pm[.z]]`.
@@ -38,7 +38,19 @@ pub fn list() -> Vec<(String, String)> {
 pub fn other(name: &str) -> Option<String> {
     let name = name.to_lowercase();
     if let Some((_, form, what)) = DIRECTIVES.iter().find(|(directive, ..)| *directive == name) {
-        return Some(format!("`{form}`: {what}\n"));
+        let mut text = format!("`{form}`: {what}\n");
+        if name == ".test" {
+            STATEMENTS.iter().for_each(|(_, form, what)| text += &format!("  {form:<40}{what}\n"));
+        }
+        return Some(text);
+    }
+    let statements: Vec<String> = STATEMENTS
+        .iter()
+        .filter(|(statement, ..)| *statement == name)
+        .map(|(_, form, what)| format!("in a `.test`, `{form}`: {what}\n"))
+        .collect();
+    if !statements.is_empty() {
+        return Some(statements.concat());
     }
     let (form, words) = pseudo().into_iter().find(|(form, _)| form.split(' ').next() == Some(&name))?;
     Some(format!("`{form}` stands for `{words}`\n"))

@@ -145,6 +145,11 @@ fn unary(cursor: &mut Cursor, symbols: &dyn Symbols, depth: u32) -> Result<i128,
         Kind::Punct("+") => unary(cursor, symbols, depth + 1),
         Kind::Punct("~") => Ok(!unary(cursor, symbols, depth + 1)?),
         Kind::Punct("!") => Ok(i128::from(unary(cursor, symbols, depth + 1)? == 0)),
+        Kind::Float(value) => {
+            let bits = (*value as f32).to_bits();
+            Err(Fault::new("E0104", span, format!("expected an integer, found {}", token.show()))
+                .help(format!("as f32 this number is {bits:#010x}")))
+        }
         _ => Err(Fault::new("E0104", span, format!("expected a number, found {}", token.show()))),
     }
 }

@@ -141,7 +141,7 @@ impl Assembler<'_> {
         if value < i128::from(lo) || value > i128::from(hi) {
             let fault = Fault::new("E0106", span, format!("{value} is out of range: {lo}..={hi} fits here"));
             return Err(if hi == 2047 {
-                fault.help("add it to the base register first")
+                fault.help("put the address in a register and write `imm(xN)`, or add it to the base register first")
             } else if hi == i64::from(i32::MAX) {
                 fault.help("load it into a register with `li`")
             } else {

@@ -2,7 +2,7 @@
 
 use super::card::{Card, Cost, Field, of_row};
 use crate::diag::Result;
-use crate::isa::asm::{CODES, DIRECTIVES};
+use crate::isa::asm::{CODES, DIRECTIVES, STATEMENTS};
 use crate::isa::manual::{meaning, pseudo};
 use crate::isa::table::{EXAMPLES, ROWS, RegClass, Unit};
 use std::fmt::Write as _;
@@ -34,6 +34,12 @@ pub fn manual() -> Result<String> {
     out += "\n### Directives\n\n| form | what it does |\n|---|---|\n";
     for (_, form, what) in DIRECTIVES {
         let _ = writeln!(out, "| `{form}` | {what} |");
+    }
+    out += "\n### Tests in a text\n\nBetween `.test \"name\"` and `.endt`; `preon test FILE` runs them, `preon asm` leaves them out. A program runs until \
+            `halt`, or until the `ret` that\nmatches its call: the runner puts a `halt` behind it, `preon exec` does not. \
+            Registers, `vl` and views begin as 0.\n\n| form | what it says |\n|---|---|\n";
+    for (_, form, what) in STATEMENTS {
+        let _ = writeln!(out, "| `{}` | {what} |", form.replace('|', "\\|"));
     }
     out += "\n### Pseudo-instructions\n\n| written | stands for |\n|---|---|\n";
     for (form, words) in pseudo() {
