@@ -314,11 +314,23 @@ pub fn bless(path: &str, text: &str, outcomes: &[Outcome]) -> String {
     edits.dedup();
     let mut text = text.to_string();
     for (span, cycles) in edits {
-        if text.get(span.clone()).is_some() {
+        if is_figure(&text, &span) {
             text.replace_range(span, &cycles.to_string());
         }
     }
     text
+}
+
+/// Whether a number stands alone there: of an expression only its author knows what to change.
+pub fn is_figure(text: &str, span: &std::ops::Range<usize>) -> bool {
+    let (Some(before), Some(figure), Some(after)) =
+        (text.get(..span.start), text.get(span.clone()), text.get(span.end..))
+    else {
+        return false;
+    };
+    let after = after.lines().next().unwrap_or_default().trim_start();
+    let ends = after.is_empty() || ["#", ";", "//", "/*"].iter().any(|mark| after.starts_with(mark));
+    ends && before.trim_end().ends_with(',') && figure.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `preon asm` and `preon disasm`: text to program and back.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::out;
@@ -110,6 +111,8 @@ fn constant(text: &str) -> std::result::Result<(String, i64), String> {
 
 /// Longest program or text that is read.
 const LIMIT: u64 = 256 << 20;
+/// Longest text beside the main one that `.include` may name.
+const LONGEST_TEXT: u64 = 4 << 20;
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
@@ -121,7 +124,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     if meta.len() > LIMIT {
         return Err(wrong(format!("is larger than {LIMIT} bytes")));
     }
-    std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))
+    // What says that it is short may be a device without an end.
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+    match read {
+        Err(e) => Err(wrong(format!("cannot be read: {e}"))),
+        Ok(_) if bytes.len() as u64 > LIMIT => Err(wrong(format!("is larger than {LIMIT} bytes"))),
+        Ok(_) => Ok(bytes),
+    }
 }
 
 /// The program in a file: a container, or assembly text with the texts beside it for `.include`.
@@ -154,7 +164,9 @@ fn sources(path: &Path, bytes: Vec<u8>) -> Result<Sources> {
     for other in
         beside.iter().filter(|other| *other != path && other.extension().is_some_and(|e| e == "vasm" || e == "inc"))
     {
-        if let Ok(text) = std::fs::read_to_string(other) {
+        // Pipes and devices may never end, and a text is short.
+        let short = std::fs::metadata(other).is_ok_and(|meta| meta.is_file() && meta.len() <= LONGEST_TEXT);
+        if short && let Ok(text) = std::fs::read_to_string(other) {
             let name = other.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             sources.add(name, text);
         }
@@ -190,10 +202,15 @@ pub fn assemble(args: &AsmArgs) -> Result<()> {
                 out::data(&text)?;
             }
             let name = path.display().to_string();
+            let wrong = |why: String| Error::usage(format!("cannot be written: {why}")).in_file(name.clone());
+            if path.exists() && !path.is_file() {
+                return Err(wrong("it is there and no regular file".into()));
+            }
             let scratch = path.with_extension(format!("partial-{}", std::process::id()));
-            std::fs::write(&scratch, object.to_bytes())
-                .and_then(|()| std::fs::rename(&scratch, path))
-                .map_err(|e| Error::usage(format!("cannot be written: {e}")).in_file(name))
+            std::fs::write(&scratch, object.to_bytes()).and_then(|()| std::fs::rename(&scratch, path)).map_err(|e| {
+                let _ = std::fs::remove_file(&scratch);
+                wrong(e.to_string())
+            })
         }
     }
 }

@@ -75,10 +75,27 @@ fn bless(path: &str, outcomes: &mut [Outcome]) -> Result<()> {
     if blessed == text {
         return Ok(());
     }
-    let scratch = format!("{path}.partial-{}", std::process::id());
-    std::fs::write(&scratch, blessed).and_then(|()| std::fs::rename(&scratch, path)).map_err(wrong)?;
+    // The file itself, where `path` is a link to it, with the rights that it has.
+    let real = std::fs::canonicalize(path).map_err(wrong)?;
+    let rights = std::fs::metadata(&real).map_err(wrong)?.permissions();
+    if rights.readonly() {
+        return Err(Error::usage("cannot be blessed: the file is read-only").in_file(path));
+    }
+    let scratch = real.with_extension(format!("partial-{}", std::process::id()));
+    std::fs::write(&scratch, blessed)
+        .and_then(|()| std::fs::set_permissions(&scratch, rights))
+        .and_then(|()| std::fs::rename(&scratch, &real))
+        .map_err(|e| {
+            let _ = std::fs::remove_file(&scratch);
+            wrong(e)
+        })?;
+    let stands_alone = |place: &Place| match place {
+        Place::Source { span, .. } => cases::is_figure(&text, span),
+        _ => false,
+    };
     for outcome in outcomes {
-        let figures: Vec<Place> = outcome.measured.iter().map(|(place, _)| place.clone()).collect();
+        let measured = outcome.measured.iter().map(|(place, _)| place.clone());
+        let figures: Vec<Place> = measured.filter(stands_alone).collect();
         outcome.failures.retain(|failure| !figures.contains(failure.place()));
     }
     Ok(())
@@ -88,7 +105,7 @@ fn table(all: &[(String, Vec<Outcome>)]) -> String {
     let mut text = String::new();
     for (path, outcomes) in all {
         text += &format!("{path}\n");
-        let width = outcomes.iter().map(|outcome| outcome.name.chars().count()).max().unwrap_or(0);
+        let width = outcomes.iter().map(|outcome| outcome.name.chars().count()).max().unwrap_or(0).min(60);
         for outcome in outcomes {
             let verdict = if outcome.failures.is_empty() { "ok  " } else { "FAIL" };
             text += &format!("  {verdict}  {:<width$}  {}\n", outcome.name, summary(outcome));

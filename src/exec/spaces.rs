@@ -127,7 +127,13 @@ impl Spaces {
         }
         if space == Space::Dram && self.values && hi > self.bytes[0].len() as u64 {
             let grown = hi.max(2 * self.bytes[0].len() as u64).max(1 << 16).min(size);
-            self.bytes[0].resize(grown as usize, 0);
+            let (held, grown) = (self.bytes[0].len(), grown as usize);
+            if self.bytes[0].try_reserve_exact(grown - held).is_err() {
+                let message =
+                    format!("{len} bytes at {addr:#x}: this computer has no memory for {grown} bytes of DRAM");
+                return Err(Trap::new(TrapKind::Addr, message));
+            }
+            self.bytes[0].resize(grown, 0);
         }
         Ok(Span { space, lo, hi })
     }

@@ -3,7 +3,7 @@
 
 use crate::check::Captured;
 use crate::compile::{Compiled, Placement, payload_in_memory, root, sides_in_memory};
-use crate::diag::{Error, Result};
+use crate::diag::{Error, Kind, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
 use crate::isa;
@@ -152,7 +152,10 @@ fn give(vm: &mut Vm, place: &Placement, tensor: &Tensor) -> Result<()> {
 
 /// Reads the result of `step`, and of the reshapes that share its bytes.
 fn capture(vm: &mut Vm, compiled: &Compiled, graph: &Graph, step: usize, captured: &mut Vec<Captured>) -> Result<()> {
-    let step = &compiled.steps[step];
+    let Some(step) = compiled.steps.get(step) else {
+        let message = format!("the program marks more than its {} steps", compiled.steps.len());
+        return Err(Error::new(Kind::Fault, message).help("`node` belongs to the driver: take it out of the kernel"));
+    };
     let place = &step.output;
     let (rows, cols) = rows_cols(&place.shape);
     let payload = vm.read(place.addr, (rows * place.ty.row_bytes(cols)) as u64)?.to_vec();

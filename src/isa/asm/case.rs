@@ -288,8 +288,8 @@ impl<'a> Reader<'a> {
                 cursor.expect(",")?;
                 let size = |count: i128| u32::try_from(count).ok().filter(|count| (1..=16384).contains(count));
                 let sizes = size(rows).zip(size(self.number(&mut cursor)?));
-                let wrong = || Fault::new("E0119", at, "tiles have 1 to 16384 rows and columns");
-                self.case.tile = Some(sizes.ok_or_else(wrong)?);
+                let wrong = || Fault::new("E0119", at, "tiles have 1 to 16384 rows and columns, at most 2^20 entries");
+                self.case.tile = Some(sizes.filter(|(rows, columns)| rows * columns <= 1 << 20).ok_or_else(wrong)?);
             }
             _ => return Err(unknown(&line[0], span)),
         }

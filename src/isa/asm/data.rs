@@ -158,6 +158,9 @@ fn number(cursor: &mut Cursor, symbols: &dyn Symbols) -> Result<Number, Fault> {
     let minus = cursor.peek().is_some_and(|token| token.is("-"));
     let token = if minus { cursor.peek_second() } else { cursor.peek() };
     let value = match token.map(|token| &token.kind) {
+        Some(Kind::Float(value)) if value.is_infinite() => {
+            return Err(Fault::new("E0104", cursor.span(), "this number is larger than any float; `inf` is infinity"));
+        }
         Some(Kind::Float(value)) => *value,
         Some(Kind::Word(word)) if &**word == "inf" => f64::INFINITY,
         Some(Kind::Word(word)) if &**word == "nan" => f64::NAN,
@@ -198,6 +201,13 @@ fn of_format(format: FormatRef, number: Number, span: Span) -> Result<u32, Fault
         Number::Whole(value) => value as f32,
         Number::Real(value) => value as f32,
     };
+    if let Number::Real(wide) = number
+        && wide.is_finite()
+        && value.is_infinite()
+    {
+        let message = format!("{wide} does not fit in `{}`, whose numbers are at most {}", format.name, f32::MAX);
+        return Err(Fault::new("E0104", span, message));
+    }
     let value = if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value };
     let code = encode(format, value.to_bits(), Rounding::NearestEven, !value.is_infinite());
     let back = f32::from_bits(decode(format, code));
