@@ -1,7 +1,7 @@
 //! A debugger as a library: a line of text in, text out. `cli` reads the lines and prints the answers.
 //!
 //! A stop lies between two instructions, its time is the cycle in which the next one issues. Going back means running
-//! again from a copy of the state ([`history`]), so everything goes back: registers, memory, clock and books.
+//! again from a copy of the state, so everything goes back: registers, memory, clock and books.
 
 mod clock;
 mod commands;
