@@ -159,7 +159,7 @@ impl Cells {
         let across = k.div_ceil(CELL);
         let count = |row: usize, cell: usize| {
             let bytes = &mask.row(row)[cell * CELL / 8..];
-            bytes.iter().take(CELL / 8).map(|byte| byte.count_ones() as u8).sum()
+            bytes.iter().take(CELL / 8).map(|byte| byte.count_ones() as u8).sum::<u8>()
         };
         let live = (0..n).flat_map(|row| (0..across).map(move |cell| (row, cell))).map(|(row, cell)| count(row, cell));
         Cells { across, live: live.collect(), n, k, counted: BTreeMap::new() }
