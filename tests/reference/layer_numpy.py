@@ -75,7 +75,7 @@ def exp(x):  # 7
     j = fma(v, F32(1.44269502), F32(12582912)) - F32(12582912)
     r = fma(j, -h("0x1.62e400p-1"), v)
     r = fma(j, -h("0x1.7f7d1cp-20"), r)
-    c = ("0x1.694p-10", "0x1.125edcp-7", "0x1.555b5ap-5", "0x1.55545p-3", "0x1.fffff6p-2", "1", "1")
+    c = ("0x1.6a4734p-10", "0x1.12610ap-7", "0x1.555a76p-5", "0x1.55544cp-3", "0x1.fffff6p-2", "1", "1")
     p = horner([h(text) for text in c], r)
     j = np.clip(j, -126, 128).astype(np.int32)
     half = np.rint(j / 2).astype(np.int32)
