@@ -1,6 +1,7 @@
 //! Expressions over registers, memory and labels with the operators of C, on signed 64-bit integers.
 
 use crate::diag::{Error, Result};
+use crate::isa::asm::LEVELS;
 
 /// What names and memory stand for.
 pub trait Scope {
@@ -30,20 +31,6 @@ pub enum Expr {
     /// Two sides.
     Binary(&'static str, Box<Expr>, Box<Expr>),
 }
-
-/// Operators of two sides, loosest first.
-const LEVELS: [&[&str]; 10] = [
-    &["||"],
-    &["&&"],
-    &["|"],
-    &["^"],
-    &["&"],
-    &["==", "!="],
-    &["<=", ">=", "<", ">"],
-    &["<<", ">>"],
-    &["+", "-"],
-    &["*", "/", "%"],
-];
 
 /// Deepest nesting that is read.
 const DEEPEST: usize = 64;

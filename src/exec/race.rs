@@ -221,22 +221,14 @@ impl Race {
         let core = vm.core as usize;
         let record = self.start(core, tag, event.pc, 1 << core);
         let Some(inst) = vm.executed(event.pc) else { return Ok(()) };
-        let mut list = Vec::new();
-        dma::pieces(vm, &inst, &mut |span, write| {
-            list.push((span, write));
-            Ok(())
-        })?;
+        let list = pieces(vm, &inst)?;
         list.into_iter().try_for_each(|(span, write)| self.compare(vm, span, record, None, write))
     }
 
     /// The source is read once, in the order of every member; each member's SRAM is written in its own.
     fn multicast(&mut self, vm: &mut Vm, event: &Event, group: u64) -> Result<()> {
         let Some(inst) = vm.executed(event.pc) else { return Ok(()) };
-        let mut list = Vec::new();
-        dma::pieces(vm, &inst, &mut |span, write| {
-            list.push((span, write));
-            Ok(())
-        })?;
+        let list = pieces(vm, &inst)?;
         let all = self.joined(group);
         for (n, member) in members(group).enumerate() {
             let (tag, pc) = self.collective[member as usize];
@@ -403,4 +395,14 @@ fn conflict(vm: &Vm, view: &View<'_>, other: &Record, wrote: bool, place: &str) 
         verb(wrote)
     );
     Trap::new(TrapKind::Race, message)
+}
+
+/// What a transfer touches, piece by piece, and whether it writes there.
+fn pieces(vm: &mut Vm, inst: &Inst) -> Result<Vec<(Span, bool)>> {
+    let mut list = Vec::new();
+    dma::pieces(vm, inst, &mut |span, write| {
+        list.push((span, write));
+        Ok(())
+    })?;
+    Ok(list)
 }

@@ -6,8 +6,8 @@ use super::source::{Fault, Span};
 /// Deepest nesting of parentheses and unary operators.
 const DEPTH: u32 = 64;
 
-/// Binary operators by rising precedence.
-const LEVELS: &[&[&str]] = &[
+/// Binary operators by rising precedence, in the assembler and in what a debugger is asked.
+pub const LEVELS: &[&[&str]] = &[
     &["||"],
     &["&&"],
     &["|"],

@@ -20,6 +20,7 @@ pub use case::{Case, Cycles, Expect, STATEMENTS, Target as Looked, VLENS};
 pub use codes::CODES;
 pub use data::{Layout, unpack};
 pub use directives::DIRECTIVES;
+pub use expr::LEVELS;
 pub use source::Sources;
 
 use crate::diag::{Error, did_you_mean};
