@@ -2,7 +2,7 @@
 //! ranges and how many contiguous runs, and `sim` gives them their time.
 
 use super::Vm;
-use super::event::{Access, Event, Space, Work};
+use super::event::{Access, Blocks, Event, Space, Work};
 use super::memory::bounding;
 use super::spaces::Span;
 use super::state::Level;
@@ -86,6 +86,11 @@ impl Plan {
         Ok(Some((source, target)))
     }
 
+    /// Its blocks, from `source` to `target`.
+    pub fn blocks(&self, source: &Side, target: &Side) -> Blocks {
+        Blocks { bytes: self.bytes, from: source.at, to: target.at, levels: self.shape }
+    }
+
     /// What it costs to do, in bytes: a block is worth at least 64.
     pub fn cost(&self) -> u64 {
         self.total.max(64 * (self.total / self.bytes.max(1)))
@@ -147,6 +152,7 @@ fn copy(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     event.work = Work::Dma { bytes: plan.total, runs: source.runs.max(target.runs), tag: inst.aux };
     event.touch(source.access(false, plan.total));
     event.touch(target.access(true, plan.total));
+    event.blocks = plan.blocks(&source, &target);
     vm.afford(plan.cost())?;
     plan.run(vm, &source, (target.span.space, target.at));
     Ok(())
@@ -223,6 +229,7 @@ pub fn dma_fill(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let side = Side::new(vm, to, [(1, 0); 3], bytes)?;
     event.work = Work::Dma { bytes, runs: side.runs, tag: inst.aux };
     event.touch(side.access(true, bytes));
+    event.blocks = Blocks::one(bytes, side.at, side.at);
     if vm.values {
         vm.memory.get_mut(side.span).fill(inst.imm as u8);
     }
@@ -260,6 +267,10 @@ pub fn dma_gat(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         vm.memory.copy((target.span.space, target.at + i * bytes), (source.span.space, source.at), bytes);
         if i + 1 == count {
             event.touch(Access { space: source.span.space, write: false, lo, hi, bytes: total, runs: count });
+            // Time takes the rows as evenly spaced from the first to the last.
+            let apart = (hi - bytes - lo).checked_div(count - 1).unwrap_or(0);
+            let rows = Level { count, src: apart as i64, dst: bytes as i64 };
+            event.blocks = Blocks { bytes, from: lo, to: target.at, levels: [rows, Level::ONE, Level::ONE] };
         }
     }
     event.touch(target.access(true, total));

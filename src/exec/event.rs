@@ -1,5 +1,6 @@
 //! What one executed instruction asked of the machine. exec writes it, sim prices it; it holds no time and no value.
 
+use super::state::Level;
 use crate::isa::{Op, Unit};
 use crate::num::DotClass;
 
@@ -68,6 +69,26 @@ impl Access {
         let span = (self.hi - self.lo).checked_sub(run)?;
         let gaps = self.runs.checked_sub(1).filter(|g| *g > 0)?;
         (span.is_multiple_of(gaps) && self.bytes.is_multiple_of(self.runs)).then_some((span / gaps, run))
+    }
+}
+
+/// The blocks of a transfer: for every index of the three levels, level 1 innermost, one of `bytes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks {
+    /// Bytes of a block.
+    pub bytes: u64,
+    /// First byte of the first block at the source, without the space bits.
+    pub from: u64,
+    /// The same at the target.
+    pub to: u64,
+    /// How often, and how far apart on both sides.
+    pub levels: [Level; 3],
+}
+
+impl Blocks {
+    /// `bytes` in one piece.
+    pub fn one(bytes: u64, from: u64, to: u64) -> Blocks {
+        Blocks { bytes, from, to, levels: [Level::ONE; 3] }
     }
 }
 
@@ -268,6 +289,8 @@ pub struct Event {
     pub access: [Access; 3],
     /// Number of valid entries of `access`.
     pub accesses: u8,
+    /// The blocks of a transfer; of other work what an older one left.
+    pub blocks: Blocks,
 }
 
 impl Event {
@@ -284,6 +307,7 @@ impl Event {
             work: Work::None,
             access: [Access::default(); 3],
             accesses: 0,
+            blocks: Blocks::one(0, 0, 0),
         }
     }
 

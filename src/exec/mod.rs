@@ -39,8 +39,9 @@ mod vector;
 mod window;
 
 pub use cores::Cores;
-pub use event::{Access, Event, EwKind, RegSet, Space, Work};
+pub use event::{Access, Blocks, Event, EwKind, RegSet, Space, Work};
 pub use inspect::{Value, register_name};
+pub use state::Level;
 pub use trap::{Result, Trap, TrapKind};
 
 use crate::diag::{self, Error};
@@ -52,7 +53,7 @@ use acc::Tile;
 use codes::Codes;
 use operand::{Operand, Stationary};
 use spaces::Spaces;
-use state::{Level, Loop, Mask, Scalars, Vectors, View};
+use state::{Loop, Mask, Scalars, Vectors, View};
 use std::sync::Arc;
 
 /// Largest tk that machines grant: a tile product deeper than the array is wide takes several passes.

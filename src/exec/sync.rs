@@ -173,6 +173,7 @@ pub fn dma_mc(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if let Some((source, target)) = &sides {
         event.touch(source.access(false, plan.total));
         event.touch(target.access(true, plan.total));
+        event.blocks = plan.blocks(source, target);
         vm.afford(plan.cost())?;
     }
     let last = vm.meet(group, Some(plan))?;

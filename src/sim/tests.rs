@@ -1,7 +1,7 @@
 //! Tests of time and money: identities, both sides of every readiness, overlap, order, monotonicity, closed forms.
 
 use super::*;
-use crate::exec::event::{Access, EW_KINDS, EwKind, RegSet, Space, Work};
+use crate::exec::event::{Access, Blocks, EW_KINDS, EwKind, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
 use crate::machine::{self, Machine};
 use crate::num::DotClass;
@@ -29,6 +29,7 @@ fn event(op: Op, work: Work) -> Event {
         work,
         access: [Access::default(); 3],
         accesses: 0,
+        blocks: Blocks::one(0, 0, 0),
     }
 }
 
@@ -41,6 +42,11 @@ fn regs(mut event: Event, reads: &[(u32, u8)], writes: &[(u32, u8)]) -> Event {
 
 fn touch(mut event: Event, space: Space, write: bool, lo: u64, bytes: u64) -> Event {
     event.access[usize::from(event.accesses)] = Access { space, write, lo, hi: lo + bytes, bytes, runs: 1 };
+    match write {
+        true => event.blocks.to = lo,
+        false => event.blocks.from = lo,
+    }
+    event.blocks.bytes = bytes;
     event.accesses += 1;
     event
 }
