@@ -8,7 +8,7 @@
 use super::counts::Counts;
 use super::engine::{Channels, Engine, Latest, Together, free};
 use super::ledger::Ledger;
-use super::observe::{On, Unobserved};
+use super::observe::{Observer, On, Unobserved};
 use super::timing::{Cause, Timing};
 use crate::diag::Result;
 use crate::exec::event::{Event, Work};
@@ -50,7 +50,8 @@ struct Core {
     turn: Option<Turn>,
 }
 
-struct Run {
+struct Run<'a, O> {
+    observer: &'a mut O,
     cores: Vec<Core>,
     channels: Channels,
     counts: Counts,
@@ -64,8 +65,22 @@ struct Run {
 /// # Errors
 /// The trap that stopped the program; Unsupported for what the machine does not serve.
 pub fn several(machine: &Machine, nodes: usize, cores: &mut Cores) -> Result<Several> {
+    several_observed(machine, nodes, cores, &mut Unobserved)
+}
+
+/// As [`several`]; `observer` is told of the instructions of all cores, in the order in which they issue.
+///
+/// # Errors
+/// Those of [`several`].
+pub fn several_observed<O: Observer>(
+    machine: &Machine,
+    nodes: usize,
+    cores: &mut Cores,
+    observer: &mut O,
+) -> Result<Several> {
     let engines = (0..cores.count()).map(|_| Core { engine: Engine::new(machine, nodes), turn: None });
     let mut run = Run {
+        observer,
         cores: engines.collect(),
         channels: Channels::default(),
         counts: Counts::new(Engine::new(machine, nodes).rates(), nodes),
@@ -84,7 +99,7 @@ pub fn several(machine: &Machine, nodes: usize, cores: &mut Cores) -> Result<Sev
     }
 }
 
-impl Run {
+impl<O: Observer> Run<'_, O> {
     /// Executes the next instruction of `core` that costs anything, if it may go on and has none at hand.
     fn fetch(&mut self, core: usize, cores: &mut Cores) -> Result<()> {
         let mut event = Event::new();
@@ -93,7 +108,7 @@ impl Run {
             if free(&event) {
                 continue;
             }
-            let issue = self.cores[core].engine.issue::<Unobserved>(&event);
+            let issue = self.cores[core].engine.issue::<O>(&event);
             let alone = !matches!(event.work, Work::Meet { .. } | Work::Multicast { .. } | Work::Await { .. });
             self.cores[core].turn = Some(Turn { event, issue, timed: alone });
             match event.work {
@@ -123,7 +138,7 @@ impl Run {
         if at > turn.issue.at {
             engine.stall(turn.event.node, at);
         }
-        turn.issue.wait::<Unobserved>(at, Cause::Sync, On::Cores);
+        turn.issue.wait::<O>(at, Cause::Sync, On::Cores);
         turn.timed = true;
     }
 
@@ -166,7 +181,7 @@ impl Run {
         let engine = &mut self.cores[core].engine;
         self.counts.add(event, engine.rates());
         engine.channels = self.channels;
-        let end = engine.commit(event, issue, &mut Unobserved);
+        let end = engine.commit(event, issue, self.observer);
         self.channels = engine.channels;
         end
     }

@@ -261,6 +261,9 @@ impl Engine {
         if O::WANTED && self.error.is_none() {
             self.times.issue = issue.at;
             self.times.at_issue = Wait::new((issue.cause, issue.on), earliest, issue.at);
+            if event.unit != Unit::C {
+                self.times.scalars = scalar;
+            }
             observer.record(event, &self.times);
         }
         end
@@ -330,7 +333,8 @@ impl Engine {
         }
         if O::WANTED {
             let ready = at + latency.max(1);
-            self.times = Times { turn: at, start: at, end: at + 1, ready, ..Times::default() };
+            let scalars = at + latency.max(self.rates.scalar_latency);
+            self.times = Times { turn: at, start: at, end: at + 1, ready, scalars, ..Times::default() };
         }
         (at, at + 1, Spent::Issue)
     }
@@ -649,6 +653,7 @@ impl Engine {
         if O::WANTED {
             let in_unit = Wait::new((start.cause, start.on), arrived, at);
             self.times = Times { turn: arrived, in_unit, start: at, end: moved, ready: done, ..Times::default() };
+            self.times.engine = engine as u16;
         }
         for access in accesses {
             self.order.record(access, true, if access.write { done } else { moved });

@@ -19,7 +19,7 @@ mod rates;
 mod tests;
 mod timing;
 
-pub use cores::{Several, several};
+pub use cores::{Several, several, several_observed};
 pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
 pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
 

@@ -5,13 +5,57 @@
 
 use super::timing::Cause;
 use crate::exec::event::Event;
+use crate::isa::Object;
+
+/// What is going to run.
+#[derive(Debug, Clone)]
+pub struct Program<'a> {
+    /// Its words.
+    pub object: &'a Object,
+    /// The steps that its node markers count, in order; none for a program on the bare processor.
+    pub steps: Vec<Step<'a>>,
+}
+
+/// A step of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The kernel that runs it.
+    pub kernel: &'a str,
+}
 
 /// Receives one record an executed instruction, in program order. `endl` and `node` are free and give none.
 pub trait Observer {
     /// False if records are not wanted: nothing that only they need is computed.
     const WANTED: bool;
+    /// Told once, before the first record.
+    fn begin(&mut self, _: &Program<'_>) {}
     /// Takes the record of one instruction.
     fn record(&mut self, event: &Event, times: &Times);
+}
+
+impl<O: Observer> Observer for &mut O {
+    const WANTED: bool = O::WANTED;
+    fn begin(&mut self, program: &Program<'_>) {
+        (**self).begin(program);
+    }
+    fn record(&mut self, event: &Event, times: &Times) {
+        (**self).record(event, times);
+    }
+}
+
+/// Two observers of one run.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    const WANTED: bool = A::WANTED || B::WANTED;
+    fn begin(&mut self, program: &Program<'_>) {
+        self.0.begin(program);
+        self.1.begin(program);
+    }
+    fn record(&mut self, event: &Event, times: &Times) {
+        self.0.record(event, times);
+        self.1.record(event, times);
+    }
 }
 
 /// Nobody watches.
@@ -90,4 +134,8 @@ pub struct Times {
     pub end: u64,
     /// Its results can be used.
     pub ready: u64,
+    /// The scalars that it writes can be used: for moved bases of addresses that is before `ready`.
+    pub scalars: u64,
+    /// The DMA engine that moves its bytes; 0 for other work.
+    pub engine: u16,
 }
