@@ -8,7 +8,7 @@
 use crate::diag::Result;
 use crate::isa::disasm::{Line, annotated};
 use crate::isa::{Object, Op, Unit};
-use crate::machine::Machine;
+use crate::machine::{Machine, Tile};
 use crate::num::FormatRef;
 use crate::num::format::find;
 use std::fmt::Write as _;
@@ -104,7 +104,7 @@ fn cycles(machine: &Machine, object: &Object, line: &Line) -> Option<u64> {
         Unit::M => {
             // What a product costs is decided by the weights that an earlier mm.w loaded.
             let array = machine.array.as_ref().filter(|_| name == "mm.w")?;
-            Some(array.load_cycles(u64::from(array.cols), u64::from(array.rows)))
+            Some(array.load(&Tile { tn: array.cols.into(), tk: array.rows.into(), ..Tile::default() }))
         }
     }
 }

@@ -3,14 +3,14 @@
 use super::tree::{Node, Value};
 use super::widen::Widening;
 use super::{
-    Array, Dma, Dram, DramModel, FillDrain, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, load, schema,
+    Array, Dma, Dram, DramModel, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, array, load, schema,
 };
 use crate::diag::{Error, Result};
 use crate::num::format::find;
 use std::collections::BTreeMap;
 
 /// Reads leaves of a tree that has passed the checks of `load.rs`.
-struct Reader<'a>(&'a Node);
+pub(super) struct Reader<'a>(&'a Node);
 
 impl<'a> Reader<'a> {
     fn node(&self, path: &str) -> Result<&'a Node> {
@@ -32,10 +32,10 @@ impl<'a> Reader<'a> {
         };
         Ok([number(0)?, number(1)?])
     }
-    fn small(&self, path: &str) -> Result<u32> {
+    pub(super) fn small(&self, path: &str) -> Result<u32> {
         u32::try_from(self.count(path)?).map_err(|_| Error::internal(format!("machine key `{path}` is too large")))
     }
-    fn text(&self, path: &str) -> Result<String> {
+    pub(super) fn text(&self, path: &str) -> Result<String> {
         Ok(self.0.at(path.split('.')).and_then(Node::text).unwrap_or_default().to_owned())
     }
     fn figure(&self, path: &str) -> Result<(f64, String)> {
@@ -181,17 +181,7 @@ fn array(r: &Reader<'_>) -> Result<Option<Array>> {
         return Ok(None);
     }
     let cycles = if r.0.at(["array", "cycles"]).is_some() { pairs(r, "array.cycles", true)? } else { Vec::new() };
-    Ok(Some(Array {
-        rows: r.small("array.rows")?,
-        cols: r.small("array.cols")?,
-        weight_buffers: r.small("array.weight_buffers")?,
-        weight_rows_per_cycle: r.small("array.weight_rows_per_cycle")?,
-        fill_drain: match r.text("array.fill_drain")?.as_str() {
-            "per_fold" => FillDrain::PerFold,
-            _ => FillDrain::Overlapped,
-        },
-        pairs: cycles,
-    }))
+    array::read(r, cycles).map(Some)
 }
 
 fn sram(r: &Reader<'_>, name: &str) -> Result<Sram> {

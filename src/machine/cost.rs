@@ -1,19 +1,10 @@
 //! Cycles of one piece of work on a unit that is free: pure functions of the machine, used by the simulator and by the
 //! compiler's estimates alike, so that the two cannot drift apart.
 
-use super::{Array, Dram, FillDrain, Machine, Price, Sram};
+use super::{Dram, Machine, Price, Sram, Tile};
 use crate::diag::{Error, Result};
 use crate::num::FormatRef;
 use crate::num::format::find;
-
-/// Cycles of a tile on the array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArrayCost {
-    /// Cycles during which the array is busy.
-    pub occupied: u64,
-    /// Cycles from then until the sums can be used.
-    pub latency: u64,
-}
 
 impl Machine {
     /// Terms a cycle of the pair on the S unit, if it is served, listed or widened.
@@ -62,8 +53,9 @@ impl Machine {
     pub fn array_tile_cycles(&self, tm: u64, tn: u64, tk: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
         let Some(array) = &self.array else { return 0 };
         let row_cycles = self.array_path(weights, inputs).map_or(1, |path| path.figure);
-        let load = array.load_cycles(tn, tk);
-        let compute = array.compute_cycles(tm, tn, tk, row_cycles);
+        let (weight_bits, input_bits) = (weights.bits, inputs.bits);
+        let tile = Tile { tm, tn, tk, weight_bits, input_bits, ..Tile::default() };
+        let (load, compute) = (array.load(&tile), array.compute(&tile, row_cycles));
         if array.weight_buffers > 1 { load.max(compute.occupied) } else { load + compute.occupied + compute.latency }
     }
     /// Cycles that the S unit folds, fills or moves `entries` accumulator entries.
@@ -78,7 +70,7 @@ impl Machine {
     pub fn peak_macs_per_cycle(&self, weights: &str, inputs: &str) -> f64 {
         let s = self.s_terms_per_cycle(weights, inputs).map_or(0.0, f64::from);
         let array = match (&self.array, self.array_row_cycles(weights, inputs)) {
-            (Some(a), Some(cycles)) => f64::from(a.rows) * f64::from(a.cols) / f64::from(cycles),
+            (Some(array), Some(cycles)) => array.kind.peak(cycles),
             _ => 0.0,
         };
         if array > s { array } else { s }
@@ -146,43 +138,5 @@ impl Dram {
         }
         let runs = runs.max(1);
         runs * bytes.div_ceil(runs).div_ceil(u64::from(self.row_bytes))
-    }
-}
-
-impl Array {
-    /// Blocks of `rows x cols` that a tile of `tk x tn` takes; a partial block costs a whole one (padded edge).
-    pub fn blocks(&self, tn: u64, tk: u64) -> u64 {
-        tn.div_ceil(u64::from(self.cols)) * tk.div_ceil(u64::from(self.rows))
-    }
-    /// Passes of an input row through the tile: its blocks, or where sums of `block` terms are scaled one by one (0: not),
-    /// those of each such run, for what has another scale cannot share a column.
-    pub fn passes(&self, tn: u64, tk: u64, block: u64) -> u64 {
-        if block == 0 {
-            return self.blocks(tn, tk);
-        }
-        let run = |terms: u64| terms.div_ceil(u64::from(self.rows));
-        tn.div_ceil(u64::from(self.cols)) * (tk / block * run(block) + run(tk % block))
-    }
-    /// Loading a stationary tile of `tk x tn` weights: all physical rows are shifted in, block after block.
-    pub fn load_cycles(&self, tn: u64, tk: u64) -> u64 {
-        self.load_blocks(self.blocks(tn, tk))
-    }
-    /// Loading so many blocks.
-    pub fn load_blocks(&self, blocks: u64) -> u64 {
-        blocks * u64::from(self.rows.div_ceil(self.weight_rows_per_cycle))
-    }
-    /// `tm` input rows through a loaded tile, `row_cycles` each. Overlapped: the rows occupy the array, fill and drain
-    /// (rows + cols - 2) are latency. Per fold: fill and drain occupy the array too, in every block.
-    pub fn compute_cycles(&self, tm: u64, tn: u64, tk: u64, row_cycles: u32) -> ArrayCost {
-        self.compute_blocks(tm, self.blocks(tn, tk), row_cycles)
-    }
-    /// The same for so many blocks.
-    pub fn compute_blocks(&self, tm: u64, blocks: u64, row_cycles: u32) -> ArrayCost {
-        let fill_drain = u64::from(self.rows) + u64::from(self.cols) - 2;
-        let stream = tm * u64::from(row_cycles);
-        match self.fill_drain {
-            FillDrain::Overlapped => ArrayCost { occupied: (blocks * stream).max(1), latency: fill_drain },
-            FillDrain::PerFold => ArrayCost { occupied: (blocks * (stream + fill_drain)).max(1), latency: 0 },
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! From a name or path to one merged, checked tree: `extends`, `--set`, defaults, and the schema's checks.
 
+use super::array;
 use super::schema::{self, GROUP_WORDS, KEYS, Key, Kind, Need, OPTIONAL_TABLES};
 use super::tree::{self, Entry, Node, Origin, Text, Value};
 use crate::diag::{Error, Result, did_you_mean};
@@ -42,7 +43,7 @@ fn normalise(root: &mut Node) -> Result<()> {
         let home = root.from.clone();
         require(root, key, &segments, 0, &home)?;
     }
-    Ok(())
+    array::normalise(root)
 }
 
 /// Reads a machine and lays it over its bases; `open` holds the files being read, to refuse a cycle.
@@ -346,7 +347,7 @@ pub(super) fn pj_of(node: &Node) -> std::result::Result<[f64; 3], &'static str> 
 }
 
 /// Makes sure that `key` is there wherever its table is, and fills in its default.
-fn require(node: &mut Node, key: &Key, segments: &[&str], depth: usize, home: &Origin) -> Result<()> {
+pub(super) fn require(node: &mut Node, key: &Key, segments: &[&str], depth: usize, home: &Origin) -> Result<()> {
     let segment = segments[depth];
     let last = depth + 1 == segments.len();
     let here = if node.from.span.is_empty() { home.clone() } else { node.from.clone() };

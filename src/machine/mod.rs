@@ -5,6 +5,7 @@
 //! key. Pure cost functions of a machine (cycles of a piece of work on a unit that is free) live in `cost.rs` and serve
 //! both the simulator and the compiler's estimates.
 
+pub mod array;
 mod build;
 mod cost;
 mod load;
@@ -13,7 +14,7 @@ mod show;
 mod tree;
 mod widen;
 
-pub use cost::ArrayCost;
+pub use array::{Array, ArrayCost, Tile};
 pub use show::{Difference, Leaf, diff};
 pub use widen::Datapath;
 
@@ -120,32 +121,6 @@ pub enum Skip {
     Balanced,
     /// A live granule stays in its lane, and all wait for the fullest.
     MaxOverLanes,
-}
-
-/// How the next tile's inputs follow in an array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FillDrain {
-    /// At once: fill and drain are latency only.
-    Overlapped,
-    /// After fill and drain of the tile before: they occupy the array.
-    PerFold,
-}
-
-/// A matrix array.
-#[derive(Debug, Clone)]
-pub struct Array {
-    /// Physical rows (k).
-    pub rows: u32,
-    /// Physical columns (n).
-    pub cols: u32,
-    /// Weight tiles held.
-    pub weight_buffers: u32,
-    /// Rows of weights shifted in a cycle.
-    pub weight_rows_per_cycle: u32,
-    /// Fill and drain.
-    pub fill_drain: FillDrain,
-    /// Pairs (weights, inputs) that the file lists, with the cycles that an input row occupies.
-    pub pairs: Vec<(String, String, u32)>,
 }
 
 /// One SRAM level.

@@ -3,6 +3,8 @@
 //! Checking, defaults, `machine show` and the key table of docs/machines.md all come from [`KEYS`]. A `*` in a path
 //! stands for any name. To add a key: a row here, a field of `Machine`, and a line in the reader.
 
+use super::array::{KINDS, Row};
+
 /// Name of the file format.
 pub const SCHEMA: &str = "preon.machine/1";
 
@@ -120,12 +122,12 @@ pub const KEYS: &[Key] = &[
     key("unit.M.queue", Count(1, 64), Default("4"), "", "Instructions that may wait for the array."),
     key("rate.S.*", Count(1, 1 << 24), Required, "terms/cycle", "Rate of the pair `weights*inputs` on the S unit; a pair listed neither here nor for the array runs on a wider one."),
     key("array.kind", Word(&["systolic"]), Required, "", "How the array computes."),
-    key("array.stationary", Word(&["weight"]), Default("\"weight\""), "", "Which operand stays in the array."),
-    key("array.rows", Count(1, 65536), Required, "", "Physical rows (k)."),
-    key("array.cols", Count(1, 65536), Required, "", "Physical columns (n)."),
+    key("array.stationary", Word(&["weight"]), Optional, "", "Which operand stays in the array."),
+    key("array.rows", Count(1, 65536), Optional, "", "Physical rows (k)."),
+    key("array.cols", Count(1, 65536), Optional, "", "Physical columns (n)."),
     key("array.weight_buffers", Count(1, 2), Default("2"), "", "Weight tiles held: with two, loading overlaps computing."),
-    key("array.weight_rows_per_cycle", Count(1, 65536), Default("1"), "", "Rows of weights shifted in a cycle."),
-    key("array.fill_drain", Word(&["overlapped", "per_fold"]), Default("\"overlapped\""), "", "Whether the next tile's inputs follow at once or after fill and drain."),
+    key("array.weight_rows_per_cycle", Count(1, 65536), Optional, "", "Rows of weights shifted in a cycle."),
+    key("array.fill_drain", Word(&["overlapped", "per_fold"]), Optional, "", "Whether the next tile's inputs follow at once or after fill and drain."),
     key("array.cycles.*", Count(1, 1024), Required, "cycles", "Cycles an input row occupies for the pair `weights*inputs`; a pair listed for the S unit only goes there."),
     key("sram.own.bytes", Count(4096, 1 << 40), Required, "B", "Capacity of the core's own SRAM."),
     key("sram.own.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
@@ -217,16 +219,29 @@ impl Kind {
     }
 }
 
+/// Whether kinds of arrays need the key `name` (the first that takes it speaks for all), and which ones take it; `None`
+/// for keys that all have.
+fn array_need(name: &str) -> Option<(Need, String)> {
+    let takes = |row: &'static Row| Some((row.name, row.keys.iter().find(|key| key.0 == name)?.1));
+    let kinds: Vec<(&str, Need)> = KINDS.iter().filter_map(takes).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.0).collect();
+    Some((kinds.first()?.1, names.join(", ")))
+}
+
 /// The key table of docs/machines.md.
 pub fn key_table() -> String {
     let mut text = String::from("| key | value | unit | default | what |\n|---|---|---|---|---|\n");
     for key in KEYS {
-        let need = match key.need {
+        let need = |need: Need| match need {
             Required => "required".to_owned(),
             Optional => "none".to_owned(),
             Default(value) => format!("`{value}`"),
         };
-        let row = format!("| `{}` | {} | {} | {need} | {} |\n", key.path, key.kind.describe(), key.unit, key.doc);
+        let (need, of) = match key.path.strip_prefix("array.").map(array_need).unwrap_or_default() {
+            Some((its, kinds)) => (need(its), format!("{kinds}: ")),
+            None => (need(key.need), String::new()),
+        };
+        let row = format!("| `{}` | {} | {} | {need} | {of}{} |\n", key.path, key.kind.describe(), key.unit, key.doc);
         text.push_str(&row);
     }
     text

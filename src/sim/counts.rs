@@ -1,13 +1,16 @@
 //! Integer counts of everything that costs energy, one dense record a graph node; turned into a ledger at the end.
 
+use super::law::tile_of;
 use super::ledger::{Key, Ledger, Place, What};
 use super::rates::Rates;
 use super::timing::Timing;
 use crate::exec::event::{Access, EW_KINDS, Event, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
 use crate::machine::Machine;
+use crate::machine::array::Kind;
 use crate::num::format::by_id;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Traffic of one memory level.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,7 +51,7 @@ pub(super) struct Counts {
     /// Dense index of (unit is array, weights, inputs) to a column of `macs`, + 1; 0 = not used yet.
     columns: Vec<u16>,
     pairs: Vec<(Unit, u16, u16)>,
-    array_rows: u64,
+    array: Option<Arc<dyn Kind>>,
 }
 
 /// v, p and q registers.
@@ -62,7 +65,7 @@ impl Counts {
             nodes: vec![NodeCounts::default(); nodes + 1],
             columns: vec![0; 2 * rates.formats * rates.formats],
             pairs: Vec::new(),
-            array_rows: rates.array.as_ref().map_or(1, |a| u64::from(a.rows.max(1))),
+            array: rates.array.as_ref().map(|array| array.kind.clone()),
         }
     }
 
@@ -94,7 +97,7 @@ impl Counts {
                 let (tm, tn, tk) = (u64::from(tm), u64::from(tn), u64::from(tk));
                 let dead = tm * u64::from(dead_terms);
                 let live = tm * tn * tk - dead;
-                let runs = if block == 0 { tk.div_ceil(self.array_rows) } else { tk.div_ceil(u64::from(block)) };
+                let runs = self.array.as_ref().map_or(0, |array| array.sums(&tile_of(&event.work)));
                 counts.accumulator += 2 * tm * tn * runs;
                 counts.fold[unit] += if block == 0 { 0 } else { tm * tn * runs };
                 mac = Some((true, weights, inputs, live, dead));

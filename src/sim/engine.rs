@@ -5,6 +5,7 @@
 //! count from 0; an operation that starts at `s` and occupies its unit for `n` cycles ends at `s + n`. Several cores are
 //! several such recurrences that take turns by time (`cores.rs`) and pass the [`Channels`] on.
 
+use super::law::tile_of;
 use super::observe::{Observer, On, Times, Unobserved, Wait};
 use super::order::OrderTable;
 use super::rates::Rates;
@@ -526,19 +527,15 @@ impl Engine {
                 let occupied = decoding.max(bytes.div_ceil(u64::from(u.l_bytes_per_cycle)));
                 Cost { occupied, latency: u64::from(u.l_latency) }
             }
-            Work::TileLoad { tn, tk, dead, .. } => match &self.rates.array {
-                Some(array) => Cost {
-                    occupied: array.load_blocks(array.blocks(tn.into(), tk.into()) - u64::from(dead)),
-                    latency: 0,
-                },
+            Work::TileLoad { .. } => match &self.rates.array {
+                Some(array) => Cost { occupied: array.load(&tile_of(&event.work)), latency: 0 },
                 None => return Err(Error::unsupported(format!("machine `{}` has no array", self.rates.machine))),
             },
-            Work::TileMac { tm, tn, tk, dead, block, weights, inputs, .. } => {
+            Work::TileMac { weights, inputs, .. } => {
                 let row = self.rates.array_row(self.rates.pair(weights, inputs));
                 match (&self.rates.array, row) {
                     (Some(array), Some(row)) => {
-                        let passes = array.passes(tn.into(), tk.into(), block.into()) - u64::from(dead);
-                        let cost = array.compute_blocks(tm.into(), passes, row);
+                        let cost = array.compute(&tile_of(&event.work), row);
                         Cost { occupied: cost.occupied, latency: cost.latency }
                     }
                     _ => return Err(unserved("array", weights, inputs)),

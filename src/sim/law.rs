@@ -6,7 +6,7 @@
 use crate::diag::{Error, Result};
 use crate::exec::event::{Event, EwKind, Space, Work};
 use crate::isa::{Op, Unit};
-use crate::machine::{Machine, Skip};
+use crate::machine::{Machine, Skip, Tile};
 use crate::num::format::by_id;
 
 /// Cycles of an instruction with nothing in its way. It starts in the cycle after its issue, or at issue on the control
@@ -93,17 +93,12 @@ fn work(machine: &Machine, event: &Event) -> Result<Cost> {
             let decoding = u64::from(symbols.div_ceil(units.l_codes_per_cycle));
             (decoding.max(bytes.div_ceil(units.l_bytes_per_cycle.into())), units.l_latency)
         }
-        Work::TileLoad { tn, tk, dead, .. } => {
-            let array = array(machine)?;
-            (array.load_blocks(array.blocks(tn.into(), tk.into()) - u64::from(dead)), 0)
-        }
-        Work::TileMac { tm, tn, tk, dead, block, weights, inputs, .. } => {
+        Work::TileLoad { .. } => (array(machine)?.load(&tile_of(&event.work)), 0),
+        Work::TileMac { weights, inputs, .. } => {
             let (w, x) = pair(weights, inputs)?;
             let rows = machine.array_row_cycles(&w.name, &x.name);
             let rows = rows.ok_or_else(|| unserved(machine, &w.name, &x.name, "array"))?;
-            let array = array(machine)?;
-            let passes = array.passes(tn.into(), tk.into(), block.into()) - u64::from(dead);
-            let cost = array.compute_blocks(tm.into(), passes, rows);
+            let cost = array(machine)?.compute(&tile_of(&event.work), rows);
             return Ok(Cost { occupied_cycles: cost.occupied, latency_cycles: cost.latency });
         }
         _ => (0, 0),
@@ -153,6 +148,27 @@ fn transfer(machine: &Machine, event: &Event) -> Cost {
 fn pair(weights: u16, inputs: u16) -> Result<(crate::num::FormatRef, crate::num::FormatRef)> {
     let known = |id: u16| by_id(id).ok_or_else(|| Error::unsupported(format!("format {id} is not in the table")));
     Ok((known(weights)?, known(inputs)?))
+}
+
+/// The tile that work on the array is about; an empty one for any other work.
+#[inline]
+pub(super) fn tile_of(work: &Work) -> Tile {
+    let bits = |format: u16| by_id(format).map_or(0, |format| format.bits);
+    match *work {
+        Work::TileLoad { tn, tk, weights, dead } => {
+            Tile { tn: tn.into(), tk: tk.into(), dead: dead.into(), weight_bits: bits(weights), ..Tile::default() }
+        }
+        Work::TileMac { tm, tn, tk, dead, block, weights, inputs, .. } => Tile {
+            tm: tm.into(),
+            tn: tn.into(),
+            tk: tk.into(),
+            block: block.into(),
+            dead: dead.into(),
+            weight_bits: bits(weights),
+            input_bits: bits(inputs),
+        },
+        _ => Tile::default(),
+    }
 }
 
 fn array(machine: &Machine) -> Result<&crate::machine::Array> {

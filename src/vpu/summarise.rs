@@ -265,7 +265,7 @@ fn peak(machine: &Machine, ledger: &Ledger) -> Peak {
     let ceiling = |place: Place, weights: &str, inputs: &str| match (place, &machine.array) {
         (Place::Unit(crate::isa::Unit::M), Some(array)) => {
             let row_cycles = machine.array_row_cycles(weights, inputs).unwrap_or(1);
-            f64::from(array.rows) * f64::from(array.cols) / f64::from(row_cycles)
+            array.kind.peak(row_cycles)
         }
         _ => machine.s_terms_per_cycle(weights, inputs).map_or(0.0, f64::from),
     };
@@ -294,12 +294,8 @@ fn assumptions(machine: &Machine, energy: &Energy) -> Vec<Assumption> {
     let mut rows = Vec::new();
     let choice = "a choice of this machine file";
     if let Some(array) = &machine.array {
-        let text = "Fill and drain of the array between tiles".to_owned();
-        rows.push(Assumption {
-            text,
-            value: format!("{:?}", array.fill_drain).to_lowercase(),
-            source: choice.to_owned(),
-        });
+        let row = |(text, value)| Assumption { text, value, source: choice.to_owned() };
+        rows.extend(array.kind.assumptions().into_iter().map(row));
     }
     rows.push(Assumption {
         text: "DRAM: sustained bandwidth and unloaded latency".to_owned(),

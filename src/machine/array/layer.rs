@@ -1,0 +1,119 @@
+//! A layer as published laws of whole layers take it: its sizes, and nothing of a program.
+
+/// What a layer computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `[m,k] x [n,k]`.
+    Gemm {
+        /// Rows of inputs.
+        m: u64,
+        /// Outputs.
+        n: u64,
+        /// Terms.
+        k: u64,
+    },
+    /// A convolution over an image.
+    Conv {
+        /// Rows of the input image.
+        height: u64,
+        /// Its columns.
+        width: u64,
+        /// Input channels, of all groups.
+        channels: u64,
+        /// Output channels, of all groups.
+        outputs: u64,
+        /// Rows and columns of the kernel.
+        kernel: [u64; 2],
+        /// Steps down and across.
+        stride: [u64; 2],
+        /// Rows added above and below each, columns left and right each.
+        pad: [u64; 2],
+        /// Groups.
+        groups: u64,
+    },
+}
+
+/// A layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// What it computes.
+    pub shape: Shape,
+    /// Images, or products that share the weights.
+    pub batch: u64,
+    /// Bits of a weight.
+    pub weight_bits: u32,
+    /// Bits of an input.
+    pub input_bits: u32,
+    /// Adds the result of another layer, element by element.
+    pub residual: bool,
+}
+
+impl Layer {
+    /// Rows and columns of the output: `[m, n]` of a product; 0 where the kernel is larger than the padded image.
+    pub fn output(&self) -> [u64; 2] {
+        match self.shape {
+            Shape::Gemm { m, n, .. } => [m, n],
+            Shape::Conv { height, width, kernel, stride, pad, .. } => {
+                let along = |size: u64, at: usize| {
+                    let padded = size + 2 * pad[at];
+                    if padded < kernel[at] { 0 } else { (padded - kernel[at]) / stride[at].max(1) + 1 }
+                };
+                [along(height, 0), along(width, 1)]
+            }
+        }
+    }
+    /// Multiply-accumulates of the whole batch.
+    pub fn macs(&self) -> u64 {
+        let [rows, cols] = self.output();
+        self.batch
+            * match self.shape {
+                Shape::Gemm { m, n, k } => m * n * k,
+                Shape::Conv { channels, outputs, kernel, groups, .. } => {
+                    rows * cols * outputs * (channels / groups.max(1)) * kernel[0] * kernel[1]
+                }
+            }
+    }
+}
+
+/// What a law says of a layer, in cycles of the core clock.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LayerCost {
+    /// All of it.
+    pub cycles: u64,
+    /// The array alone.
+    pub compute_cycles: u64,
+    /// DRAM alone.
+    pub dram_cycles: u64,
+    /// Bytes to and from DRAM.
+    pub dram_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_a_layer() {
+        let conv = |height, kernel, stride, pad, groups| Layer {
+            shape: Shape::Conv {
+                height,
+                width: 227,
+                channels: 96,
+                outputs: 256,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                pad: [pad; 2],
+                groups,
+            },
+            batch: 4,
+            weight_bits: 8,
+            input_bits: 8,
+            residual: false,
+        };
+        assert_eq!(conv(227, 11, 4, 0, 1).output(), [55, 55]);
+        assert_eq!(conv(5, 11, 4, 0, 1).output()[0], 0);
+        assert_eq!(conv(227, 5, 1, 2, 2).macs(), 4 * 227 * 227 * 256 * 48 * 25);
+        let gemm = Layer { shape: Shape::Gemm { m: 3, n: 5, k: 7 }, ..conv(1, 1, 1, 0, 1) };
+        assert_eq!((gemm.output(), gemm.macs()), ([3, 5], 420));
+    }
+}
