@@ -37,6 +37,7 @@ pub(super) fn tree_of_text(path: &str, text: &str) -> Result<Node> {
 
 fn normalise(root: &mut Node) -> Result<()> {
     mark_sets(root, &mut Vec::new());
+    super::energy::fill::fill(root)?;
     check_table(root, root, &mut Vec::new())?;
     for key in KEYS {
         let segments: Vec<&str> = key.path.split('.').collect();

@@ -8,6 +8,7 @@
 pub mod array;
 mod build;
 mod cost;
+pub mod energy;
 mod load;
 pub mod schema;
 mod show;

@@ -59,7 +59,7 @@ pub struct Key {
 pub const OPTIONAL_TABLES: &[&str] = &["array", "sram.shared", "energy.shared", "noc"];
 
 /// Degrees of trust of a source.
-pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "recalled", "choice"];
+pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "extrapolated", "recalled", "choice"];
 
 /// Scopes that a price may have; values of different scopes never add.
 pub const SCOPES: &[&str] = &["circuit", "macro", "core", "device", "device+phy", "system"];
@@ -133,10 +133,14 @@ pub const KEYS: &[Key] = &[
     key("sram.own.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
     key("sram.own.width_bytes", Count(1, 4096), Required, "B", "Width of an access."),
     key("sram.own.latency", Count(1, 1024), Required, "cycles", "Of an access."),
+    key("sram.own.cell", Word(&["lstp", "hp"]), Default("\"lstp\""), "", "Cells, for `energy.law`: low standby power or high performance."),
+    key("sram.own.wire_mm", FigureOrZero, Optional, "mm", "Wire between a bank and the core, for `energy.law`; without it half the side of the memory."),
     key("sram.shared.bytes", Count(4096, 1 << 44), Required, "B", "Capacity of the shared second level."),
     key("sram.shared.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
     key("sram.shared.width_bytes", Count(1, 4096), Required, "B", "Width of an access."),
     key("sram.shared.latency", Count(1, 1024), Required, "cycles", "Of an access."),
+    key("sram.shared.cell", Word(&["lstp", "hp"]), Default("\"lstp\""), "", "Cells, for `energy.law`: low standby power or high performance."),
+    key("sram.shared.wire_mm", FigureOrZero, Optional, "mm", "Wire between a bank and the core, for `energy.law`; without it half the side of the memory."),
     key("dram.model", Word(&["bandwidth"]), Default("\"bandwidth\""), "", "`bandwidth`: a first-come channel of stated bandwidth and latency."),
     key("dram.standard", Text, Required, "", "For people: LPDDR4-2400 x64, HBM2, ..."),
     key("dram.bytes", Count(1 << 20, 1 << 50), Required, "B", "Capacity."),
@@ -149,8 +153,11 @@ pub const KEYS: &[Key] = &[
     key("dma.queue", Count(1, 256), Default("8"), "", "Transfers that may wait."),
     key("dma.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Of one engine."),
     key("dma.setup_cycles", Count(0, 65536), Required, "cycles", "From a free engine to its first request."),
+    key("dma.wire_mm", Figure, Optional, "mm", "Wire that a byte of a transfer passes, for `energy.law`; without it 1 mm."),
     key("noc.bytes_per_cycle", Count(1, 1 << 20), Required, "B/cycle", "Of the network between the cores; a `dma.mc` passes it once."),
     key("noc.latency", Count(0, 65536), Required, "cycles", "Of a signal, of the end of a meeting, and of the first byte to another core."),
+    key("noc.wire_mm", Figure, Optional, "mm", "Wire between two cores, for `energy.law`; without it 2 mm."),
+    key("energy.law", Word(&["anchored"]), Optional, "", "`anchored`: prices, wires and leakage that the file leaves out follow the laws of docs/energy.md; DRAM does not."),
     key("energy.mac.*", Price, Required, "per op", "One multiply-accumulate of the pair `weights*inputs`."),
     key("energy.elementwise.*", Price, Required, "per op", "One element of add, mul, fma, div, special, convert or copy; of these optional kinds, one bit: bit, pop, lfsr, sobol, philox."),
     key("energy.core.fold", Price, Required, "per op", "One accumulator entry scaled and added."),
