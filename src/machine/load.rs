@@ -112,6 +112,11 @@ fn parse_with_bases(path: &str, text: Arc<str>, dir: Option<&Path>, open: &mut V
     if let Value::Table(entries) = &mut own.value {
         entries.retain(|e| e.key != "extends");
     }
+    // Of another kind of array no key of the base's makes sense, and none of its pairs is served.
+    let names_a_kind = own.at(["array", "kind"]).is_some();
+    if let (true, Value::Table(entries)) = (names_a_kind, &mut merged.value) {
+        entries.retain(|e| e.key != "array");
+    }
     merged.overlay(own);
     Ok(merged)
 }

@@ -46,6 +46,10 @@ pub struct Layer {
     pub input_bits: u32,
     /// Adds the result of another layer, element by element.
     pub residual: bool,
+    /// Rows and columns of the output as they are stored, where a pooling is fused to the layer.
+    pub pooled: Option<[u64; 2]>,
+    /// The host lays the windows out as rows (im2col) before the machine sees them.
+    pub unrolled: bool,
 }
 
 impl Layer {
@@ -109,6 +113,8 @@ mod tests {
             weight_bits: 8,
             input_bits: 8,
             residual: false,
+            pooled: None,
+            unrolled: false,
         };
         assert_eq!(conv(227, 11, 4, 0, 1).output(), [55, 55]);
         assert_eq!(conv(5, 11, 4, 0, 1).output()[0], 0);

@@ -64,10 +64,13 @@ pub trait Kind: std::fmt::Debug + Send + Sync {
             block => tile.tk.div_ceil(block),
         }
     }
-    /// The published law of whole layers on this machine, for kinds that have one; `None` where it does not speak.
-    fn law(&self, machine: &Machine, layer: &Layer) -> Option<LayerCost> {
-        let _ = (machine, layer);
-        None
+    /// The published law of whole layers on this machine, one after the other; `None` for a kind that has none.
+    ///
+    /// # Errors
+    /// Unsupported, naming what the law does not speak of or the machine refuses.
+    fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
+        let _ = (machine, layers);
+        Ok(None)
     }
     /// What this kind takes for granted, for reports: what, and the value that the machine file chose.
     fn assumptions(&self) -> Vec<(String, String)>;
@@ -99,9 +102,12 @@ impl Array {
     pub fn compute(&self, tile: &Tile, row_cycles: u32) -> ArrayCost {
         self.kind.compute(tile, row_cycles)
     }
-    /// The published law of whole layers, where this kind has one.
-    pub fn law(&self, machine: &Machine, layer: &Layer) -> Option<LayerCost> {
-        self.kind.law(machine, layer)
+    /// The published law of whole layers, one after the other, where this kind has one.
+    ///
+    /// # Errors
+    /// As [`Kind::law`].
+    pub fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
+        self.kind.law(machine, layers)
     }
 }
 
