@@ -5,12 +5,14 @@
 //! can be timed for good; the channels that cores share are thus asked in the order of issue, as one core asks them in
 //! the order of its program.
 
+use super::channels::Channels;
 use super::counts::Counts;
-use super::engine::{Channels, Engine, Latest, Together, free};
+use super::engine::{Engine, Latest, Together, free};
+use super::flight::Blocked;
 use super::ledger::Ledger;
 use super::observe::{Observer, On, Unobserved};
 use super::timing::{Cause, Timing};
-use crate::diag::Result;
+use crate::diag::{self, Error};
 use crate::exec::event::{Event, Work};
 use crate::exec::{Cores, Status};
 use crate::machine::Machine;
@@ -40,9 +42,24 @@ impl Several {
 /// The next instruction of a core.
 struct Turn {
     event: Event,
-    issue: Latest,
-    /// False while `issue` depends on other cores.
-    timed: bool,
+    /// Its issue as far as its own core says, or what DRAM has to do first.
+    issue: Result<Latest, Blocked>,
+    /// When other cores let it go on; `None` while that is open.
+    released: Option<u64>,
+}
+
+impl Turn {
+    /// Its issue, if it is known.
+    fn at(&self) -> Option<u64> {
+        self.issue.ok().filter(|_| self.released.is_some()).map(|issue| issue.at)
+    }
+}
+
+/// A collective transfer whose bytes are on their way: the part that reads the source, and those that get them from it, each
+/// by its core and number in flight.
+struct OnItsWay {
+    reader: (usize, u64),
+    others: Vec<(usize, u64)>,
 }
 
 struct Core {
@@ -55,6 +72,9 @@ struct Run<'a, O> {
     cores: Vec<Core>,
     channels: Channels,
     counts: Counts,
+    /// Groups that have come together and whose time is not known.
+    meetings: Vec<u64>,
+    on_their_way: Vec<OnItsWay>,
     /// When signals that nobody has taken yet arrive, by core and semaphore.
     signals: BTreeMap<(usize, u8), VecDeque<u64>>,
     latency: u64,
@@ -64,11 +84,12 @@ struct Run<'a, O> {
 ///
 /// # Errors
 /// The trap that stopped the program; Unsupported for what the machine does not serve.
-pub fn several(machine: &Machine, nodes: usize, cores: &mut Cores) -> Result<Several> {
+pub fn several(machine: &Machine, nodes: usize, cores: &mut Cores) -> diag::Result<Several> {
     several_observed(machine, nodes, cores, &mut Unobserved)
 }
 
-/// As [`several`]; `observer` is told of the instructions of all cores, in the order in which they issue.
+/// As [`several`]; `observer` is told of the instructions of all cores, in the order in which they issue, those behind an
+/// open transfer of DRAM of the same core when it is over.
 ///
 /// # Errors
 /// Those of [`several`].
@@ -77,13 +98,16 @@ pub fn several_observed<O: Observer>(
     nodes: usize,
     cores: &mut Cores,
     observer: &mut O,
-) -> Result<Several> {
-    let engines = (0..cores.count()).map(|_| Core { engine: Engine::new(machine, nodes), turn: None });
+) -> diag::Result<Several> {
+    let engines = (0..cores.count()).map(|core| Core { engine: Engine::new(machine, nodes, core), turn: None });
+    let rates = Engine::new(machine, nodes, 0);
     let mut run = Run {
         observer,
         cores: engines.collect(),
-        channels: Channels::default(),
-        counts: Counts::new(Engine::new(machine, nodes).rates(), nodes),
+        channels: Channels::new(machine),
+        counts: Counts::new(rates.rates(), nodes),
+        meetings: Vec::new(),
+        on_their_way: Vec::new(),
         signals: BTreeMap::new(),
         latency: machine.noc.map_or(0, |noc| noc.latency_cycles.into()),
     };
@@ -91,28 +115,36 @@ pub fn several_observed<O: Observer>(
         for core in 0..run.cores.len() {
             run.fetch(core, cores)?;
         }
-        match run.first() {
-            Some(core) => run.commit(core),
-            None if cores.halted() => return run.finish(machine),
-            None => return Err(cores.deadlock().into()),
+        run.meet();
+        let first = run.first();
+        let blocked = run.cores.iter().filter_map(|core| core.turn.as_ref()?.issue.err()).map(|blocked| blocked.before);
+        match (first, blocked.min()) {
+            // DRAM may not go past what can issue next: that may ask it too.
+            (Some((at, _)), Some(before)) if run.channels.now() < at => run.progress(before.min(at))?,
+            (Some((_, core)), _) => run.commit(core),
+            (None, Some(before)) => run.progress(before)?,
+            (None, None) if cores.halted() => return run.finish(machine),
+            (None, None) => return Err(cores.deadlock().into()),
         }
     }
 }
 
 impl<O: Observer> Run<'_, O> {
     /// Executes the next instruction of `core` that costs anything, if it may go on and has none at hand.
-    fn fetch(&mut self, core: usize, cores: &mut Cores) -> Result<()> {
+    fn fetch(&mut self, core: usize, cores: &mut Cores) -> diag::Result<()> {
         let mut event = Event::new();
         while self.cores[core].turn.is_none() && cores.ready(core) {
             let status = cores.step(core, &mut event)?;
             if free(&event) {
                 continue;
             }
-            let issue = self.cores[core].engine.issue::<O>(&event);
+            let issue = self.cores[core].engine.issue::<O>(&event, &self.channels);
             let alone = !matches!(event.work, Work::Meet { .. } | Work::Multicast { .. } | Work::Await { .. });
-            self.cores[core].turn = Some(Turn { event, issue, timed: alone });
+            self.cores[core].turn = Some(Turn { event, issue, released: alone.then_some(0) });
             match event.work {
-                Work::Meet { group } | Work::Multicast { group, .. } if status != Status::Blocked => self.meet(group),
+                Work::Meet { group } | Work::Multicast { group, .. } if status != Status::Blocked => {
+                    self.meetings.push(group);
+                }
                 Work::Await { semaphore } => {
                     let signal = self.signals.get_mut(&(core, semaphore)).and_then(VecDeque::pop_front);
                     signal.into_iter().for_each(|at| self.release(core, at));
@@ -123,34 +155,89 @@ impl<O: Observer> Run<'_, O> {
         Ok(())
     }
 
-    /// All members of `group` have come: they go on together.
-    fn meet(&mut self, group: u64) {
-        let members = || (0..64).filter(|member| group >> member & 1 == 1);
-        let came = members().filter_map(|member: usize| self.cores[member].turn.as_ref()).map(|turn| turn.issue.at);
-        let way = if group.count_ones() > 1 { self.latency } else { 0 };
-        let at = came.fold(0, u64::max) + way;
-        members().for_each(|member| self.release(member, at));
+    /// Groups all of whose members have come at a known time go on together.
+    fn meet(&mut self) {
+        let cores = &self.cores;
+        let came = |group: u64| {
+            let turns = members(group).map(|member| cores[member].turn.as_ref()?.issue.ok().map(|issue| issue.at));
+            turns.collect::<Option<Vec<u64>>>().and_then(|came| came.into_iter().max())
+        };
+        let met: Vec<(u64, u64)> = self.meetings.iter().filter_map(|&group| Some((group, came(group)?))).collect();
+        for (group, last) in met {
+            self.meetings.retain(|other| *other != group);
+            let at = last + if group.count_ones() > 1 { self.latency } else { 0 };
+            members(group).for_each(|member| self.release(member, at));
+        }
     }
 
     /// What `core` waits for has come at `at`.
     fn release(&mut self, core: usize, at: u64) {
         let Core { engine, turn: Some(turn) } = &mut self.cores[core] else { return };
-        if at > turn.issue.at {
-            engine.stall(turn.event.node, at);
+        turn.released = Some(at);
+        if let Ok(issue) = &mut turn.issue {
+            if at > issue.at {
+                engine.stall(turn.event.node, at);
+            }
+            issue.wait::<O>(at, Cause::Sync, On::Cores);
         }
-        turn.issue.wait::<O>(at, Cause::Sync, On::Cores);
-        turn.timed = true;
     }
 
-    /// The core whose instruction issues first.
-    fn first(&self) -> Option<usize> {
-        let timed = |core: &Core| core.turn.as_ref().filter(|turn| turn.timed).map(|turn| turn.issue.at);
-        let turns = self.cores.iter().enumerate().filter_map(|(core, state)| timed(state).map(|at| (at, core)));
-        turns.min().map(|(_, core)| core)
+    /// The core whose instruction issues first, and when.
+    fn first(&self) -> Option<(u64, usize)> {
+        let turns = self.cores.iter().enumerate();
+        turns.filter_map(|(core, state)| Some((state.turn.as_ref()?.at()?, core))).min()
+    }
+
+    /// Lets DRAM go on to the end of its next transfer, or to the cycle `before`, and asks those anew that waited for it.
+    fn progress(&mut self, before: u64) -> diag::Result<()> {
+        let before = self.cores.iter().map(|core| core.engine.wake()).fold(before, u64::min);
+        match self.channels.advance(before) {
+            Some(over) => {
+                let (core, seq) = ((over.id >> 48) as usize, over.id & ((1 << 48) - 1));
+                self.cores[core].engine.land(seq, over.end, over.activates);
+            }
+            None if before == u64::MAX => {
+                return Err(Error::internal("an instruction waits for a transfer that nobody makes"));
+            }
+            None => {}
+        }
+        self.cores.iter_mut().for_each(|core| core.engine.settle::<O>(&mut self.channels));
+        self.arrive();
+        for core in 0..self.cores.len() {
+            let Core { engine, turn } = &mut self.cores[core];
+            engine.leave(self.observer);
+            if let Some(error) = engine.error() {
+                return Err(error.clone());
+            }
+            let Some(turn) = turn.as_mut().filter(|turn| turn.issue.is_err()) else { continue };
+            turn.issue = engine.issue::<O>(&turn.event, &self.channels);
+            if let (Ok(_), Some(at)) = (turn.issue, turn.released) {
+                self.release(core, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Collective transfers whose bytes have come end for every member.
+    fn arrive(&mut self) {
+        let mut left = Vec::new();
+        for way in std::mem::take(&mut self.on_their_way) {
+            match self.cores[way.reader.0].engine.ready(way.reader.1) {
+                None => left.push(way),
+                Some(done) => {
+                    for (core, seq) in way.others {
+                        self.cores[core].engine.follow(seq, done);
+                        self.cores[core].engine.settle::<O>(&mut self.channels);
+                    }
+                }
+            }
+        }
+        self.on_their_way = left;
     }
 
     fn commit(&mut self, core: usize) {
         let Some(turn) = self.cores[core].turn.take() else { return };
+        let Ok(issue) = turn.issue else { return };
         match turn.event.work {
             Work::Multicast { group, .. } => {
                 self.cores[core].turn = Some(turn);
@@ -159,10 +246,10 @@ impl<O: Observer> Run<'_, O> {
             Work::Signal { core: target, semaphore } => {
                 let target = usize::from(target);
                 let way = if target == core { 1 } else { self.latency.max(1) };
-                let at = turn.issue.at + way;
-                self.time(core, &turn.event, turn.issue);
+                let at = issue.at + way;
+                self.time(core, &turn.event, issue);
                 let waits = self.cores[target].turn.as_ref().is_some_and(|turn| {
-                    !turn.timed && matches!(turn.event.work, Work::Await { semaphore: s } if s == semaphore)
+                    turn.released.is_none() && matches!(turn.event.work, Work::Await { semaphore: s } if s == semaphore)
                 });
                 if waits {
                     self.release(target, at);
@@ -171,53 +258,62 @@ impl<O: Observer> Run<'_, O> {
                 }
             }
             _ => {
-                self.time(core, &turn.event, turn.issue);
+                self.time(core, &turn.event, issue);
             }
         }
     }
 
-    /// Times and counts one instruction; the end of its work.
-    fn time(&mut self, core: usize, event: &Event, issue: Latest) -> u64 {
+    /// Times and counts one instruction; the end of its work, if it is known.
+    fn time(&mut self, core: usize, event: &Event, issue: Latest) -> Option<u64> {
         let engine = &mut self.cores[core].engine;
         self.counts.add(event, engine.rates());
-        engine.channels = self.channels;
-        let end = engine.commit(event, issue, self.observer);
-        self.channels = engine.channels;
-        end
+        engine.commit(event, issue, &mut self.channels, self.observer)
     }
 
     /// The parts of a collective transfer start together. The lowest member's reads the source; the others get the bytes
     /// from it, so that theirs has the range but moves nothing.
     fn collective(&mut self, group: u64) {
-        let members: Vec<usize> = (0..64).filter(|member| group >> member & 1 == 1).collect();
-        let starts = members.iter().filter_map(|&member| {
+        let starts = members(group).filter_map(|member| {
             let Core { engine, turn } = &self.cores[member];
-            turn.as_ref().map(|turn| engine.dma_start_at(&turn.event, turn.issue.at))
+            turn.as_ref().and_then(|turn| Some(engine.dma_start_at(&turn.event, turn.at()?)))
         });
         let start = starts.fold(0, u64::max);
-        let mut done = 0;
-        for (n, &member) in members.iter().enumerate() {
-            let Some(mut turn) = self.cores[member].turn.take() else { continue };
+        let (mut done, mut parts) = (Some(0), Vec::new());
+        for (n, member) in members(group).enumerate() {
+            let Some(Turn { mut event, issue: Ok(issue), .. }) = self.cores[member].turn.take() else { continue };
             if n > 0 {
-                (turn.event.access[0].bytes, turn.event.access[0].runs) = (0, 0);
+                (event.access[0].bytes, event.access[0].runs) = (0, 0);
             }
-            self.cores[member].engine.together = Together { start, done };
-            let end = self.time(member, &turn.event, turn.issue);
-            self.cores[member].engine.together = Together::default();
-            done = done.max(end);
+            let engine = &mut self.cores[member].engine;
+            parts.push((member, engine.next_in_flight()));
+            engine.together = Some(Together { start, done });
+            let end = self.time(member, &event, issue);
+            self.cores[member].engine.together = None;
+            done = end.and_then(|end| Some(done?.max(end)));
+        }
+        if let (None, [reader, others @ ..]) = (done, parts.as_slice()) {
+            self.on_their_way.push(OnItsWay { reader: *reader, others: others.to_vec() });
+            self.arrive();
         }
     }
 
-    fn finish(mut self, machine: &Machine) -> Result<Several> {
+    fn finish(mut self, machine: &Machine) -> diag::Result<Several> {
+        while self.cores.iter().any(|core| !core.engine.settled()) {
+            self.progress(u64::MAX)?;
+        }
         let cycles = self.cores.iter().map(|core| core.engine.cycles()).fold(0, u64::max);
         let mut cores = Vec::new();
-        for mut core in self.cores.drain(..) {
-            core.engine.channels = self.channels;
-            cores.push(core.engine.finish_at(cycles)?);
+        for core in self.cores.drain(..) {
+            cores.push(core.engine.finish_at(cycles, &self.channels)?);
         }
         let ledger = self.counts.ledger(&cores, machine);
         Ok(Several { cores, ledger })
     }
+}
+
+/// The cores of a group.
+fn members(group: u64) -> impl Iterator<Item = usize> {
+    (0..64).filter(move |member| group >> member & 1 == 1)
 }
 
 #[cfg(test)]

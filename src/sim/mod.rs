@@ -5,9 +5,11 @@
 //! [`Ledger`] whose rows add up to its joules. [`several`] does the same for
 //! the cores of a machine together.
 
+mod channels;
 mod cores;
 mod counts;
 mod engine;
+mod flight;
 #[cfg(test)]
 mod instructions;
 pub mod law;
@@ -41,6 +43,7 @@ pub const NOT_MODELLED: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Sim {
     engine: engine::Engine,
+    channels: channels::Channels,
     counts: counts::Counts,
     machine: Machine,
 }
@@ -58,9 +61,10 @@ impl Sim {
     /// A simulator of `machine` for a program whose node markers are 0 .. `nodes`; events of other nodes are booked
     /// under the extra node `nodes`.
     pub fn new(machine: &Machine, nodes: usize) -> Self {
-        let engine = engine::Engine::new(machine, nodes);
+        let engine = engine::Engine::new(machine, nodes, 0);
+        let channels = channels::Channels::new(machine);
         let counts = counts::Counts::new(engine.rates(), nodes);
-        Sim { engine, counts, machine: machine.clone() }
+        Sim { engine, channels, counts, machine: machine.clone() }
     }
     /// Takes the next executed instruction. What the machine does not serve is reported by [`Sim::finish`].
     pub fn account(&mut self, event: &Event) {
@@ -69,7 +73,7 @@ impl Sim {
     /// As [`Sim::account`]; `observer` is told what the clock did with the instruction.
     pub fn observe<O: Observer>(&mut self, event: &Event, observer: &mut O) {
         self.counts.add(event, self.engine.rates());
-        self.engine.step(event, observer);
+        self.engine.step(event, &mut self.channels, observer);
     }
     /// The cycle in which everything so far is over.
     pub fn cycles(&self) -> u64 {
@@ -88,7 +92,7 @@ impl Sim {
     /// # Errors
     /// Unsupported, naming the pair, for the first instruction that the machine does not serve.
     pub fn finish(self) -> Result<Outcome> {
-        let timing = self.engine.finish()?;
+        let timing = self.engine.finish(self.channels)?;
         let ledger = self.counts.ledger(std::slice::from_ref(&timing), &self.machine);
         Ok(Outcome { timing, ledger })
     }

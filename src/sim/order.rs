@@ -1,5 +1,6 @@
 //! The reservation table: unfinished memory ranges, so that memory is as-if-sequential whatever the overlap in time.
 
+use super::flight::{Blocked, Part, Span, When};
 use crate::exec::event::{Access, Space};
 
 /// An access that may not be over yet.
@@ -7,7 +8,9 @@ use crate::exec::event::{Access, Space};
 struct Entry {
     access: Access,
     dma: bool,
-    done: u64,
+    done: When,
+    /// The time of its instruction that `done` is.
+    part: Part,
 }
 
 /// Ranges of unfinished accesses, at most as many as the machine has entries.
@@ -22,20 +25,31 @@ impl OrderTable {
         let capacity = (capacity as usize).max(3);
         OrderTable { entries: Vec::with_capacity(capacity), capacity }
     }
-    /// The first cycle at or after `now` at which `needed` entries are free: accesses that are over free theirs.
-    pub(super) fn room(&mut self, needed: usize, now: u64) -> u64 {
-        let mut at = now;
+    /// The first cycle at or after `from` at which `needed` entries are free: accesses that are over free theirs. Time has
+    /// come to `now`.
+    ///
+    /// # Errors
+    /// How far time has to go until that can be said.
+    pub(super) fn room(&mut self, needed: usize, from: u64, now: u64) -> Result<u64, Blocked> {
+        let mut at = from;
         loop {
-            self.entries.retain(|e| e.done > at);
+            self.entries.retain(|e| !matches!(e.done, When::At(done) if done <= at));
             if self.entries.len() + needed <= self.capacity {
-                return at;
+                return Ok(at);
             }
-            at = self.entries.iter().map(|e| e.done).min().unwrap_or(at);
+            let open = self.entries.iter().any(|e| e.done.known().is_none());
+            match self.entries.iter().filter_map(|e| e.done.known()).min() {
+                // An open one may be over before.
+                Some(done) if open && done > now => return Err(Blocked { before: done }),
+                Some(done) => at = done,
+                None if open => return Err(Blocked::LONG),
+                None => return Ok(at),
+            }
         }
     }
-    /// The cycle at which every older access that conflicts with `access` is over; 0 if there is none. Two transfers of
-    /// DRAM never wait for each other: the channel serves them in their order.
-    pub(super) fn clear(&self, access: &Access, dma: bool) -> u64 {
+    /// The cycle at which every older access that conflicts with `access` is over, as far as that is known; 0 if there is
+    /// none. `open` is told of the others. Two transfers of DRAM never wait for each other: the channel keeps their order.
+    pub(super) fn clear(&self, access: &Access, dma: bool, open: &mut dyn FnMut(u64, Part)) -> u64 {
         let mut at = 0;
         for entry in &self.entries {
             let older = &entry.access;
@@ -43,18 +57,25 @@ impl OrderTable {
                 && access.lo < older.hi
                 && older.space == access.space
                 && (older.write || access.write)
-                && entry.done > at
+                && !matches!(entry.done, When::At(done) if done <= at)
                 && !(dma && entry.dma && access.space == Space::Dram)
                 && overlap(older, access)
             {
-                at = entry.done;
+                match entry.done {
+                    When::At(done) => at = done,
+                    When::After(seq) => open(seq, entry.part),
+                }
             }
         }
         at
     }
-    /// Records an access that is over at `done`; `room` has been asked.
-    pub(super) fn record(&mut self, access: &Access, dma: bool, done: u64) {
-        self.entries.push(Entry { access: *access, dma, done });
+    /// Records an access that is over at `done`, the `part` of its instruction's times; `room` has been asked.
+    pub(super) fn record(&mut self, access: &Access, dma: bool, done: When, part: Part) {
+        self.entries.push(Entry { access: *access, dma, done, part });
+    }
+    /// The times of instruction `seq` are known.
+    pub(super) fn close(&mut self, seq: u64, span: Span) {
+        self.entries.iter_mut().for_each(|entry| entry.done.set(seq, span.part(entry.part)));
     }
 }
 
@@ -78,17 +99,42 @@ mod tests {
         Access { space: Space::Sram, write, lo, hi, bytes: hi - lo, runs: 1 }
     }
 
+    fn over(table: &mut OrderTable, access: &Access, dma: bool, done: u64) {
+        table.record(access, dma, When::At(done), Part::End);
+    }
+
+    /// The known end of all conflicts, where none is open.
+    fn clear(table: &OrderTable, access: &Access, dma: bool) -> u64 {
+        table.clear(access, dma, &mut |seq, _| panic!("instruction {seq} is open"))
+    }
+
     #[test]
     fn only_overlaps_with_a_write_wait() {
         let mut table = OrderTable::new(4);
-        table.record(&range(0, 64, false), false, 100);
-        table.record(&range(64, 128, true), true, 200);
-        assert_eq!(table.clear(&range(0, 64, false), false), 0, "two reads");
-        assert_eq!(table.clear(&range(0, 64, true), false), 100, "write after read");
-        assert_eq!(table.clear(&range(127, 130, false), false), 200, "read after write, last byte");
-        assert_eq!(table.clear(&range(128, 130, true), false), 0, "ranges end before their end");
+        over(&mut table, &range(0, 64, false), false, 100);
+        over(&mut table, &range(64, 128, true), true, 200);
+        assert_eq!(clear(&table, &range(0, 64, false), false), 0, "two reads");
+        assert_eq!(clear(&table, &range(0, 64, true), false), 100, "write after read");
+        assert_eq!(clear(&table, &range(127, 130, false), false), 200, "read after write, last byte");
+        assert_eq!(clear(&table, &range(128, 130, true), false), 0, "ranges end before their end");
         let elsewhere = Access { space: Space::Shared, ..range(0, 128, true) };
-        assert_eq!(table.clear(&elsewhere, false), 0, "another space");
+        assert_eq!(clear(&table, &elsewhere, false), 0, "another space");
+    }
+
+    #[test]
+    fn an_open_access_is_named_until_its_time_is_known() {
+        let mut table = OrderTable::new(3);
+        over(&mut table, &range(0, 64, true), true, 100);
+        table.record(&range(0, 64, true), true, When::After(7), Part::Ready);
+        let mut open = Vec::new();
+        assert_eq!(table.clear(&range(0, 8, false), false, &mut |seq, part| open.push((seq, part))), 100);
+        assert_eq!(open, [(7, Part::Ready)]);
+        // Two places are wanted and one is free: the known end counts once time is there, for the open one may be first.
+        assert_eq!(table.room(2, 50, 60), Err(Blocked { before: 100 }));
+        assert_eq!(table.room(2, 50, 100), Ok(100));
+        assert_eq!(table.room(3, 50, 100), Err(Blocked::LONG));
+        table.close(7, Span { start: 60, end: 110, ready: 120 });
+        assert_eq!(table.room(3, 50, 100), Ok(120));
     }
 
     #[test]
@@ -112,18 +158,18 @@ mod tests {
     fn a_full_table_waits_for_the_oldest_end() {
         let mut table = OrderTable::new(3);
         for (i, done) in [300, 100, 200].into_iter().enumerate() {
-            table.record(&range(i as u64 * 10, i as u64 * 10 + 10, true), false, done);
+            over(&mut table, &range(i as u64 * 10, i as u64 * 10 + 10, true), false, done);
         }
-        assert_eq!(table.room(1, 50), 100);
-        assert_eq!(table.room(3, 50), 300);
+        assert_eq!(table.room(1, 50, 0), Ok(100));
+        assert_eq!(table.room(3, 50, 0), Ok(300));
     }
 
     #[test]
     fn transfers_of_dram_keep_the_order_of_their_channel() {
         let mut table = OrderTable::new(4);
         let dram = Access { space: Space::Dram, ..range(0, 64, true) };
-        table.record(&dram, true, 100);
-        assert_eq!(table.clear(&dram, true), 0);
-        assert_eq!(table.clear(&range(0, 64, true), true), 0);
+        over(&mut table, &dram, true, 100);
+        assert_eq!(clear(&table, &dram, true), 0);
+        assert_eq!(clear(&table, &range(0, 64, true), true), 0);
     }
 }

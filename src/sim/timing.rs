@@ -90,6 +90,8 @@ pub struct Timing {
     pub units: [UnitTime; 6],
     /// One row a node (the last: everything outside the stated nodes), by [`Spent`]; all rows sum to `cycles`.
     pub nodes: Vec<[u64; SPENT.len()]>,
+    /// Rows that DRAM activated by node, in the order of `nodes`; zeros where DRAM is not modelled by its commands.
+    pub activates: Vec<u64>,
     /// Cycles in which the DRAM channel moved data.
     pub dram_busy_cycles: u64,
     /// Cycles in which the shared SRAM's port moved data.
