@@ -3,7 +3,7 @@
 use super::tree::{Node, Value};
 use super::widen::Widening;
 use super::{
-    Array, Dma, Dram, DramModel, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, array, load, schema,
+    Array, Dma, Dram, DramModel, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, array, load, power, schema,
 };
 use crate::diag::{Error, Result};
 use crate::num::format::find;
@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 pub(super) struct Reader<'a>(&'a Node);
 
 impl<'a> Reader<'a> {
-    fn node(&self, path: &str) -> Result<&'a Node> {
+    pub(super) fn tree(&self) -> &'a Node {
+        self.0
+    }
+    pub(super) fn node(&self, path: &str) -> Result<&'a Node> {
         self.0.at(path.split('.')).ok_or_else(|| Error::internal(format!("machine key `{path}` was not checked")))
     }
     fn count(&self, path: &str) -> Result<u64> {
@@ -38,7 +41,7 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&self, path: &str) -> Result<String> {
         Ok(self.0.at(path.split('.')).and_then(Node::text).unwrap_or_default().to_owned())
     }
-    fn figure(&self, path: &str) -> Result<(f64, String)> {
+    pub(super) fn figure(&self, path: &str) -> Result<(f64, String)> {
         let segments: Vec<&str> = path.split('.').collect();
         let found = load::figure(self.0, &segments);
         found
@@ -57,7 +60,11 @@ impl<'a> Reader<'a> {
 /// The machine of a checked tree.
 pub(super) fn machine(root: Node) -> Result<Machine> {
     let r = Reader(&root);
-    let (clock_hz, _) = r.figure("machine.clock_hz")?;
+    let found = power::supply(&r)?;
+    let clock_hz = match &found.0 {
+        Some(supply) => supply.hz,
+        None => r.figure("machine.clock_hz")?.0,
+    };
     let vlen_bits = r.small("core.vlen_bits")?;
     if !vlen_bits.is_power_of_two() {
         let node = r.node("core.vlen_bits")?;
@@ -68,7 +75,12 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         sram.push(self::sram(&r, "shared")?);
     }
     let dram = dram(&r, clock_hz)?;
-    let prices = prices(&r, &sram, &dram)?;
+    let mut prices = prices(&r, &sram, &dram)?;
+    let mut leakage = leakage(&r, clock_hz)?;
+    let power = power::power(&r, found, &sram, &dram)?;
+    if let Some(supply) = &power.supply {
+        power::scale(supply, &mut prices, &mut leakage);
+    }
     let array = array(&r)?;
     let rates = pairs(&r, "rate.S", true)?;
     Ok(Machine {
@@ -100,7 +112,8 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         rates,
         array,
         prices,
-        leakage: leakage(&r, clock_hz)?,
+        leakage,
+        power,
         sources: sources(&r),
         root,
     })
@@ -234,7 +247,7 @@ fn sources(r: &Reader<'_>) -> Vec<Source> {
 
 fn prices(r: &Reader<'_>, sram: &[Sram], dram: &Dram) -> Result<BTreeMap<String, Price>> {
     let mut prices = BTreeMap::new();
-    for group in r.node("energy")?.entries() {
+    for group in r.node("energy")?.entries().iter().filter(|group| group.key != "beside") {
         for row in group.node.entries().iter().filter(|e| e.node.is_table()) {
             let key = format!("{}.{}", group.key, row.key);
             let price = price(r, &group.key, &row.key, sram, dram)?;
@@ -260,10 +273,21 @@ fn prices(r: &Reader<'_>, sram: &[Sram], dram: &Dram) -> Result<BTreeMap<String,
 
 /// One price, converted from what it is stated per to the unit that the ledger counts.
 fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> Result<Price> {
-    let name = format!("energy.{group}.{row}");
-    let path = ["energy", group, row];
+    priced(r, &["energy", group, row], (group, row), sram, dram)
+}
+
+/// The price at `path`, which counts what `energy.<group>.<row>` counts: of the scope that this machine adds, or, where it
+/// stands beside such a price, of another.
+pub(super) fn priced(
+    r: &Reader<'_>,
+    path: &[&str; 3],
+    (group, row): (&str, &str),
+    sram: &[Sram],
+    dram: &Dram,
+) -> Result<Price> {
+    let name = path.join(".");
     let lost = || Error::internal(format!("`{name}` was not checked"));
-    let word = |word: &str| load::price_word(r.0, &path, word).ok_or_else(lost);
+    let word = |word: &str| load::price_word(r.0, path, word).ok_or_else(lost);
     let kin = match group {
         "own" | "shared" => "sram",
         "dram" => "dram",
@@ -271,17 +295,25 @@ fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> 
     };
     let scope = word("scope")?;
     let counted = r.text(&format!("machine.scopes.{kin}"))?;
-    if scope.text() != Some(&counted) {
-        let stated = scope.text().unwrap_or_default();
+    let stated = scope.text().unwrap_or_default();
+    let beside = path[1] == "beside";
+    if beside && stated == counted {
+        let error = scope.from.error(format!("`{name}` is of the scope `{stated}` that this machine counts"));
+        return Err(error.help("a figure of the counted scope belongs into the table of prices"));
+    }
+    if !beside && stated != counted {
         let error =
             scope.from.error(format!("the scope of `{name}` is `{stated}`, but this machine counts `{counted}`"));
-        return Err(error.help("figures of different scope do not add: find one of the right scope"));
+        return Err(error.help(
+            "figures of different scope do not add: find one of the right scope; [energy.beside] shows one of another",
+        ));
     }
+    let stated_scope = stated.to_owned();
     let per = word("per")?;
     let stated = per.text().unwrap_or_default();
     let level = sram.iter().find(|s| s.name == group);
     let factor = match (group, row, stated) {
-        ("mac" | "elementwise", _, "op") | ("core", "fold" | "accumulator" | "decode", "op") => Some(1.0),
+        ("mac" | "elementwise", _, "op") | ("core", "fold" | "accumulator" | "decode" | "gated", "op") => Some(1.0),
         ("core", "issue", "instruction") | ("core", "control", "access") => Some(1.0),
         ("core", "register" | "dma" | "noc", "byte") | ("dram", "read" | "write", "byte") => Some(1.0),
         ("core", "register" | "dma" | "noc", "bit") | ("dram", "read" | "write", "bit") => Some(8.0),
@@ -304,13 +336,13 @@ fn price(r: &Reader<'_>, group: &str, row: &str, sram: &[Sram], dram: &Dram) -> 
         };
         return Err(per.from.error(format!("`{name}` cannot be per `{stated}`")).help(format!("it is per {want}")));
     };
-    let pj = load::pj_of(r.node(&format!("energy.{group}"))?.get(row).and_then(|n| n.get("pj")).ok_or_else(lost)?);
+    let pj = load::pj_of(r.0.at(path.iter().copied()).and_then(|n| n.get("pj")).ok_or_else(lost)?);
     let pj = pj.map_err(|_| lost())?;
     Ok(Price {
         attojoule: pj.map(|p| (p * factor * 1e6).round() as i128),
         pj,
         per: stated.to_owned(),
-        scope: counted,
+        scope: stated_scope,
         source: word("source")?.text().unwrap_or_default().to_owned(),
     })
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(super) const BUILTIN: &[(&str, &str, &str)] = &[
     ("edge", "machines/edge.toml", include_str!("../../machines/edge.toml")),
     ("hbm", "machines/hbm.toml", include_str!("../../machines/hbm.toml")),
+    ("mcu", "machines/mcu.toml", include_str!("../../machines/mcu.toml")),
+    ("textbook-32", "machines/textbook-32.toml", include_str!("../../machines/textbook-32.toml")),
 ];
 
 /// Largest machine file that is read.
@@ -244,8 +246,23 @@ fn check_value(root: &Node, key: &Key, path: &[&str], node: &Node) -> Result<()>
             }
         }
         Kind::Figure | Kind::FigureOrZero => check_figure(root, key, path, node),
+        Kind::Points => check_points(root, &name, node),
         Kind::Price => check_price(root, path, node),
     }
+}
+
+fn check_points(root: &Node, name: &str, node: &Node) -> Result<()> {
+    let rows = if let Value::List(rows) = &node.value { rows.as_slice() } else { &[] };
+    if rows.is_empty() {
+        return Err(wrong(node, name, "a list of [volts, hz, \"source\"]"));
+    }
+    for row in rows {
+        let Some(point) = super::power::point(row) else {
+            return Err(wrong(row, name, "a list of [volts, hz, \"source\"], numbers above zero"));
+        };
+        check_source(root, &point.source, &row.from)?;
+    }
+    Ok(())
 }
 
 fn check_word(root: &Node, word: &str, node: &Node) -> Result<()> {

@@ -10,12 +10,14 @@ mod build;
 mod cost;
 pub mod energy;
 mod load;
+mod power;
 pub mod schema;
 mod show;
 mod tree;
 mod widen;
 
 pub use array::{Array, ArrayCost, Tile};
+pub use power::Power;
 pub use show::{Difference, Leaf, diff};
 pub use widen::Datapath;
 
@@ -71,6 +73,8 @@ pub struct Machine {
     pub prices: BTreeMap<String, Price>,
     /// Static power.
     pub leakage: Vec<Leakage>,
+    /// Supply, temperature, area, and figures of other scopes.
+    pub power: Power,
     /// Sources by key, in the order of the file.
     pub sources: Vec<Source>,
     root: tree::Node,

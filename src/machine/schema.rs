@@ -24,6 +24,8 @@ pub enum Kind {
     Figure,
     /// As `Figure`, and zero is allowed.
     FigureOrZero,
+    /// Points of voltage and frequency: `[[volts, hz, "source"], ..]`.
+    Points,
     /// A price: `{ pj = [low, typical, high], per = "..", scope = "..", source = ".." }`; `per`, `scope` and `source` may
     /// stand once in the table around it.
     Price,
@@ -78,7 +80,7 @@ const fn key(path: &'static str, kind: Kind, need: Need, unit: &'static str, doc
     Key { path, kind, need, unit, doc }
 }
 
-use Kind::{Count, Figure, FigureOrZero, Pair, Price, Text, Word};
+use Kind::{Count, Figure, FigureOrZero, Pair, Points, Price, Text, Word};
 use Need::{Default, Optional, Required};
 
 /// Every key of a machine file.
@@ -92,6 +94,10 @@ pub const KEYS: &[Key] = &[
     key("sources.*.trust", Word(TRUST), Required, "", "How far to trust it."),
     key("machine.clock_hz", Figure, Required, "Hz", "Clock of the core, the array and the SRAM."),
     key("machine.node_nm", Figure, Required, "nm", "Technology node."),
+    key("machine.vf", Points, Optional, "", "Supplies with their clocks; the first is where `machine.clock_hz` and the prices hold."),
+    key("machine.vdd", Figure, Optional, "V", "Supply of the run (`--vf`), for machines with `machine.vf`; without it the first point's."),
+    key("machine.vth", Figure, Optional, "V", "Threshold of the transistors, to estimate the clock below the lowest point."),
+    key("machine.temperature_k", Figure, Default("[300, \"choice\"]"), "K", "For k T ln 2, and for leakage against voltage."),
     key("machine.cores", Count(1, 64), Default("1"), "", "Cores that `exec` starts, with all of [core], [unit], [array], [dma] and `sram.own` each; compiled models run on one."),
     key("machine.scopes.logic", Word(SCOPES), Required, "", "The scope that counts for arithmetic and register prices."),
     key("machine.scopes.sram", Word(SCOPES), Required, "", "The scope that counts for SRAM prices."),
@@ -165,6 +171,7 @@ pub const KEYS: &[Key] = &[
     key("energy.core.register", Price, Required, "per byte", "A byte of a vector, mask or scale register read or written."),
     key("energy.core.accumulator", Price, Required, "per op", "An accumulator entry read or written."),
     key("energy.core.decode", Price, Optional, "per op", "A code decoded by `ld.ec`; needed where `unit.L.codes_per_cycle` is."),
+    key("energy.core.gated", Price, Optional, "per op", "A term that a mask skipped: the clock gate and control of its lane; without it skipped terms cost nothing."),
     key("energy.core.control", Price, Required, "per access", "A scalar access of control memory."),
     key("energy.core.dma", Price, Required, "per byte", "A byte through a DMA engine."),
     key("energy.core.noc", Price, Optional, "per byte", "A byte to another core's SRAM, and to each member of a `dma.mc`; needed where `[noc]` is."),
@@ -175,11 +182,14 @@ pub const KEYS: &[Key] = &[
     key("energy.dram.activate", Price, Required, "per row", "A row opened and closed."),
     key("energy.dram.read", Price, Required, "per bit", "A bit read."),
     key("energy.dram.write", Price, Required, "per bit", "A bit written."),
+    key("energy.beside.*", Price, Optional, "as that price", "A figure of another scope for the price of that key, such as `\"dram.read\"`: reports show what it would make, and never add it."),
     key("static.core_mw", FigureOrZero, Required, "mW", "Leakage of core, registers and control memory."),
     key("static.array_mw", FigureOrZero, Required, "mW", "Leakage of the array."),
     key("static.own_mw", FigureOrZero, Required, "mW", "Leakage of the core's own SRAM."),
     key("static.shared_mw", FigureOrZero, Required, "mW", "Leakage of the shared SRAM."),
     key("static.dram_mw", FigureOrZero, Required, "mW", "Background and refresh power of DRAM."),
+    key("static.area_mm2", Figure, Optional, "mm2", "Area of the chip without DRAM, for the power density."),
+    key("static.limit_w_per_mm2", Figure, Optional, "W/mm2", "Power density that the cooling bears; reports warn above it."),
 ];
 
 /// Words that a table may hold beside its keys, as defaults for the figures and prices in it.
@@ -221,6 +231,7 @@ impl Kind {
             Pair(low, high) => format!("[a, b], each {low} to {high}"),
             Figure => "figure above zero".to_owned(),
             FigureOrZero => "figure".to_owned(),
+            Points => "[[V, Hz, source], ..]".to_owned(),
             Price => "price".to_owned(),
         }
     }

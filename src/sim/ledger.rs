@@ -60,7 +60,7 @@ impl Place {
 pub enum What {
     /// Multiply-accumulates of a format pair.
     Mac,
-    /// Multiply-accumulates that a mask saved; free.
+    /// Multiply-accumulates that a mask saved; free, or what a gated lane still costs (`energy.core.gated`).
     MacSkipped,
     /// Elements of an element-wise kind (index into the machine's list of kinds).
     Elementwise(u8),
@@ -247,6 +247,10 @@ impl Ledger {
                     let price = machine.price(&name)?;
                     Some((name, group, price.attojoule, price.source.clone()))
                 }
+                (None, _) if key.what == What::MacSkipped => machine
+                    .prices
+                    .get("core.gated")
+                    .map(|price| ("core.gated".to_owned(), Group::Arithmetic, price.attojoule, price.source.clone())),
                 (None, Place::Static(part)) => machine.leakage.get(usize::from(part)).map(|l| {
                     (format!("static.{}", l.part), Group::Leakage, [l.attojoule_per_cycle; 3], l.source.clone())
                 }),

@@ -227,6 +227,7 @@ pub fn rope(context: &Context<'_>, node: &Node) -> Result<Lowered> {
 
 /// Dynamic quantisation, or a cast for formats without a scale.
 pub fn quantise(context: &Context<'_>, node: &Node, to: &TensorType) -> Result<Lowered> {
+    whole_bytes(context, rows_cols(&context.place(node.output)?.shape).1 as u64, to)?;
     match (to.format.rule, to.scaling) {
         (_, Scaling::None) => {
             let frame = frame_of(context, node, Extra::default())?;
@@ -261,6 +262,20 @@ pub fn quantise(context: &Context<'_>, node: &Node, to: &TensorType) -> Result<L
             .code("E0403")
             .help("activations have one scale a row or a block")),
     }
+}
+
+/// Refuses rows whose codes a register of fp32 values at a time would not fill whole bytes: stores begin on a byte.
+fn whole_bytes(context: &Context<'_>, cols: u64, to: &TensorType) -> Result<()> {
+    let (at_once, bits) = (u64::from(context.machine.vlen_bits / 32), u64::from(to.format.bits));
+    if cols <= at_once || (at_once * bits).is_multiple_of(8) {
+        return Ok(());
+    }
+    let text = format!(
+        "activations in {to} have no kernel at VLEN {}: it stores {at_once} codes of {bits} bits at a time",
+        32 * at_once
+    );
+    let enough = 32 * (1..8).map(|n| 1u64 << n).find(|n| (n * bits).is_multiple_of(8)).unwrap_or(8);
+    Err(Error::unsupported(text).code("E0403").help(format!("use wider activations, or a machine with VLEN {enough}")))
 }
 
 /// Most scales that one chunk of a row measures.

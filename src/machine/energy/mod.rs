@@ -9,6 +9,7 @@ pub mod anchors;
 pub(super) mod fill;
 pub mod logic;
 pub mod sram;
+pub mod supply;
 
 pub use anchors::{LOGIC_RATIO, MEAN_RATIO, Node};
 
