@@ -203,6 +203,7 @@ fn sram(r: &Reader<'_>, name: &str) -> Result<Sram> {
         bytes: r.count(&format!("sram.{name}.bytes"))?,
         banks: r.small(&format!("sram.{name}.banks"))?,
         width_bytes: r.small(&format!("sram.{name}.width_bytes"))?,
+        modulo: r.text(&format!("sram.{name}.bank_map"))? == "modulo",
         latency_cycles: r.small(&format!("sram.{name}.latency"))?,
     })
 }

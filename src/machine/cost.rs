@@ -116,6 +116,19 @@ impl Sram {
     pub fn cycles(&self, accesses: u64) -> u64 {
         accesses.div_ceil(u64::from(self.banks))
     }
+    /// Cycles of `runs` pieces of `run_bytes` each, `stride` bytes apart. Spread by a hash that is an even share. With
+    /// neighbouring words in neighbouring banks it is what the fullest bank has to do: pieces start in every gcd(stride in words, banks)th bank only, so that a stride of all
+    /// banks leaves one of them all the work. A stride that is no whole number of words spreads like one that has no
+    /// factor in common with the banks.
+    pub fn strided_cycles(&self, runs: u64, run_bytes: u64, stride: u64) -> u64 {
+        let (width, banks) = (u64::from(self.width_bytes), u64::from(self.banks));
+        let words = run_bytes.div_ceil(width);
+        if !self.modulo || !stride.is_multiple_of(width) {
+            return self.cycles(runs * words);
+        }
+        let apart = gcd(stride / width, banks);
+        runs.div_ceil(banks / apart) * words.div_ceil(apart)
+    }
     /// Bytes a cycle of all banks.
     pub fn bytes_per_cycle(&self) -> u64 {
         u64::from(self.banks) * u64::from(self.width_bytes)
@@ -138,5 +151,47 @@ impl Dram {
         }
         let runs = runs.max(1);
         runs * bytes.div_ceil(runs).div_ceil(u64::from(self.row_bytes))
+    }
+}
+
+/// Greatest common divisor; that of 0 and `b` is `b`.
+fn gcd(a: u64, b: u64) -> u64 {
+    if a == 0 { b } else { gcd(b % a, a) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::machine;
+
+    #[test]
+    fn strides_meet_in_banks() {
+        // 32 banks of 64 bytes.
+        let mut own = machine::load("hbm").unwrap().own().clone();
+        assert_eq!(own.strided_cycles(32, 64, 2048), 1, "a hash spreads them");
+        own.modulo = true;
+        let counted = |own: &machine::Sram, runs: u64, bytes: u64, stride: u64| {
+            let (width, banks) = (u64::from(own.width_bytes), own.banks as usize);
+            let mut load = vec![0u64; banks];
+            for run in 0..runs {
+                (0..bytes.div_ceil(width)).for_each(|word| load[((run * stride / width + word) as usize) % banks] += 1);
+            }
+            load.into_iter().max().unwrap()
+        };
+        assert_eq!(own.strided_cycles(32, 64, 64), 1);
+        assert_eq!(own.strided_cycles(32, 64, 2048), 32, "all in one bank");
+        assert_eq!(own.strided_cycles(32, 64, 2048 + 64), 1, "a row of padding");
+        for banks in [1, 8, 12, 32] {
+            own.banks = banks;
+            for (runs, words, stride) in
+                [(8, 4, 8), (8, 16, 20), (5, 3, 6), (16, 1, 3), (4, 40, 40), (7, 2, 0), (9, 1, 16)]
+            {
+                let (bytes, stride) = (words * 64, stride * 64);
+                let (law, exact) = (own.strided_cycles(runs, bytes, stride), counted(&own, runs, bytes, stride));
+                assert!(law >= exact, "{runs} x {words} words every {stride} bytes on {banks} banks: {law} < {exact}");
+                if runs % 4 == 0 && stride > 0 && banks != 12 {
+                    assert_eq!(law, exact, "{runs} x {words} words every {stride} bytes on {banks} banks");
+                }
+            }
+        }
     }
 }

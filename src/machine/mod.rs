@@ -139,6 +139,8 @@ pub struct Sram {
     pub banks: u32,
     /// Width of an access.
     pub width_bytes: u32,
+    /// True if neighbouring words lie in neighbouring banks, so that strides meet; else a hash spreads them.
+    pub modulo: bool,
     /// Latency, cycles.
     pub latency_cycles: u32,
 }

@@ -66,6 +66,9 @@ pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "ext
 /// Scopes that a price may have; values of different scopes never add.
 pub const SCOPES: &[&str] = &["circuit", "macro", "core", "device", "device+phy", "system"];
 
+/// How words lie in banks.
+pub const BANK_MAP: &[&str] = &["spread", "modulo"];
+
 /// Laws of skipping, in the order of [`super::Skip`].
 pub const SKIP: &[&str] = &["none", "balanced", "max_over_lanes"];
 
@@ -139,12 +142,14 @@ pub const KEYS: &[Key] = &[
     key("sram.own.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
     key("sram.own.width_bytes", Count(1, 4096), Required, "B", "Width of an access."),
     key("sram.own.latency", Count(1, 1024), Required, "cycles", "Of an access."),
+    key("sram.own.bank_map", Word(BANK_MAP), Default("\"spread\""), "", "Which bank a word lies in: by a hash, so that any pieces spread evenly; or `modulo`, word after word, so that strides meet in banks."),
     key("sram.own.cell", Word(&["lstp", "hp"]), Default("\"lstp\""), "", "Cells, for `energy.law`: low standby power or high performance."),
     key("sram.own.wire_mm", FigureOrZero, Optional, "mm", "Wire between a bank and the core, for `energy.law`; without it half the side of the memory."),
     key("sram.shared.bytes", Count(4096, 1 << 44), Required, "B", "Capacity of the shared second level."),
     key("sram.shared.banks", Count(1, 4096), Required, "", "Banks, each one access a cycle."),
     key("sram.shared.width_bytes", Count(1, 4096), Required, "B", "Width of an access."),
     key("sram.shared.latency", Count(1, 1024), Required, "cycles", "Of an access."),
+    key("sram.shared.bank_map", Word(BANK_MAP), Default("\"spread\""), "", "Which bank a word lies in: by a hash, so that any pieces spread evenly; or `modulo`, word after word, so that strides meet in banks."),
     key("sram.shared.cell", Word(&["lstp", "hp"]), Default("\"lstp\""), "", "Cells, for `energy.law`: low standby power or high performance."),
     key("sram.shared.wire_mm", FigureOrZero, Optional, "mm", "Wire between a bank and the core, for `energy.law`; without it half the side of the memory."),
     key("dram.model", Word(&["bandwidth"]), Default("\"bandwidth\""), "", "`bandwidth`: a first-come channel of stated bandwidth and latency."),

@@ -4,9 +4,9 @@
 //! together, for every instruction and from both sides.
 
 use crate::diag::{Error, Result};
-use crate::exec::event::{Event, EwKind, Space, Work};
+use crate::exec::event::{Access, Event, EwKind, Space, Work};
 use crate::isa::{Op, Unit};
-use crate::machine::{Machine, Skip, Tile};
+use crate::machine::{Machine, Skip, Sram, Tile};
 use crate::num::format::by_id;
 
 /// Cycles of an instruction with nothing in its way. It starts in the cycle after its issue, or at issue on the control
@@ -116,7 +116,7 @@ fn memory(machine: &Machine, event: &Event) -> (u64, u64) {
             _ => None,
         };
         // Control memory gives 64 bytes a cycle.
-        let cycles = level.map_or(access.bytes.div_ceil(64), |m| m.cycles(m.accesses(access.bytes, access.runs)));
+        let cycles = level.map_or(access.bytes.div_ceil(64), |level| busy(level, access));
         cost.0 = cycles.max(cost.0);
         if !access.write {
             cost.1 = read_latency(machine, access.space).max(cost.1);
@@ -133,10 +133,10 @@ fn transfer(machine: &Machine, event: &Event) -> Cost {
     for access in event.touched() {
         let (cycles, later) = match access.space {
             Space::Dram => (machine.dram_cycles(access.bytes, access.runs), machine.dram.latency_cycles.into()),
-            Space::Sram => (machine.own().cycles(machine.own().accesses(access.bytes, access.runs)), 0),
-            Space::Shared => machine.shared().map_or((0, 0), |level| {
-                (level.cycles(level.accesses(access.bytes, access.runs)), level.latency_cycles.into())
-            }),
+            Space::Sram => (busy(machine.own(), access), 0),
+            Space::Shared => {
+                machine.shared().map_or((0, 0), |level| (busy(level, access), level.latency_cycles.into()))
+            }
             _ => (0, 0),
         };
         moving = moving.max(cycles);
@@ -148,6 +148,14 @@ fn transfer(machine: &Machine, event: &Event) -> Cost {
 fn pair(weights: u16, inputs: u16) -> Result<(crate::num::FormatRef, crate::num::FormatRef)> {
     let known = |id: u16| by_id(id).ok_or_else(|| Error::unsupported(format!("format {id} is not in the table")));
     Ok((known(weights)?, known(inputs)?))
+}
+
+/// Cycles that an access occupies its memory: evenly spaced pieces meet in its banks, others spread over all.
+pub(super) fn busy(level: &Sram, access: &Access) -> u64 {
+    match access.evenly() {
+        Some((stride, bytes)) => level.strided_cycles(access.runs, bytes, stride),
+        None => level.cycles(level.accesses(access.bytes, access.runs)),
+    }
 }
 
 /// The tile that work on the array is about; an empty one for any other work.
