@@ -1,9 +1,11 @@
 //! From a checked tree to a [`Machine`]: units converted, prices per counted unit, what the schema cannot say checked.
 
+use super::dram::{Map, Memory, Page, Refresh, Shape};
 use super::tree::{Node, Value};
 use super::widen::Widening;
 use super::{
-    Array, Dma, Dram, DramModel, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, array, load, power, schema,
+    Array, Dma, Dram, DramModel, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, array, dram, load, power,
+    schema,
 };
 use crate::diag::{Error, Result};
 use crate::num::format::find;
@@ -76,7 +78,7 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
     }
     let dram = dram(&r, clock_hz)?;
     let mut prices = prices(&r, &sram, &dram)?;
-    let mut leakage = leakage(&r, clock_hz)?;
+    let mut leakage = leakage(&r, clock_hz, &prices, &dram)?;
     let power = power::power(&r, found, &sram, &dram)?;
     if let Some(supply) = &power.supply {
         power::scale(supply, &mut prices, &mut leakage);
@@ -105,6 +107,7 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
             queue: r.small("dma.queue")?,
             bytes_per_cycle: r.small("dma.bytes_per_cycle")?,
             setup_cycles: r.small("dma.setup_cycles")?,
+            outstanding_bursts: r.small("dma.outstanding_bursts")?,
         },
         cores: r.small("machine.cores")?,
         noc: noc(&r, &prices)?,
@@ -217,8 +220,13 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
     }
     let sustained = peak * efficiency;
     let (latency_ns, _) = r.figure("dram.latency_ns")?;
-    Ok(Dram {
-        model: DramModel::Bandwidth,
+    let model = match r.text("dram.model")?.as_str() {
+        "cycle" => DramModel::Cycle,
+        "ideal" => DramModel::Ideal,
+        _ => DramModel::Bandwidth,
+    };
+    let mut dram = Dram {
+        model,
         standard: r.text("dram.standard")?,
         bytes: r.count("dram.bytes")?,
         bytes_per_cycle: sustained / clock_hz,
@@ -226,12 +234,133 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
         latency_cycles: (latency_ns * clock_hz / 1e9).ceil() as u32,
         row_bytes: r.whole("dram.row_bytes")?,
         burst_bytes: r.whole("dram.burst_bytes")?,
-    })
+        memory: memory(r)?,
+    };
+    if let (DramModel::Cycle, Some(memory)) = (model, &dram.memory) {
+        (dram.row_bytes, dram.burst_bytes) = (memory.row_bytes() as u32, memory.burst_bytes);
+        if dram.bytes > memory.bytes() {
+            let node = r.node("dram.bytes")?;
+            let error =
+                node.from.error(format!("`dram.bytes` is {}, but the shape holds {}", dram.bytes, memory.bytes()));
+            return Err(error.help("state more rows, ranks or channels, or fewer bytes"));
+        }
+    }
+    Ok(dram)
 }
 
-fn leakage(r: &Reader<'_>, clock_hz: f64) -> Result<Vec<Leakage>> {
+/// The memory of the cycle-level model: the figures of the file over those of its standard. None if the standard is
+/// unknown and another model is asked for.
+fn memory(r: &Reader<'_>) -> Result<Option<Memory>> {
+    let text = r.text("dram.standard")?;
+    let Some(standard) = dram::standard(&text) else {
+        if r.text("dram.model")? == "cycle" {
+            let names: Vec<&str> = dram::STANDARDS.iter().map(|s| s.name).collect();
+            let error = r.node("dram.standard")?.from.error(format!("no standard is known whose name begins `{text}`"));
+            return Err(error.help(format!("begin with one of {}, and state what differs", names.join(", "))));
+        }
+        return Ok(None);
+    };
+    let given = |key: &str| r.0.at(["dram", key]);
+    let number = |key: &str, otherwise: u32| match given(key) {
+        Some(_) => r.small(&format!("dram.{key}")),
+        None => Ok(otherwise),
+    };
+    let power = |key: &str, otherwise: u32| {
+        let value = number(key, otherwise)?;
+        match given(key) {
+            Some(node) if !value.is_power_of_two() => {
+                Err(node.from.error(format!("`dram.{key}` must be a power of two, not {value}")))
+            }
+            _ => Ok(value),
+        }
+    };
+    let of = &standard.shape;
+    let shape = Shape {
+        channels: power("channels", of.channels)?,
+        pseudo_channels: power("pseudo_channels", of.pseudo_channels)?,
+        ranks: power("ranks", of.ranks)?,
+        groups: power("bank_groups", of.groups)?,
+        banks: power("banks", of.banks)?,
+        rows: power("rows", of.rows)?,
+        columns: power("columns", of.columns)?,
+    };
+    let home = || given("standard").map_or_else(|| r.0.from.clone(), |node| node.from.clone());
+    let banks = shape.ranks * shape.groups * shape.banks;
+    if banks > 64 {
+        let node = ["ranks", "bank_groups", "banks"].into_iter().find_map(given);
+        let from = node.map_or_else(home, |node| node.from.clone());
+        return Err(from.error(format!("a channel has {banks} banks in its ranks; at most 64 are served")));
+    }
+    let burst_bytes = power("bus_bits", standard.bus_bits)? / 8 * power("burst_length", standard.burst_length)?;
+    let mut timing = standard.timing;
+    for (name, field) in dram::TIMING {
+        if r.0.at(["dram", "timing", name]).is_some() {
+            let path = format!("dram.timing.{name}");
+            let value = r.whole(&path)?;
+            let low = u32::from(matches!(name, "burst" | "rfc" | "refi"));
+            let high = if matches!(name, "rfc" | "refi" | "rfc_pb") { 1 << 24 } else { 500 };
+            if !(low..=high).contains(&value) {
+                let from = &r.node(&path)?.from;
+                return Err(from.error(format!("`{path}` must lie in {low}..={high} clocks, not {value}")));
+            }
+            *field(&mut timing) = value;
+        }
+    }
+    let refresh = match r.text("dram.refresh")?.as_str() {
+        "per_bank" if timing.rfc_pb == 0 => {
+            let error = r.node("dram.refresh")?.from.error(format!("{} has no refresh of single banks", standard.name));
+            return Err(error.help("state `dram.timing.rfc_pb`, or refresh all banks at once"));
+        }
+        "per_bank" => Refresh::PerBank,
+        "off" => Refresh::None,
+        _ => Refresh::AllBank,
+    };
+    let (interval, length) = match refresh {
+        Refresh::PerBank => (timing.refi / banks, timing.rfc_pb + timing.rc),
+        _ => (timing.refi / 2, timing.rfc + timing.rc),
+    };
+    if refresh != Refresh::None && interval <= length {
+        let from = r.node("dram.timing.refi").map_or_else(|_| home(), |node| node.from.clone());
+        return Err(
+            from.error(format!("`dram.timing.refi` of {} clocks leaves no time between refreshes", timing.refi))
+        );
+    }
+    let given_map = given("address_map").and_then(Node::text);
+    let map = Map::parse(given_map.unwrap_or(standard.address_map), &shape).map_err(|(what, help)| {
+        given("address_map").map_or_else(home, |node| node.from.clone()).error(what).help(help)
+    })?;
+    let channels = shape.channels * shape.pseudo_channels;
+    Ok(Some(Memory {
+        channels,
+        ranks: shape.ranks,
+        groups: shape.groups,
+        banks: shape.banks,
+        rows: shape.rows,
+        columns: shape.columns,
+        burst_bytes,
+        tck_ps: number("tck_ps", standard.tck_ps)?,
+        timing,
+        map,
+        queue: r.small("dram.queue")?,
+        bank_queue: r.small("dram.bank_queue")?,
+        row_hit_cap: r.small("dram.row_hit_cap")?,
+        page: if r.text("dram.page")? == "closed" { Page::Closed } else { Page::Open },
+        refresh,
+        dual_command: match given("commands").and_then(Node::text) {
+            Some(word) => word == "row_and_column",
+            None => standard.dual_command,
+        },
+        issue: number("issue", channels)?,
+        crossing: [r.small("dram.crossing_in")?, r.small("dram.crossing_out")?],
+        outstanding: r.small("dma.outstanding_bursts")?,
+    }))
+}
+
+fn leakage(r: &Reader<'_>, clock_hz: f64, prices: &BTreeMap<String, Price>, dram: &Dram) -> Result<Vec<Leakage>> {
+    let by_command = dram.model == DramModel::Cycle && prices.contains_key("dram.active");
     let part = |part: &str| {
-        let (milliwatt, source) = r.figure(&format!("static.{part}_mw"))?;
+        let (stated, source) = r.figure(&format!("static.{part}_mw"))?;
+        let milliwatt = if part == "dram" && by_command { 0.0 } else { stated };
         let attojoule_per_cycle = (milliwatt * 1e15 / clock_hz).round() as i128;
         Ok(Leakage { part: part.to_owned(), milliwatt, attojoule_per_cycle, source })
     };
@@ -321,6 +450,10 @@ pub(super) fn priced(
         ("own" | "shared", _, _) => {
             sized(stated, "access of ").filter(|b| level.is_some_and(|l| *b == l.width_bytes)).map(|_| 1.0)
         }
+        ("dram", "refresh", "refresh") => Some(1.0),
+        ("dram", "active" | "precharged", "ns of a rank") => {
+            Some(dram.memory.as_ref().map_or(1.0, |memory| f64::from(memory.tck_ps) / 1000.0))
+        }
         ("dram", "activate", _) => sized(stated, "row of ").map(|b| f64::from(dram.row_bytes) / f64::from(b)),
         _ => None,
     };
@@ -330,6 +463,8 @@ pub(super) fn priced(
                 format!("access of {} B (the width of this level)", level.map_or(0, |l| l.width_bytes))
             }
             ("dram", "activate") => "row of N B".to_owned(),
+            ("dram", "refresh") => "refresh".to_owned(),
+            ("dram", "active" | "precharged") => "ns of a rank".to_owned(),
             ("dram", _) | ("core", "register" | "dma" | "noc") => "bit or byte".to_owned(),
             ("core", "issue") => "instruction".to_owned(),
             ("core", "control") => "access".to_owned(),

@@ -8,6 +8,7 @@
 pub mod array;
 mod build;
 mod cost;
+pub mod dram;
 pub mod energy;
 mod load;
 mod power;
@@ -17,6 +18,7 @@ mod tree;
 mod widen;
 
 pub use array::{Array, ArrayCost, Tile};
+pub use dram::DramModel;
 pub use power::Power;
 pub use show::{Difference, Leaf, diff};
 pub use widen::Datapath;
@@ -145,13 +147,6 @@ pub struct Sram {
     pub latency_cycles: u32,
 }
 
-/// How DRAM is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DramModel {
-    /// A first-come channel of stated bandwidth and latency.
-    Bandwidth,
-}
-
 /// DRAM.
 #[derive(Debug, Clone)]
 pub struct Dram {
@@ -171,6 +166,8 @@ pub struct Dram {
     pub row_bytes: u32,
     /// Smallest transfer.
     pub burst_bytes: u32,
+    /// Shape, timing and queues for the cycle-level model, where the file or its standard gives them.
+    pub memory: Option<dram::Memory>,
 }
 
 /// DMA engines.
@@ -184,6 +181,8 @@ pub struct Dma {
     pub bytes_per_cycle: u32,
     /// Cycles from a free engine to its first request.
     pub setup_cycles: u32,
+    /// Bursts of all transfers that the cycle-level DRAM may still owe.
+    pub outstanding_bursts: u32,
 }
 
 /// The network between cores.

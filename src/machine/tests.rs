@@ -79,7 +79,31 @@ fn every_error_is_one_sentence_with_its_place() {
             "m.toml:3:20: `dram.peak_bytes_per_s` must be more than zero, not 0",
         ),
         ("[dram]\nefficiency = [1.5, \"choice\"]", "m.toml:3:14: `dram.efficiency` must be at most 1, not 1.5"),
-        ("[dram]\nmodel = \"cycle\"", "m.toml:3:9: `dram.model` cannot be `cycle` (it is one of: bandwidth)"),
+        (
+            "[dram]\nmodel = \"exact\"",
+            "m.toml:3:9: `dram.model` cannot be `exact` (it is one of: bandwidth, cycle, ideal)",
+        ),
+        (
+            "[dram]\naddress_map = \"rorabgba\"",
+            "m.toml:3:15: the address map `rorabgba` has no `co`, of which there are 64 \
+             (write each of ro ra bg ba ch co once (and pc for pseudo-channels), most significant first)",
+        ),
+        (
+            "[dram]\naddress_map = \"rorabgbarcco\"",
+            "m.toml:3:15: the address map `rorabgbarcco` has an unknown field `rc` \
+             (write each of ro ra bg ba ch co once (and pc for pseudo-channels), most significant first)",
+        ),
+        ("[dram]\nranks = 3", "m.toml:3:9: `dram.ranks` must be a power of two, not 3"),
+        ("[dram]\nranks = 16", "m.toml:3:9: a channel has 128 banks in its ranks; at most 64 are served"),
+        (
+            "[dram]\nstandard = \"RDRAM\"\nmodel = \"cycle\"",
+            "m.toml:3:12: no standard is known whose name begins `RDRAM` \
+             (begin with one of HBM2, HBM3, LPDDR4, LPDDR5, DDR4, DDR3, and state what differs)",
+        ),
+        (
+            "[dram]\nrefresh = \"per_bank\"",
+            "m.toml:3:11: LPDDR4 has no refresh of single banks (state `dram.timing.rfc_pb`, or refresh all banks at once)",
+        ),
         (
             "[energy.dram]\nscope = \"system\"",
             "m.toml:3:9: the scope of `energy.dram.activate` is `system`, but this machine counts `device+phy` \

@@ -40,7 +40,9 @@ pub(super) struct Channels {
 impl Channels {
     pub(super) fn new(machine: &Machine) -> Self {
         let memory = match machine.dram.model {
-            DramModel::Bandwidth => Memory::Bandwidth(0),
+            DramModel::Ideal => Memory::Ideal,
+            // Programs do not start transfers in `super::dram::Dram` yet: `cycle` counts for `preon dram`.
+            DramModel::Bandwidth | DramModel::Cycle => Memory::Bandwidth(0),
         };
         Channels { memory, dram_busy: 0, shared_free: 0, shared_busy: 0, noc_free: 0, noc_busy: 0, now: 0 }
     }

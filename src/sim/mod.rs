@@ -8,6 +8,7 @@
 mod channels;
 mod cores;
 mod counts;
+pub mod dram;
 mod engine;
 mod flight;
 #[cfg(test)]

@@ -1,0 +1,693 @@
+//! One channel: requests wait in a read and a write queue, commands wait in a queue a bank, and every clock the first
+//! command that is ready issues (FR-FCFS with banks in turn).
+//!
+//! A clock does, in this order: count the refresh timer; issue one command (where the standard has a row and a column
+//! command bus, one of each), a waiting refresh first; move one request to its bank's queue. Clocks in which nothing can
+//! happen are skipped: `wake` is the next one that matters. The mechanism is that of DRAMsim3 (docs/dram.md), which the
+//! committed figures are compared with.
+
+use super::answers::Answers;
+use super::queue::{BankQueues, Filter, Requests};
+use super::rules::{Command, Scope, TIMED, Table};
+use crate::machine::dram::{Location, Memory, Page, Refresh};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A clock that never comes.
+pub(super) const NEVER: u64 = u64::MAX;
+/// Posted writes start to drain above this many when nothing else waits.
+const DRAIN_ABOVE: u32 = 8;
+
+/// What a channel has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Bursts read.
+    pub reads: u64,
+    /// Bursts written.
+    pub writes: u64,
+    /// Rows opened.
+    pub activates: u64,
+    /// Rows closed.
+    pub precharges: u64,
+    /// Refreshes of a rank.
+    pub refreshes: u64,
+    /// Refreshes of a bank.
+    pub bank_refreshes: u64,
+    /// Column commands after the first of their row.
+    pub row_hits: u64,
+    /// Clocks that the data bus carried data.
+    pub bus_clocks: u64,
+    /// Clocks, over ranks, in which a rank had an open row.
+    pub active_clocks: u64,
+    /// Reads that found their data in a waiting write, and writes that replaced one.
+    pub forwarded: u64,
+}
+
+impl Counts {
+    /// Adds another channel's.
+    pub fn add(&mut self, other: &Counts) {
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.activates += other.activates;
+        self.precharges += other.precharges;
+        self.refreshes += other.refreshes;
+        self.bank_refreshes += other.bank_refreshes;
+        self.row_hits += other.row_hits;
+        self.bus_clocks += other.bus_clocks;
+        self.active_clocks += other.active_clocks;
+        self.forwarded += other.forwarded;
+    }
+}
+
+/// A run of requests that arrives in one clock: consecutive bursts of one row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Number of the first burst.
+    pub key: u64,
+    /// Where it lies.
+    pub at: Location,
+    /// Bursts.
+    pub count: u32,
+    /// Who is told.
+    pub owner: u16,
+    /// A write.
+    pub write: bool,
+}
+
+/// The next command and when.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    clock: u64,
+    bank: u32,
+    command: Command,
+}
+
+const NOTHING: Plan = Plan { clock: NEVER, bank: 0, command: Command::Activate };
+
+/// Banks as bits, by what their queue could issue.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    activate: u64,
+    precharge: u64,
+    read: u64,
+    write: u64,
+    /// Where a write stands before the first read of the open row.
+    write_first: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Channel {
+    memory: Arc<Memory>,
+    table: Arc<Table>,
+    /// Bits of a bank's number below its group, and below its rank.
+    group_shift: u32,
+    rank_shift: u32,
+    /// Next clock in which something may happen; every clock before it is over.
+    wake: u64,
+    /// Clocks up to here (excluded) are over.
+    now: u64,
+    /// Step every clock.
+    step: bool,
+    bank_ready: Vec<[u64; TIMED]>,
+    group_ready: Vec<[u64; TIMED]>,
+    rank_ready: Vec<[u64; TIMED]>,
+    /// Last four activates of each rank, the oldest at the index.
+    window: Vec<([u64; 4], u8)>,
+    open: Vec<u32>,
+    hits: Vec<u32>,
+    open_banks: Vec<u32>,
+    active_since: Vec<u64>,
+    queues: BankQueues,
+    wanted: Wanted,
+    reads: Requests,
+    writes: Requests,
+    draining: u32,
+    read_keys: Filter,
+    write_keys: Filter,
+    /// Reads of a burst that is already asked for: (burst, owner).
+    twins: Vec<(u64, u16)>,
+    turn: u32,
+    plan: Plan,
+    plan_old: bool,
+    refresh_at: u64,
+    refresh_next: u32,
+    refresh_due: VecDeque<u32>,
+    /// Banks that a started refresh keeps commands from.
+    held: u64,
+    pub counts: Counts,
+    /// Writes drain however few they are.
+    flush: bool,
+    /// Clock of the last refresh that was pulled in.
+    pulled_in: Option<u64>,
+}
+
+/// No row is open.
+const CLOSED: u32 = u32::MAX;
+
+impl Channel {
+    pub fn new(memory: &Arc<Memory>, table: &Arc<Table>, step: bool) -> Channel {
+        let (ranks, banks) = (memory.ranks as usize, memory.banks_of_channel() as usize);
+        let mut channel = Channel {
+            memory: memory.clone(),
+            table: table.clone(),
+            group_shift: memory.banks.trailing_zeros(),
+            rank_shift: (memory.banks * memory.groups).trailing_zeros(),
+            wake: 0,
+            now: 0,
+            step,
+            bank_ready: vec![[0; TIMED]; banks],
+            group_ready: vec![[0; TIMED]; ranks * memory.groups as usize],
+            rank_ready: vec![[0; TIMED]; ranks],
+            window: vec![([0; 4], 0); ranks],
+            open: vec![CLOSED; banks],
+            hits: vec![0; banks],
+            open_banks: vec![0; ranks],
+            active_since: vec![0; ranks],
+            queues: BankQueues::new(banks, memory.bank_queue),
+            wanted: Wanted::default(),
+            reads: Requests::new(banks, memory.queue),
+            writes: Requests::new(banks, memory.queue),
+            draining: 0,
+            read_keys: Filter::default(),
+            write_keys: Filter::default(),
+            twins: Vec::new(),
+            turn: 0,
+            plan: NOTHING,
+            plan_old: false,
+            refresh_at: NEVER,
+            refresh_next: 0,
+            refresh_due: VecDeque::new(),
+            held: 0,
+            counts: Counts::default(),
+            flush: false,
+            pulled_in: None,
+        };
+        channel.restart_refresh(0);
+        channel.rest(0);
+        channel
+    }
+
+    /// Clocks between two refresh commands of the channel, if it refreshes.
+    fn refresh_interval(&self) -> Option<u64> {
+        let t = &self.memory.timing;
+        let share = |clocks: u32, parts: u32| u64::from((clocks / parts).max(1));
+        match self.memory.refresh {
+            Refresh::AllBank => Some(share(t.refi, self.memory.ranks)),
+            Refresh::PerBank => Some(share(t.refi, self.memory.banks_of_channel())),
+            Refresh::None => None,
+        }
+    }
+
+    fn restart_refresh(&mut self, at: u64) {
+        self.refresh_at = self.refresh_interval().map_or(NEVER, |clocks| at + clocks);
+        self.refresh_next = 0;
+    }
+
+    /// True if nothing waits and no refresh is due.
+    pub fn is_idle(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty() && self.queues.is_empty() && self.refresh_due.is_empty()
+    }
+
+    /// Requests of this kind that the queue takes.
+    #[inline]
+    pub fn room(&self, write: bool) -> u32 {
+        if write { self.writes.room() } else { self.reads.room() }
+    }
+
+    /// Does every clock before `to`.
+    #[inline]
+    pub fn advance(&mut self, to: u64, answers: &mut Answers) {
+        while self.wake < to {
+            self.tick(self.wake, answers);
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// Does clocks before `limit` until the queue has room; the first clock in which a request can arrive, if there is one.
+    pub fn advance_to_room(&mut self, write: bool, limit: u64, answers: &mut Answers) -> Option<u64> {
+        while self.room(write) == 0 {
+            if self.wake >= limit {
+                self.now = self.now.max(limit);
+                return None;
+            }
+            let clock = self.wake;
+            self.tick(clock, answers);
+            self.now = self.now.max(clock + 1);
+        }
+        Some(self.now)
+    }
+
+    /// Takes requests in clock `clock`, before which every clock is over; there is room for them.
+    pub fn arrive(&mut self, clock: u64, run: &Arrival, answers: &mut Answers) {
+        debug_assert!(run.count <= self.room(run.write) && self.wake >= clock);
+        for n in 0..u64::from(run.count) {
+            let key = run.key + n;
+            if run.write {
+                answers.answer(run.owner, clock + 1, 1);
+                if self.write_keys.maybe(key) && self.waits(key, true) {
+                    self.counts.forwarded += 1;
+                    continue;
+                }
+                self.write_keys.add(key);
+                self.writes.push(run, key);
+            } else {
+                answers.asked += u128::from(clock);
+                if self.write_keys.maybe(key) && self.waits(key, true) {
+                    self.counts.forwarded += 1;
+                    answers.answer_read(run.owner, clock + 1);
+                    continue;
+                }
+                if self.read_keys.maybe(key) && self.waits(key, false) {
+                    self.twins.push((key, run.owner));
+                    continue;
+                }
+                self.read_keys.add(key);
+                self.reads.push(run, key);
+            }
+        }
+        let drains = self.draining > 0 || self.must_drain();
+        let queue = if drains { &self.writes } else { &self.reads };
+        if queue.wanted() & !self.queues.full() != 0 || (drains && self.draining == 0) {
+            self.wake = clock;
+        }
+    }
+
+    /// True if the burst waits anywhere in the channel.
+    fn waits(&self, key: u64, write: bool) -> bool {
+        let queue = if write { &self.writes } else { &self.reads };
+        queue.holds(key) || self.queues.holds(key, write)
+    }
+
+    fn must_drain(&self) -> bool {
+        let above = if self.flush { 0 } else { DRAIN_ABOVE };
+        self.writes.is_full() || (self.writes.len() > above && self.queues.is_empty())
+    }
+
+    /// One clock.
+    fn tick(&mut self, clock: u64, answers: &mut Answers) {
+        if clock == self.refresh_at {
+            self.refresh_due.push_back(self.refresh_next);
+            let units =
+                if self.memory.refresh == Refresh::PerBank { self.open.len() as u32 } else { self.memory.ranks };
+            self.refresh_next = (self.refresh_next + 1) % units;
+            self.refresh_at += self.refresh_interval().unwrap_or(NEVER);
+        }
+        let mut first = None;
+        if !self.refresh_due.is_empty() {
+            self.hold();
+            let plan = self.refresh_plan(clock);
+            if plan.clock == clock {
+                self.issue(&plan, clock, answers);
+                first = Some(plan.command);
+            }
+        }
+        if first.is_none() {
+            if self.plan_old || self.plan.clock < clock {
+                self.plan = self.next_command(clock);
+                self.plan_old = false;
+            }
+            if self.plan.clock == clock {
+                let plan = self.plan;
+                self.turn = plan.bank;
+                self.issue(&plan, clock, answers);
+                first = Some(plan.command);
+            }
+        }
+        if let (true, Some(first)) = (self.memory.dual_command, first) {
+            self.plan = self.next_command(clock);
+            self.plan_old = false;
+            if self.plan.clock == clock {
+                let plan = self.plan;
+                self.turn = plan.bank;
+                self.plan_old = true;
+                if is_column(plan.command) != is_column(first) {
+                    self.issue(&plan, clock, answers);
+                }
+            }
+        }
+        self.move_request();
+        self.rest(clock + 1);
+    }
+
+    /// Finds the next clock, from `from` on, in which something may happen.
+    fn rest(&mut self, from: u64) {
+        self.now = from;
+        if self.step {
+            self.plan_old = true;
+            self.wake = from;
+            return;
+        }
+        if self.plan_old || self.plan.clock < from {
+            self.plan = self.next_command(from);
+            self.plan_old = false;
+        }
+        let mut wake = self.plan.clock.min(self.refresh_at);
+        if !self.refresh_due.is_empty() {
+            wake = wake.min(self.refresh_plan(from).clock);
+        }
+        let drains = self.draining > 0 || self.must_drain();
+        let queue = if drains { &self.writes } else { &self.reads };
+        if queue.wanted() & !self.queues.full() != 0 {
+            wake = from;
+        }
+        self.wake = wake.max(from);
+    }
+
+    /// Earliest clock of a command to a bank.
+    #[inline]
+    fn ready(&self, command: Command, bank: usize) -> u64 {
+        let (rank, group) = (bank >> self.rank_shift, bank >> self.group_shift);
+        let c = command as usize;
+        self.bank_ready[bank][c].max(self.group_ready[group][c]).max(self.rank_ready[rank][c])
+    }
+
+    /// Earliest clock of an activation in a rank by the window of four.
+    #[inline]
+    fn window_ready(&self, rank: usize) -> u64 {
+        let (times, at) = &self.window[rank];
+        times[usize::from(*at)]
+    }
+
+    /// The first command from clock `from` on: the earliest, and of several in one clock that of the next bank in turn.
+    fn next_command(&self, from: u64) -> Plan {
+        let w = &self.wanted;
+        let live = (w.activate | w.precharge | w.read | w.write) & !self.held;
+        let above = !(u64::MAX >> (63 - self.turn));
+        let mut best = NOTHING;
+        for mut half in [live & above, live & !above] {
+            while half != 0 {
+                let bank = half.trailing_zeros();
+                half &= half - 1;
+                let (clock, command) = self.of_bank(bank as usize, from);
+                if clock < best.clock {
+                    best = Plan { clock, bank, command };
+                    if clock == from {
+                        return best;
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// What a bank's queue could issue first, from clock `from` on.
+    #[inline]
+    fn of_bank(&self, bank: usize, from: u64) -> (u64, Command) {
+        let (w, bit) = (&self.wanted, 1u64 << bank);
+        if w.activate & bit != 0 {
+            let rank = bank >> self.rank_shift;
+            return (self.ready(Command::Activate, bank).max(self.window_ready(rank)).max(from), Command::Activate);
+        }
+        let (mut clock, mut command) = (NEVER, Command::Precharge);
+        if w.precharge & bit != 0 {
+            clock = self.ready(Command::Precharge, bank).max(from);
+        }
+        let column = |wanted: u64, command: Command| {
+            if wanted & bit != 0 { self.ready(command, bank).max(from) } else { NEVER }
+        };
+        let (read, write) = (column(w.read, Command::Read), column(w.write, Command::Write));
+        if read < clock {
+            (clock, command) = (read, Command::Read);
+        }
+        if write < clock || (write == clock && command == Command::Read && w.write_first & bit != 0) {
+            (clock, command) = (write, Command::Write);
+        }
+        (clock, command)
+    }
+
+    /// Keeps the queues of the banks that the first due refresh needs from issuing.
+    fn hold(&mut self) {
+        if self.held == 0 {
+            let unit = self.refresh_due[0];
+            self.held = match self.memory.refresh {
+                Refresh::PerBank => 1 << unit,
+                _ => (u64::MAX >> (64 - (1 << self.rank_shift))) << (unit << self.rank_shift),
+            };
+            self.plan_old = true;
+        }
+    }
+
+    /// The next command of the refresh that is due: the banks are closed one by one, then refreshed.
+    fn refresh_plan(&self, from: u64) -> Plan {
+        let unit = self.refresh_due[0];
+        let (banks, command) = match self.memory.refresh {
+            Refresh::PerBank => (unit..unit + 1, Command::RefreshBank),
+            _ => (unit << self.rank_shift..(unit + 1) << self.rank_shift, Command::Refresh),
+        };
+        let mut close = NOTHING;
+        let mut refresh = Plan { clock: from, bank: banks.start, command };
+        for bank in banks {
+            if self.open[bank as usize] != CLOSED {
+                let clock = self.ready(Command::Precharge, bank as usize).max(from);
+                if clock < close.clock {
+                    close = Plan { clock, bank, command: Command::Precharge };
+                }
+            } else {
+                refresh.clock = refresh.clock.max(self.ready(command, bank as usize));
+            }
+        }
+        if close.clock == NEVER { refresh } else { close }
+    }
+
+    /// Issues a command and raises what it holds back.
+    fn issue(&mut self, plan: &Plan, clock: u64, answers: &mut Answers) {
+        self.plan_old = true;
+        let bank = plan.bank as usize;
+        let rank = bank >> self.rank_shift;
+        let mut command = plan.command;
+        match command {
+            Command::Activate => {
+                let head = self.queues.head(bank);
+                self.open[bank] = head.row;
+                self.hits[bank] = 0;
+                answers.activated(head.owner);
+                self.counts.activates += 1;
+                let (times, at) = &mut self.window[rank];
+                times[usize::from(*at)] = clock + u64::from(self.memory.timing.faw);
+                *at = (*at + 1) & 3;
+                if self.open_banks[rank] == 0 {
+                    self.active_since[rank] = clock;
+                }
+                self.open_banks[rank] += 1;
+            }
+            Command::Precharge => {
+                self.counts.precharges += 1;
+                self.close(bank, rank, clock);
+            }
+            Command::Read | Command::Write => {
+                let write = command == Command::Write;
+                self.column(bank, write, clock, answers);
+                if self.memory.page == Page::Closed {
+                    command = if write { Command::WriteClose } else { Command::ReadClose };
+                    self.counts.precharges += 1;
+                    self.close(bank, rank, clock);
+                }
+            }
+            Command::Refresh | Command::RefreshBank => {
+                let counter = if command == Command::Refresh {
+                    &mut self.counts.refreshes
+                } else {
+                    &mut self.counts.bank_refreshes
+                };
+                *counter += 1;
+                self.refresh_due.pop_front();
+                self.held = 0;
+            }
+            Command::ReadClose | Command::WriteClose => {}
+        }
+        self.raise(command, bank, rank, clock);
+        self.want(bank);
+    }
+
+    fn close(&mut self, bank: usize, rank: usize, clock: u64) {
+        self.open[bank] = CLOSED;
+        self.hits[bank] = 0;
+        self.open_banks[rank] -= 1;
+        if self.open_banks[rank] == 0 {
+            self.counts.active_clocks += clock - self.active_since[rank];
+        }
+    }
+
+    /// One column command: the first burst of the open row in the bank's queue.
+    #[inline]
+    fn column(&mut self, bank: usize, write: bool, clock: u64, answers: &mut Answers) {
+        let (key, owner) = self.queues.take(bank, self.open[bank], write);
+        if self.hits[bank] > 0 {
+            self.counts.row_hits += 1;
+            answers.hit(owner);
+        }
+        self.hits[bank] += 1;
+        let t = &self.memory.timing;
+        self.counts.bus_clocks += u64::from(t.burst);
+        if write {
+            self.counts.writes += 1;
+            self.write_keys.remove(key);
+        } else {
+            self.counts.reads += 1;
+            self.read_keys.remove(key);
+            let at = clock + u64::from(t.cl + t.burst);
+            answers.answer_read(owner, at);
+            if !self.twins.is_empty() {
+                let mut twins = std::mem::take(&mut self.twins);
+                twins.retain(|(twin, owner)| {
+                    if *twin == key {
+                        answers.answer_read(*owner, at);
+                    }
+                    *twin != key
+                });
+                self.twins = twins;
+            }
+        }
+    }
+
+    #[inline]
+    fn raise(&mut self, command: Command, bank: usize, rank: usize, clock: u64) {
+        let raise = |times: &mut [u64; TIMED], rows: &[(u8, u32)]| {
+            for (to, clocks) in rows {
+                let time = &mut times[usize::from(*to)];
+                *time = (*time).max(clock + u64::from(*clocks));
+            }
+        };
+        let table = &self.table;
+        raise(&mut self.bank_ready[bank], table.raises(command, Scope::Bank));
+        raise(&mut self.group_ready[bank >> self.group_shift], table.raises(command, Scope::Group));
+        raise(&mut self.rank_ready[rank], table.raises(command, Scope::Rank));
+        if self.rank_ready.len() > 1 {
+            let rows = table.raises(command, Scope::OtherRanks);
+            for (other, times) in self.rank_ready.iter_mut().enumerate() {
+                if other != rank {
+                    raise(times, rows);
+                }
+            }
+        }
+    }
+
+    /// Recomputes what a bank's queue could issue.
+    #[inline]
+    fn want(&mut self, bank: usize) {
+        let bit = 1u64 << bank;
+        let w = &mut self.wanted;
+        let old = *w;
+        w.activate &= !bit;
+        w.precharge &= !bit;
+        w.read &= !bit;
+        w.write &= !bit;
+        w.write_first &= !bit;
+        let queue = self.queues.of(bank);
+        if let Some(head) = queue.first() {
+            let open = self.open[bank];
+            if open == CLOSED {
+                w.activate |= bit;
+            } else {
+                for segment in queue.iter().filter(|s| s.row == open) {
+                    let kind = if segment.write { &mut w.write } else { &mut w.read };
+                    *kind |= bit;
+                    if segment.write && w.read & bit == 0 {
+                        w.write_first |= bit;
+                    }
+                }
+                let hits = (w.read | w.write) & bit != 0;
+                if head.row != open && (!hits || self.hits[bank] >= self.memory.row_hit_cap) {
+                    w.precharge |= bit;
+                }
+            }
+        }
+        let same = old.activate == w.activate
+            && old.precharge == w.precharge
+            && old.read == w.read
+            && old.write == w.write
+            && old.write_first == w.write_first;
+        self.plan_old |= !same;
+    }
+
+    /// Moves the first request whose bank's queue has room.
+    #[inline]
+    fn move_request(&mut self) {
+        if self.draining == 0 && self.must_drain() {
+            self.draining = self.writes.len();
+        }
+        let full = self.queues.full();
+        let mut segment = None;
+        if self.draining > 0 {
+            segment = self.writes.take(full, |key| {
+                self.read_keys.maybe(key) && (self.reads.holds(key) || self.queues.holds(key, false))
+            });
+            match segment {
+                Some(_) => self.draining -= 1,
+                // A read of the same burst goes first.
+                None if self.writes.wanted() & !full != 0 => self.draining = 0,
+                None => {}
+            }
+        }
+        if self.draining == 0 && segment.is_none() {
+            segment = self.reads.take(full, |_| false);
+        }
+        if let Some(segment) = segment {
+            let bank = usize::from(segment.bank);
+            self.queues.push(bank, segment);
+            self.want(bank);
+        }
+    }
+
+    /// Issues all that waits, closes every row and refreshes every rank; the clock in which every timer has run out.
+    pub fn drain(&mut self, at: u64, answers: &mut Answers) -> u64 {
+        self.advance(at, answers);
+        self.flush = true;
+        self.rest(at);
+        let mut clock = at;
+        while !self.is_idle() {
+            clock = self.wake;
+            self.tick(clock, answers);
+        }
+        self.flush = false;
+        let clock = self.now.max(clock);
+        let t = self.memory.timing;
+        let gap = u64::from(t.refi / 8);
+        let mut over = clock;
+        for rank in 0..self.open_banks.len() {
+            let banks = rank << self.rank_shift..(rank + 1) << self.rank_shift;
+            let mut refresh = clock.max(self.pulled_in.map_or(0, |before| before + gap));
+            let open = |bank: &usize| self.open[*bank] != CLOSED;
+            let close = banks.clone().filter(open).map(|bank| self.ready(Command::Precharge, bank)).max();
+            for bank in banks {
+                if let (Some(close), true) = (close, self.open[bank] != CLOSED) {
+                    self.counts.precharges += 1;
+                    self.close(bank, rank, close.max(clock));
+                    refresh = refresh.max(close.max(clock) + u64::from(t.rp));
+                }
+                refresh = refresh.max(self.ready(Command::Refresh, bank));
+            }
+            if self.memory.refresh != Refresh::None {
+                self.counts.refreshes += 1;
+                over = over.max(refresh + u64::from(t.rfc));
+            }
+            over = over.max(refresh);
+        }
+        let times = self.bank_ready.iter().chain(&self.group_ready).chain(&self.rank_ready);
+        times.flatten().fold(over, |over, time| over.max(*time))
+    }
+
+    /// The rest state at clock `at`: as new, but for the counts.
+    pub fn reset(&mut self, at: u64) {
+        let mut fresh = Channel::new(&self.memory, &self.table, self.step);
+        fresh.counts = self.counts;
+        fresh.pulled_in = Some(at.saturating_sub(u64::from(self.memory.timing.rfc)));
+        fresh.restart_refresh(at);
+        fresh.rest(at);
+        *self = fresh;
+    }
+
+    /// Adds the clocks of ranks that still have open rows up to `end`.
+    pub fn settle(&mut self, end: u64) {
+        for (rank, open) in self.open_banks.iter().enumerate() {
+            if *open > 0 {
+                self.counts.active_clocks += end.saturating_sub(self.active_since[rank]);
+                self.active_since[rank] = end.max(self.active_since[rank]);
+            }
+        }
+    }
+}
+
+fn is_column(command: Command) -> bool {
+    matches!(command, Command::Read | Command::Write)
+}

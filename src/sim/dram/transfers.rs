@@ -1,0 +1,337 @@
+//! The cycle-level memory behind DMA: strided transfers cut into bursts as they are offered.
+//!
+//! Transfers share one port, in order: a row-run (bursts that follow each other in one row) of one transfer, then one of
+//! the next, at most [`Memory::issue`] bursts a clock and [`Memory::outstanding`] unanswered ones in all. A run whose
+//! channel is full holds back the others. Reads are answered when their data has left the bus, writes when the channel
+//! has taken them (posted). Memory is constant: a transfer is a few counters, however long it is.
+//!
+//! Nothing is decided before its time: a caller may start a transfer in the very cycle in which another ends. Time moves
+//! in steps that are shorter than the latency of a read, so an answer is known before anything at its clock is decided.
+
+use super::answers::{Answers, CALENDAR};
+use super::channel::{Arrival, Channel, NEVER};
+use super::clocks::Clocks;
+use super::rules::Table;
+use super::{Done, Strided, Totals};
+use crate::machine::dram::{Location, Memory};
+use std::sync::Arc;
+
+/// A transfer under way.
+#[derive(Debug, Clone)]
+struct Transfer {
+    id: u64,
+    order: u64,
+    owner: u16,
+    write: bool,
+    /// First clock in which a burst may be offered.
+    from: u64,
+    walk: Walk,
+    issued: u64,
+    /// Clock at which an empty transfer ends.
+    last: u64,
+}
+
+/// The bursts of a strided transfer, run after run.
+#[derive(Debug, Clone)]
+struct Walk {
+    strided: Strided,
+    index: [u64; 3],
+    /// Next burst and the end of the present run.
+    next: u64,
+    end: u64,
+    over: bool,
+}
+
+impl Walk {
+    fn new(strided: &Strided, burst_bytes: u64) -> Walk {
+        let strided = strided.folded();
+        let over = strided.runs() == 0 || strided.run_bytes == 0;
+        let mut walk = Walk { strided, index: [0; 3], next: 0, end: 0, over };
+        walk.open(burst_bytes);
+        walk
+    }
+    fn open(&mut self, burst_bytes: u64) {
+        let s = &self.strided;
+        let offset = s
+            .levels
+            .iter()
+            .zip(self.index)
+            .fold(0i64, |sum, ((_, stride), i)| sum.wrapping_add(stride.wrapping_mul(i as i64)));
+        let address = s.address.wrapping_add_signed(offset);
+        self.next = address / burst_bytes;
+        self.end = (address.saturating_add(s.run_bytes)).div_ceil(burst_bytes);
+    }
+    /// Passes `bursts` of the present run.
+    #[inline]
+    fn pass(&mut self, bursts: u64, burst_bytes: u64) {
+        self.next += bursts;
+        if self.next < self.end {
+            return;
+        }
+        for level in (0..3).rev() {
+            self.index[level] += 1;
+            if self.index[level] < self.strided.levels[level].0 {
+                return self.open(burst_bytes);
+            }
+            self.index[level] = 0;
+        }
+        self.over = true;
+    }
+}
+
+/// A row-run that is being offered.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    transfer: usize,
+    at: Location,
+    left: u32,
+}
+
+/// Channels, and the transfers that they serve.
+#[derive(Debug, Clone)]
+pub(super) struct Transfers {
+    memory: Arc<Memory>,
+    clocks: Clocks,
+    channels: Vec<Channel>,
+    answers: Answers,
+    active: Vec<Transfer>,
+    free_owners: Vec<u16>,
+    orders: u64,
+    /// Every clock before it is decided.
+    now: u64,
+    /// Clock of the next offer, and bursts taken in it.
+    offer_clock: u64,
+    taken: u32,
+    offer: Option<Offer>,
+    turn: usize,
+    in_flight: u64,
+    /// Answers before this clock have been taken off `in_flight`.
+    calendar_at: u64,
+    step_clocks: u64,
+}
+
+impl Transfers {
+    pub fn new(memory: &Memory, clock_hz: u64, step: bool) -> Transfers {
+        let memory = Arc::new(memory.clone());
+        let table = Arc::new(Table::new(&memory.timing, memory.groups));
+        let channels = (0..memory.channels).map(|_| Channel::new(&memory, &table, step)).collect();
+        let step_clocks = u64::from(memory.timing.cl + memory.timing.burst).max(1);
+        Transfers {
+            clocks: Clocks::new(clock_hz, memory.tck_ps),
+            channels,
+            answers: Answers::default(),
+            active: Vec::new(),
+            free_owners: Vec::new(),
+            orders: 0,
+            now: 0,
+            offer_clock: 0,
+            taken: 0,
+            offer: None,
+            turn: 0,
+            in_flight: 0,
+            calendar_at: 0,
+            step_clocks,
+            memory,
+        }
+    }
+
+    pub fn start(&mut self, id: u64, at_cycle: u64, strided: &Strided, write: bool) {
+        let from = self.clocks.dram(at_cycle).max(self.now) + u64::from(self.memory.crossing[0]);
+        let owner = self.free_owners.pop().unwrap_or_else(|| self.answers.new_owner());
+        self.answers.clear(owner);
+        let walk = Walk::new(strided, u64::from(self.memory.burst_bytes));
+        self.active.push(Transfer { id, order: self.orders, owner, write, from, walk, issued: 0, last: from });
+        self.orders += 1;
+    }
+
+    /// Clock of the last answer, if every burst is answered.
+    fn ended(&self, transfer: &Transfer) -> Option<u64> {
+        let owner = self.answers.of(transfer.owner);
+        (transfer.walk.over && owner.answered == transfer.issued).then(|| owner.last.max(transfer.last))
+    }
+
+    pub fn advance(&mut self, before: u64) -> Option<Done> {
+        let limit = self.clocks.dram(before);
+        loop {
+            let first = self.active.iter().enumerate().filter_map(|(i, t)| Some((self.ended(t)?, t.order, i))).min();
+            if let Some((clock, _, index)) = first
+                && self.now >= clock.min(limit)
+            {
+                let end_cycle = self.clocks.core(clock + u64::from(self.memory.crossing[1]));
+                return (end_cycle < before).then(|| self.retire(index, end_cycle));
+            }
+            let known = first.map_or(NEVER, |(clock, ..)| clock);
+            if self.active.is_empty() || self.now >= limit {
+                self.now = self.now.max(if limit == NEVER { 0 } else { limit });
+                return None;
+            }
+            self.run(limit.min(known));
+        }
+    }
+
+    fn retire(&mut self, index: usize, end_cycle: u64) -> Done {
+        let transfer = self.active.remove(index);
+        if self.turn > index {
+            self.turn -= 1;
+        }
+        if let Some(offer) = &mut self.offer
+            && offer.transfer > index
+        {
+            offer.transfer -= 1;
+        }
+        self.free_owners.push(transfer.owner);
+        let owner = self.answers.of(transfer.owner);
+        Done {
+            id: transfer.id,
+            end_cycle,
+            activates: owner.activates,
+            row_hits: owner.row_hits,
+            bursts: transfer.issued,
+        }
+    }
+
+    /// Decides the clocks from `now` on: at most one step of them, none at or after `limit` or a transfer's end.
+    fn run(&mut self, limit: u64) {
+        let unissued = self.active.iter().filter(|t| !t.walk.over).map(|t| t.from).min();
+        let waiting = self.answers_due();
+        // Nothing under way until the first transfer starts: that clock is next.
+        let from = match unissued {
+            Some(clock) if !waiting => clock.clamp(self.now, limit),
+            _ => self.now,
+        };
+        let mut until = limit.min(from.saturating_add(self.step_clocks));
+        self.offer_clock = self.offer_clock.max(from);
+        while self.next_offer(until) && self.offer_once(&mut until) {}
+        for channel in &mut self.channels {
+            channel.advance(until, &mut self.answers);
+        }
+        self.now = until;
+    }
+
+    /// True if an offered burst is not answered yet.
+    fn answers_due(&self) -> bool {
+        self.active.iter().any(|t| self.answers.of(t.owner).answered < t.issued)
+    }
+
+    /// Makes sure that a row-run is on offer at `offer_clock`; false if none is before `until`.
+    fn next_offer(&mut self, until: u64) -> bool {
+        while self.offer.is_none() {
+            let count = self.active.len();
+            let ready = |t: &Transfer, clock: u64| !t.walk.over && t.from <= clock;
+            let turn = self.turn;
+            let found = (0..count).map(|i| (turn + i) % count).find(|i| ready(&self.active[*i], self.offer_clock));
+            let Some(index) = found else {
+                let from = self.active.iter().filter(|t| !t.walk.over).map(|t| t.from).min();
+                match from.filter(|clock| *clock < until) {
+                    Some(clock) => (self.offer_clock, self.taken) = (clock, 0),
+                    None => return false,
+                }
+                continue;
+            };
+            let walk = &self.active[index].walk;
+            let left = u64::from(self.memory.map.run_from(walk.next)).min(walk.end - walk.next) as u32;
+            self.offer = Some(Offer { transfer: index, at: self.memory.map.locate(walk.next), left });
+            self.turn = index + 1;
+        }
+        true
+    }
+
+    /// Offers the present row-run in one clock; false if it must wait until `until`.
+    #[inline]
+    fn offer_once(&mut self, until: &mut u64) -> bool {
+        let Some(mut offer) = self.offer else { return false };
+        if self.taken >= self.memory.issue {
+            (self.offer_clock, self.taken) = (self.offer_clock + 1, 0);
+        }
+        let write = self.active[offer.transfer].write;
+        let Some(allowed) = self.wait_for_answers(*until) else { return false };
+        if self.offer_clock >= *until {
+            return false;
+        }
+        let channel = &mut self.channels[offer.at.channel as usize];
+        channel.advance(self.offer_clock, &mut self.answers);
+        if channel.room(write) == 0 {
+            match channel.advance_to_room(write, *until, &mut self.answers) {
+                Some(clock) => (self.offer_clock, self.taken) = (clock, 0),
+                None => (self.offer_clock, self.taken) = (*until, 0),
+            }
+            return self.offer_clock < *until;
+        }
+        let count = offer.left.min(channel.room(write)).min(self.memory.issue - self.taken).min(allowed);
+        let transfer = &mut self.active[offer.transfer];
+        let run = Arrival { key: transfer.walk.next, at: offer.at, count, owner: transfer.owner, write };
+        channel.arrive(self.offer_clock, &run, &mut self.answers);
+        self.taken += count;
+        self.in_flight += u64::from(count);
+        transfer.issued += u64::from(count);
+        transfer.walk.pass(u64::from(count), u64::from(self.memory.burst_bytes));
+        offer.left -= count;
+        offer.at.column += count;
+        let over = transfer.walk.over;
+        let index = offer.transfer;
+        self.offer = (offer.left > 0).then_some(offer);
+        if over && let Some(clock) = self.ended(&self.active[index]) {
+            *until = (*until).min(clock);
+        }
+        true
+    }
+
+    /// Waits until fewer bursts than allowed are unanswered; how many may follow, or none before `until`.
+    #[inline]
+    fn wait_for_answers(&mut self, until: u64) -> Option<u32> {
+        let most = u64::from(self.memory.outstanding);
+        self.take_answers(self.offer_clock);
+        while self.in_flight >= most {
+            if self.offer_clock + 1 >= until {
+                (self.offer_clock, self.taken) = (until, 0);
+                return None;
+            }
+            (self.offer_clock, self.taken) = (self.offer_clock + 1, 0);
+            self.take_answers(self.offer_clock);
+        }
+        Some((most - self.in_flight) as u32)
+    }
+
+    /// Takes the answers of every clock up to `clock` off the count of bursts under way.
+    #[inline]
+    fn take_answers(&mut self, clock: u64) {
+        while self.calendar_at <= clock {
+            if self.in_flight == 0 {
+                self.calendar_at = clock + 1;
+                return;
+            }
+            let slot = &mut self.answers.calendar[self.calendar_at as usize % CALENDAR];
+            self.in_flight -= u64::from(*slot);
+            *slot = 0;
+            self.calendar_at += 1;
+        }
+    }
+
+    /// Drains, closes every row, refreshes every rank once and restarts the refresh timers; the cycle in which it is over.
+    pub fn quiesce(&mut self, at_cycle: u64) -> u64 {
+        let at = self.clocks.dram(at_cycle).max(self.now);
+        let ends = self.channels.iter_mut().map(|c| c.drain(at, &mut self.answers));
+        let over = ends.max().unwrap_or(at);
+        let cycle = self.clocks.core(over);
+        self.channels.iter_mut().for_each(|c| c.reset(over));
+        self.clocks.anchor(cycle, over);
+        self.answers.calendar.fill(0);
+        (self.now, self.offer_clock, self.taken, self.turn) = (over, over, 0, 0);
+        (self.in_flight, self.calendar_at) = (0, over);
+        cycle
+    }
+
+    /// Commands so far, up to core cycle `at_cycle`.
+    pub fn totals(&mut self, at_cycle: u64) -> Totals {
+        let end = self.clocks.dram(at_cycle).max(self.now);
+        let mut totals = Totals { clocks: end, ..Totals::default() };
+        for channel in &mut self.channels {
+            channel.advance(end, &mut self.answers);
+            channel.settle(end);
+            totals.counts.add(&channel.counts);
+            totals.channels.push(channel.counts);
+        }
+        totals.busy_cycles = self.clocks.length(totals.counts.bus_clocks) / self.channels.len().max(1) as u64;
+        totals
+    }
+}
