@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::args::{self, Format, Output};
 use super::out;
+use super::tracing::{self, Tracing};
 use crate::diag::{Error, Kind, Result};
 use crate::machine::Machine;
 use crate::model::Prepared;
@@ -29,6 +30,8 @@ pub struct Batch<'a> {
     pub policies: &'a [Policy],
     /// Options of every run.
     pub options: &'a RunOptions,
+    /// Whether to write a trace.
+    pub tracing: &'a Tracing,
 }
 
 /// Finished runs and when they began.
@@ -58,6 +61,7 @@ impl Batch<'_> {
             .iter()
             .flat_map(|machine| self.policies.iter().map(move |policy| (machine, policy)))
             .collect();
+        self.tracing.refuse_several(pairs.len())?;
         let bar = out::bar(pairs.len());
         let next = AtomicUsize::new(0);
         let slots: Vec<Mutex<Option<Result<RunResult>>>> = pairs.iter().map(|_| Mutex::new(None)).collect();
@@ -92,7 +96,7 @@ impl Batch<'_> {
         let mut vpu = Vpu::new(machine.clone());
         vpu.set_precision(policy.clone());
         vpu.options = self.options.clone();
-        vpu.run(self.prepared)
+        traced(&mut vpu, self.tracing, self.prepared)
     }
 
     /// Files of the report folder beyond what the summaries give.
@@ -145,6 +149,17 @@ impl Batch<'_> {
         }
         done.results.iter().find_map(verdict).map_or(Ok(()), Err)
     }
+}
+
+/// Runs a model, with a trace if one is wanted.
+///
+/// # Errors
+/// Those of [`Vpu::run`]; Usage if the trace cannot be written.
+pub fn traced(vpu: &mut Vpu, tracing: &Tracing, prepared: &Prepared) -> Result<RunResult> {
+    let Some(mut trace) = tracing.begin(vpu.machine())? else { return vpu.run(prepared) };
+    let result = vpu.run_observed(prepared, &mut trace)?;
+    trace.finish(tracing::about(&result.summary))?;
+    Ok(result)
 }
 
 /// An error if the cross-check of a run failed: its first mismatch, in program order.
@@ -233,7 +248,8 @@ mod tests {
     fn a_mismatch_is_exit_code_1_and_names_the_node() {
         let summary = RunSummary::new("m", "edge", "int8");
         let check = Some(CheckReport { nodes: 2, bit_exact: 2, mismatches: Vec::new() });
-        let mut result = RunResult { summary, outputs: Vec::new(), explain: None, program: String::new(), check };
+        let (outputs, explain, program, history) = (Vec::new(), None, String::new(), None);
+        let mut result = RunResult { summary, outputs, explain, program, check, history };
         assert!(verdict(&result).is_none());
         let mismatch = Mismatch {
             node: "b".into(),

@@ -1,6 +1,6 @@
 //! `preon demo`: the first command somebody types.
 
-use super::{args, batch::Batch, out};
+use super::{args, batch::Batch, out, tracing::Tracing};
 use crate::diag::Result;
 use crate::report;
 use crate::vpu::RunOptions;
@@ -25,8 +25,10 @@ pub fn run(args: &Args) -> Result<()> {
     let (many, machine_names) =
         (policies.len(), machines.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(" and "));
     out::note(&format!("{}: {} tokens, {many} policies on {machine_names}", args.model, prepared.tokens));
+    let history = args.output.folder(Some("")).is_some();
+    let (options, tracing) = (RunOptions { history, ..RunOptions::default() }, Tracing::default());
     let batch =
-        Batch { prepared: &prepared, machines: &machines, policies: &policies, options: &RunOptions::default() };
+        Batch { prepared: &prepared, machines: &machines, policies: &policies, options: &options, tracing: &tracing };
     let done = batch.run()?;
     let finished = batch.finish(&done, &args.output, Some("preon-demo"), &[]);
     if args.output.format == args::Format::Table {

@@ -1,17 +1,19 @@
 //! `preon exec`: one program on the bare processor, with what it left behind and what it cost.
 
+mod books;
 mod cores;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{args, asm, out};
+use super::{args, asm, out, tracing::Tracing};
 use crate::diag::{Error, Result};
 use crate::exec::{Config, Cores, Event, Mode, Status, Trap, TrapKind, Vm, golden};
 use crate::isa::{self, disasm};
 use crate::machine::{self, Machine};
 use crate::report::units;
+use crate::sim::observe::{Observer, Program, Unobserved};
 use crate::sim::{Estimate, Outcome, Sim, picojoule};
 
 /// Schema of what `-f json` prints; docs/exec.schema.json describes it.
@@ -52,6 +54,8 @@ pub struct Args {
     /// What to print: table or json (schema preon.exec/1)
     #[arg(short = 'f', long = "output", value_name = "FORMAT", default_value = "table")]
     output: Shape,
+    #[command(flatten)]
+    tracing: Tracing,
 }
 
 /// Shape of the data on stdout.
@@ -101,7 +105,15 @@ pub fn run(args: &Args) -> Result<()> {
     let vm = Vm::new(object, config, mode)?;
     let before = args.golden.as_deref().map(|folder| refuse_existing(folder).map(|()| golden::memory(&vm, "before")));
     let before = before.transpose()?;
-    let ran = execute(vm, &machine, args.max_cycles)?;
+    let ran = match args.tracing.begin(&machine)? {
+        None => execute(vm, &machine, args.max_cycles, &mut Unobserved)?,
+        Some(mut trace) => {
+            trace.begin(&Program { object: vm.object(), steps: Vec::new() });
+            let ran = execute(vm, &machine, args.max_cycles, &mut trace)?;
+            trace.finish(books::about(&args.file, &ran, &machine)?)?;
+            ran
+        }
+    };
     if let (Some(before), Some(folder), None) = (before, &args.golden, &ran.trap) {
         let [after, scalars, program] =
             [golden::memory(&ran.vm, "after"), golden::scalars(&ran.vm, "after"), golden::program(&ran.vm)];
@@ -125,7 +137,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn execute(mut vm: Vm, machine: &Machine, max_cycles: Option<u64>) -> Result<Ran> {
+fn execute<O: Observer>(mut vm: Vm, machine: &Machine, max_cycles: Option<u64>, observer: &mut O) -> Result<Ran> {
     let mut sim = Sim::new(machine, 0);
     let mut event = Event::new();
     let (mut executed, mut stopped, mut trap) = (0, None, None);
@@ -135,7 +147,7 @@ fn execute(mut vm: Vm, machine: &Machine, max_cycles: Option<u64>) -> Result<Ran
             Ok(status) => {
                 executed += 1;
                 if stopped.is_none() {
-                    sim.account(&event);
+                    sim.observe(&event, observer);
                     if max_cycles.is_some_and(|most| sim.cycles() > most) && status == Status::Running {
                         stopped = Some(executed);
                     }
@@ -210,6 +222,8 @@ fn report(args: &Args, machine: &Machine, ran: &Ran) -> Result<Value> {
         "instructions": ran.outcome.timing.instructions,
         "cycles": ran.outcome.timing.cycles,
         "energy_pj": energy_pj(machine, ran)?,
+        "units": books::units(&ran.outcome.timing),
+        "bytes": books::bytes(&ran.outcome.ledger),
         "clock_stopped_after_instructions": ran.stopped,
     }))
 }

@@ -1,7 +1,8 @@
 //! `preon gemm`: one matrix product.
 
-use super::{args, batch, out};
+use super::{args, batch, out, tracing::Tracing};
 use crate::diag::Result;
+use crate::model;
 use crate::report;
 use crate::vpu::summary::{fill_saved, to_json};
 use crate::vpu::{RunOptions, Vpu};
@@ -36,12 +37,15 @@ pub struct Args {
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     format: args::Format,
+    #[command(flatten)]
+    tracing: Tracing,
 }
 
 /// Prices the product under every policy on every machine.
 pub fn run(args: &Args) -> Result<()> {
     let (machines, policies) = (args.machines.load()?, args.policies.load()?);
     let kernels = args.kernels.load()?;
+    args.tracing.refuse_several(machines.len() * policies.len())?;
     let bar = out::bar(machines.len() * policies.len());
     let (mut runs, mut explained, mut wrong) = (Vec::new(), String::new(), None);
     for machine in &machines {
@@ -53,7 +57,9 @@ pub fn run(args: &Args) -> Result<()> {
             let (timing_only, check) = (args.timing_only, !args.timing_only);
             let (seed, kernels) = (args.seed, kernels.clone());
             vpu.options = RunOptions { timing_only, check, explain, seed, kernels, ..RunOptions::default() };
-            let result = vpu.gemm(args.m as usize, args.n as usize, args.k as usize)?;
+            let (m, n, k) = (args.m as usize, args.n as usize, args.k as usize);
+            let prepared = model::gemm(m, n, k, args.seed, args.timing_only)?;
+            let result = batch::traced(&mut vpu, &args.tracing, &prepared)?;
             wrong = wrong.or_else(|| batch::verdict(&result));
             explained += &result.explain.map_or(String::new(), |text| format!("\n{}\n", text.trim_end()));
             runs.push(result.summary);

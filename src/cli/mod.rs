@@ -24,6 +24,7 @@ mod quantise;
 mod run;
 mod sensitivity;
 mod test;
+mod tracing;
 
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{args, batch::Batch};
+use super::{args, batch::Batch, tracing::Tracing};
 use crate::diag::Result;
 use crate::model;
 use crate::vpu::RunOptions;
@@ -23,6 +23,8 @@ pub struct Args {
     kernels: args::OwnKernels,
     #[command(flatten)]
     output: args::Output,
+    #[command(flatten)]
+    tracing: Tracing,
     /// Keep element-wise steps apart, to see what fusing them saves
     #[arg(long)]
     no_fuse: bool,
@@ -60,8 +62,10 @@ pub fn run(args: &Args) -> Result<()> {
         dump: args.dump.clone(),
         seed: args.seed,
         kernels: args.kernels.load()?,
+        history: args.output.folder(None).is_some(),
     };
-    let batch = Batch { prepared: &prepared, machines: &machines, policies: &policies, options: &options };
+    let (prepared, tracing) = (&prepared, &args.tracing);
+    let batch = Batch { prepared, machines: &machines, policies: &policies, options: &options, tracing };
     let done = batch.run()?;
     let files = MODEL_FILES.map(|file| Path::new(&args.model).join(file));
     let own = options.kernels.user_files();

@@ -30,7 +30,7 @@ impl RegSet {
 }
 
 /// Address space of an access: bits 63:60 of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Space {
     /// 0: DRAM.
     #[default]
@@ -96,7 +96,7 @@ impl Blocks {
 pub const NO_FORMAT: u16 = u16::MAX;
 
 /// The work of one instruction, in the terms in which units are rated and energy is charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Work {
     /// Scalar or bookkeeping.
     #[default]

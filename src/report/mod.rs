@@ -11,6 +11,7 @@ mod picture;
 pub mod story;
 pub mod table;
 pub mod terminal;
+pub mod trace;
 pub mod units;
 
 pub use folder::{Artifact, Report, headline};

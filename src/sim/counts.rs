@@ -69,6 +69,11 @@ impl Counts {
         }
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.nodes.fill(NodeCounts::default());
+    }
+
     /// Counts one instruction. Pairs that the machine does not serve are left to the engine, which refuses them.
     pub(super) fn add(&mut self, event: &Event, rates: &Rates) {
         if matches!(event.op, Op::Endl | Op::Node) {

@@ -11,10 +11,12 @@ mod counts;
 pub mod dram;
 mod engine;
 mod flight;
+pub mod history;
 #[cfg(test)]
 mod instructions;
 pub mod law;
 mod ledger;
+mod meter;
 pub mod observe;
 mod order;
 mod rates;

@@ -523,7 +523,7 @@ fn without_decoder() -> Machine {
 }
 
 /// Any instruction of a small program.
-fn any_event() -> impl Strategy<Value = Event> {
+pub(super) fn any_event() -> impl Strategy<Value = Event> {
     let register = 0u8..6;
     prop_oneof![
         (1u32..2000, register.clone(), register.clone()).prop_map(|(n, a, b)| add(n, &[a], b)),

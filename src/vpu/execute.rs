@@ -8,6 +8,7 @@ use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
 use crate::isa;
 use crate::machine::Machine;
+use crate::sim::observe::{Observer, Program, Step, Unobserved};
 use crate::sim::{Outcome, Sim};
 use crate::tensor::{Tensor, rows_cols};
 
@@ -41,6 +42,25 @@ pub fn execute(
     machine: &Machine,
     what: What,
 ) -> Result<Execution> {
+    execute_observed(compiled, graph, inputs, machine, what, &mut Unobserved)
+}
+
+/// As [`execute`]; `observer` is told what the clock did with every instruction.
+///
+/// # Errors
+/// Those of [`execute`].
+pub fn execute_observed<O: Observer>(
+    compiled: &Compiled,
+    graph: &Graph,
+    inputs: &[InputData],
+    machine: &Machine,
+    what: What,
+    observer: &mut O,
+) -> Result<Execution> {
+    if O::WANTED {
+        let steps = compiled.steps.iter().map(|step| Step { name: &step.name, kernel: &step.kernel }).collect();
+        observer.begin(&Program { object: &compiled.object, steps });
+    }
     let mode = if what == What::Time { Mode::TimingOnly } else { Mode::Functional };
     let mut vm = start(compiled, graph, inputs, machine, mode)?;
     let mut sim = (what != What::Values).then(|| Sim::new(machine, compiled.steps.len()));
@@ -51,7 +71,7 @@ pub fn execute(
     loop {
         let status = vm.step(&mut event)?;
         if let Some(sim) = &mut sim {
-            sim.account(&event);
+            sim.observe(&event, observer);
         }
         let halted = status == Status::Halted;
         if mode == Mode::Functional && (halted || event.op == isa::Op::Node) {

@@ -30,13 +30,18 @@ use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::native;
 use crate::policy::{self, Glob, Policy};
+use crate::sim::history::{History, Keep};
+use crate::sim::observe::{Observer, Unobserved};
 use crate::sim::{Outcome, Place, SPENT, What as Count};
 use crate::tensor::{Tensor, TensorType};
-pub use execute::{Execution, What, execute};
+pub use execute::{Execution, What, execute, execute_observed};
 pub use matrix::{ACTIVATIONS, MATRIX_SCHEMA, Matrix, Pair as MatrixPair, Totals as MatrixTotals, matrix};
 use quality::{Baseline, Distance};
 use std::sync::Arc;
 use summary::{EnergyParts, Layer, RunSummary};
+
+/// Bins of the history of a run: a chart has about as many columns of pixels.
+const HISTORY_BINS: usize = 1024;
 
 /// What a run does beside computing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// The kernels that programs are linked from.
     pub kernels: Kernels,
+    /// Keep what units and SRAM did over time, for charts.
+    pub history: bool,
 }
 
 impl Default for RunOptions {
@@ -67,6 +74,7 @@ impl Default for RunOptions {
             dump: Vec::new(),
             seed: 0,
             kernels: Kernels::builtin(),
+            history: false,
         }
     }
 }
@@ -95,6 +103,8 @@ pub struct RunResult {
     pub program: String,
     /// Cross-check, if it was asked for.
     pub check: Option<CheckReport>,
+    /// What units and SRAM did over time, if [`RunOptions::history`] asks for it.
+    pub history: Option<History>,
 }
 
 /// The virtual processing unit.
@@ -255,12 +265,46 @@ impl Vpu {
     /// # Errors
     /// Unsupported if the policy or the machine cannot serve the model; Fault if the program traps.
     pub fn run(&mut self, prepared: &Prepared) -> Result<RunResult> {
+        self.run_observed(prepared, &mut Unobserved)
+    }
+
+    /// As [`Vpu::run`]; `observer` is told what the clock did with every instruction.
+    ///
+    /// ```
+    /// # use preon::{Vpu, machine, model, policy};
+    /// use preon::exec::event::Event;
+    /// use preon::sim::observe::{Observer, Times};
+    ///
+    /// struct Last(u64);
+    /// impl Observer for Last {
+    ///     const WANTED: bool = true;
+    ///     fn record(&mut self, _: &Event, times: &Times) {
+    ///         self.0 = self.0.max(times.end);
+    ///     }
+    /// }
+    /// # let mut vpu = Vpu::new(machine::load("edge")?);
+    /// # let mlp = model::load("builtin:mlp")?.prepare(&model::Input::Default)?;
+    /// let mut last = Last(0);
+    /// let run = vpu.run_observed(&mlp, &mut last)?;
+    /// assert!(last.0 > 0 && last.0 <= run.summary.cycles);
+    /// # Ok::<(), preon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Vpu::run`].
+    pub fn run_observed<O: Observer>(&mut self, prepared: &Prepared, observer: &mut O) -> Result<RunResult> {
         let assignments = policy::plan(&prepared.graph, &self.policy)?;
         let graph = &policy::apply(&prepared.graph, &self.policy)?;
         let compiled = self.compile(graph, self.options.fuse);
         let compiled = compiled.map_err(|error| policy::naming_rules(error, &self.policy, &assignments))?;
         let what = if self.options.timing_only { What::Time } else { What::Both };
-        let execution = execute(&compiled, graph, &prepared.inputs, &self.machine, what)?;
+        let (inputs, machine) = (&prepared.inputs, &self.machine);
+        let keep = Keep { bins: HISTORY_BINS, window: None, pictures: true };
+        let mut history = self.options.history.then(|| History::new(machine, keep));
+        let execution = match &mut history {
+            Some(history) => execute_observed(&compiled, graph, inputs, machine, what, &mut (&mut *observer, history))?,
+            None => execute_observed(&compiled, graph, inputs, machine, what, observer)?,
+        };
         let check = match self.options.check && !self.options.timing_only {
             true => Some(self.check_graph(graph, &prepared.inputs, Some((&compiled, &execution.captured)))?),
             false => None,
@@ -286,7 +330,7 @@ impl Vpu {
             seed: self.options.seed,
         })?;
         let program = crate::isa::disasm::disassemble(&compiled.object)?;
-        Ok(RunResult { summary, outputs, explain, program, check })
+        Ok(RunResult { summary, outputs, explain, program, check, history })
     }
 
     /// Compares every node of the virtual run with the native backend, bit by bit: once unfused, so that every node
