@@ -141,7 +141,10 @@ impl Batch<'_> {
             let artifacts = self.artifacts(done);
             let command = args::command_line(std::env::args());
             let manifest = manifest(done, inputs);
-            Report { runs: &runs, command: &command, manifest, artifacts: &artifacts }.write(&folder)?;
+            let histories: Vec<_> = done.results.iter().map(|result| result.history.as_ref()).collect();
+            let report =
+                Report { runs: &runs, command: &command, manifest, artifacts: &artifacts, histories: &histories };
+            report.write(&folder)?;
             print(&runs, done, output.format)?;
             out::note(&format!("report: {}", folder.join("report.html").display()));
         } else {

@@ -159,7 +159,7 @@ fn execute<O: Observer>(mut vm: Vm, machine: &Machine, max_cycles: Option<u64>, 
         }
         break;
     }
-    Ok(Ran { vm, outcome: sim.finish()?, trap, stopped })
+    Ok(Ran { vm, outcome: sim.finish_observed(observer)?, trap, stopped })
 }
 
 fn energy_pj(machine: &Machine, ran: &Ran) -> Result<f64> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diag::{Error, Result};
 use crate::report::{RunSummary, charts, csv, html, story};
+use crate::sim::history::History;
 use crate::vpu::summary;
 
 /// A file of the folder beyond what the summaries give: resolved machines, policies, programs, outputs.
@@ -34,6 +35,8 @@ pub struct Report<'a> {
     pub manifest: serde_json::Value,
     /// Further files.
     pub artifacts: &'a [Artifact],
+    /// What the runs did over time, in their order, where it was kept.
+    pub histories: &'a [Option<&'a History>],
 }
 
 /// The file that marks a folder as ours.
@@ -83,7 +86,8 @@ impl Report<'_> {
             fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes)).map_err(|e| cannot_write(&path, &e))
         };
         put("charts/README.txt", b"SVG and PNG of every chart of report.html, and the plotted points as CSV.\n")?;
-        let charts = charts::all(self.runs);
+        let mut charts = charts::all(self.runs);
+        charts.extend(charts::over_time_of(self.runs, self.histories));
         let mut pictures = Vec::new();
         for chart in &charts {
             let svg = charts::kit::svg(&chart.drawing)?;
@@ -176,6 +180,7 @@ mod tests {
             command: "preon demo",
             manifest: serde_json::json!({"schema": "preon.manifest/1"}),
             artifacts: &[],
+            histories: &[],
         }
     }
 

@@ -95,7 +95,14 @@ impl Sim {
     /// # Errors
     /// Unsupported, naming the pair, for the first instruction that the machine does not serve.
     pub fn finish(self) -> Result<Outcome> {
-        let timing = self.engine.finish(self.channels)?;
+        self.finish_observed(&mut Unobserved)
+    }
+    /// As [`Sim::finish`]; `observer` is told of what was still in flight.
+    ///
+    /// # Errors
+    /// Those of [`Sim::finish`].
+    pub fn finish_observed<O: Observer>(self, observer: &mut O) -> Result<Outcome> {
+        let timing = self.engine.finish(self.channels, observer)?;
         let ledger = self.counts.ledger(std::slice::from_ref(&timing), &self.machine);
         Ok(Outcome { timing, ledger })
     }

@@ -84,7 +84,7 @@ pub fn execute_observed<O: Observer>(
             break;
         }
     }
-    Ok(Execution { captured, outcome: sim.map(Sim::finish).transpose()? })
+    Ok(Execution { captured, outcome: sim.map(|sim| sim.finish_observed(observer)).transpose()? })
 }
 
 /// The virtual processor in front of the first instruction, with constants and inputs in memory.

@@ -8,10 +8,14 @@ pub mod heat;
 pub mod histogram;
 pub mod kit;
 pub mod layers;
+pub mod over_time;
 pub mod policies;
 pub mod roofline;
+pub mod sram;
+pub mod timeline;
 pub mod tradeoff;
 
+use crate::sim::history::History;
 use crate::vpu::summary::{ComponentEnergy, EnergyPart, RunSummary};
 use kit::{Anchor, Colour, Drawing, FAINT, INK};
 
@@ -36,6 +40,14 @@ pub fn all(runs: &[RunSummary]) -> Vec<Chart> {
     let charts =
         [policies::chart(runs), tradeoff::chart(runs), energy::chart(runs), layers::chart(runs), roofline::chart(runs)];
     charts.into_iter().flatten().collect()
+}
+
+/// What the run in focus did over time, if that was kept; `histories` stand in the order of the runs.
+pub fn over_time_of(runs: &[RunSummary], histories: &[Option<&History>]) -> Vec<Chart> {
+    let focus = super::story::focus(runs);
+    let history = runs.iter().zip(histories).find(|(run, _)| focus.is_some_and(|focus| std::ptr::eq(*run, focus)));
+    let Some((run, Some(history))) = history else { return Vec::new() };
+    [timeline::chart(run, history), sram::chart(run, history)].into_iter().flatten().collect()
 }
 
 /// A sheet whose footer names the runs.

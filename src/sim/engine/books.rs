@@ -4,7 +4,7 @@ use super::Engine;
 use crate::diag::{self, Error};
 use crate::sim::channels::Channels;
 use crate::sim::flight::When;
-use crate::sim::observe::{Observer, On, Unobserved};
+use crate::sim::observe::{Observer, On};
 use crate::sim::timing::{CAUSES, Cause, Spent, Timing};
 
 /// Queue, cursor and sums of one unit.
@@ -129,8 +129,12 @@ impl Engine {
     ///
     /// # Errors
     /// The first event that the machine does not serve.
-    pub(in crate::sim) fn finish(mut self, mut channels: Channels) -> diag::Result<Timing> {
-        self.come_down(&mut channels, &mut Unobserved);
+    pub(in crate::sim) fn finish<O: Observer>(
+        mut self,
+        mut channels: Channels,
+        observer: &mut O,
+    ) -> diag::Result<Timing> {
+        self.come_down(&mut channels, observer);
         let cycles = self.cycles();
         self.finish_at(cycles, &channels)
     }

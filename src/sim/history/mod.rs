@@ -95,6 +95,10 @@ impl History {
     pub fn shared_in_use(&self) -> Option<&InUse> {
         self.shared.as_ref()
     }
+    /// Bytes of a core's SRAM.
+    pub fn sram_bytes(&self) -> u64 {
+        self.sram_bytes
+    }
     /// Group of a step.
     pub fn group(&self, node: u32) -> usize {
         self.group_of.get(node as usize).map_or(self.groups.len() - 1, |group| usize::from(*group))
