@@ -1,73 +1,75 @@
 //! What all cores have in common: DRAM, the shared SRAM's port, the network between them.
 
-use super::rates::Rates;
-use crate::exec::event::{Access, Blocks};
+use super::dram::{Done, Dram, Strided, Totals};
+use crate::exec::{Access, Blocks, Level};
 use crate::machine::{DramModel, Machine};
-
-/// DRAM as the machine file models it.
-#[derive(Debug, Clone)]
-enum Memory {
-    /// A first-come channel, free from some cycle on.
-    Bandwidth(u64),
-    /// It takes no time.
-    Ideal,
-}
-
-/// A transfer's side in DRAM that is over.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Over {
-    /// Of the transfer.
-    pub(super) id: u64,
-    /// The cycle in which its last byte has come.
-    pub(super) end: u64,
-    /// Rows that were opened for it.
-    pub(super) activates: u64,
-}
 
 /// The channels with their busy cycles.
 #[derive(Debug, Clone)]
 pub(super) struct Channels {
-    memory: Memory,
-    dram_busy: u64,
+    dram: Dram,
+    reorders: bool,
+    /// How far DRAM has come.
+    now: u64,
+    /// Transfers started and not over.
+    under_way: u64,
     shared_free: u64,
     pub(super) shared_busy: u64,
     noc_free: u64,
     pub(super) noc_busy: u64,
-    /// How far DRAM has come.
-    now: u64,
 }
 
 impl Channels {
-    pub(super) fn new(machine: &Machine) -> Self {
-        let memory = match machine.dram.model {
-            DramModel::Ideal => Memory::Ideal,
-            // Programs do not start transfers in `super::dram::Dram` yet: `cycle` counts for `preon dram`.
-            DramModel::Bandwidth | DramModel::Cycle => Memory::Bandwidth(0),
-        };
-        Channels { memory, dram_busy: 0, shared_free: 0, shared_busy: 0, noc_free: 0, noc_busy: 0, now: 0 }
+    pub(super) fn new(machine: &Machine, step: bool) -> Self {
+        let reorders = machine.dram.model == DramModel::Cycle;
+        let dram = Dram::stepping(machine, step);
+        Channels { dram, reorders, now: 0, under_way: 0, shared_free: 0, shared_busy: 0, noc_free: 0, noc_busy: 0 }
     }
     /// True if the end of a transfer depends on requests that come later: then it is started and waited for.
     pub(super) fn reorders(&self) -> bool {
-        false
+        self.reorders
     }
     /// How far DRAM has come; nothing may be started before.
     pub(super) fn now(&self) -> u64 {
         self.now
     }
     /// The end of an access that asks DRAM at `request`, where it serves in the order of the calls.
-    pub(super) fn first_come(&mut self, rates: &Rates, access: &Access, request: u64) -> u64 {
-        let Memory::Bandwidth(free) = &mut self.memory else { return request };
-        let cycles = rates.dram_cycles(rates.dram.bus_bytes(access.bytes, access.runs));
-        *free = (*free).max(request) + cycles;
-        self.dram_busy += cycles;
-        *free
+    pub(super) fn first_come(&mut self, request: u64, blocks: &Blocks, access: &Access) -> u64 {
+        self.start(0, request, blocks, access);
+        self.advance(u64::MAX).map_or(request, |done| done.end_cycle)
     }
     /// Starts the DRAM side of transfer `id`.
-    pub(super) fn start(&mut self, _id: u64, _request: u64, _blocks: &Blocks, _access: &Access) {}
-    /// Lets DRAM go on to the end of its next transfer; `None` if none ends up to the cycle `before`.
-    pub(super) fn advance(&mut self, before: u64) -> Option<Over> {
-        self.now = self.now.max(if before == u64::MAX { 0 } else { before });
-        None
+    pub(super) fn start(&mut self, id: u64, request: u64, blocks: &Blocks, access: &Access) {
+        debug_assert!(
+            request >= self.now || !self.reorders,
+            "a request of cycle {request} when DRAM has come to {}",
+            self.now
+        );
+        let side = |level: &Level| (level.count, if access.write { level.dst } else { level.src });
+        let [inner, middle, outer] = blocks.levels.each_ref().map(side);
+        let address = if access.write { blocks.to } else { blocks.from };
+        let strided = Strided { address, run_bytes: blocks.bytes, levels: [outer, middle, inner] };
+        self.dram.start(id, request, &strided, access.write);
+        self.under_way += 1;
+    }
+    /// Lets DRAM go on to the end of its next transfer; `None` if none ends before the cycle `before`.
+    pub(super) fn advance(&mut self, before: u64) -> Option<Done> {
+        let done = self.dram.advance(before);
+        self.under_way -= u64::from(done.is_some());
+        self.now = self.now.max(match &done {
+            Some(done) => done.end_cycle,
+            None if before == u64::MAX => 0,
+            None => before,
+        });
+        done
+    }
+    /// Brings DRAM to its rest state from cycle `at` on, unless it works for another core; the cycle in which it is there.
+    pub(super) fn rest(&mut self, at: u64) -> u64 {
+        if self.under_way > 0 { at } else { self.dram.quiesce(at) }
+    }
+    /// What DRAM has done up to cycle `at`, when no transfer is under way.
+    pub(super) fn totals(&mut self, at: u64) -> Totals {
+        self.dram.totals(at)
     }
     /// The end of so many cycles of the shared SRAM's port that are asked for at `request`.
     pub(super) fn shared(&mut self, cycles: u64, request: u64) -> u64 {
@@ -80,9 +82,5 @@ impl Channels {
         self.noc_free = self.noc_free.max(request) + cycles;
         self.noc_busy += cycles;
         self.noc_free
-    }
-    /// Cycles in which DRAM moved data.
-    pub(super) fn dram_busy(&self) -> u64 {
-        self.dram_busy
     }
 }

@@ -104,7 +104,7 @@ pub fn several_observed<O: Observer>(
     let mut run = Run {
         observer,
         cores: engines.collect(),
-        channels: Channels::new(machine),
+        channels: Channels::new(machine, false),
         counts: Counts::new(rates.rates(), nodes),
         meetings: Vec::new(),
         on_their_way: Vec::new(),
@@ -194,7 +194,7 @@ impl<O: Observer> Run<'_, O> {
         match self.channels.advance(before) {
             Some(over) => {
                 let (core, seq) = ((over.id >> 48) as usize, over.id & ((1 << 48) - 1));
-                self.cores[core].engine.land(seq, over.end, over.activates);
+                self.cores[core].engine.land(seq, over.end_cycle, over.activates);
             }
             None if before == u64::MAX => {
                 return Err(Error::internal("an instruction waits for a transfer that nobody makes"));
@@ -304,7 +304,7 @@ impl<O: Observer> Run<'_, O> {
         let cycles = self.cores.iter().map(|core| core.engine.cycles()).fold(0, u64::max);
         let mut cores = Vec::new();
         for core in self.cores.drain(..) {
-            cores.push(core.engine.finish_at(cycles, &self.channels)?);
+            cores.push(core.engine.finish_at(cycles, &mut self.channels)?);
         }
         let ledger = self.counts.ledger(&cores, machine);
         Ok(Several { cores, ledger })

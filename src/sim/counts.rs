@@ -6,8 +6,8 @@ use super::rates::Rates;
 use super::timing::Timing;
 use crate::exec::event::{Access, EW_KINDS, Event, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
-use crate::machine::Machine;
 use crate::machine::array::Kind;
+use crate::machine::{DramModel, Machine};
 use crate::num::format::by_id;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,12 +170,24 @@ impl Counts {
             for (format, &bytes) in counts.formats.iter().enumerate() {
                 put(node, Place::Unit(Unit::L), What::FormatBytes, [name(format as u16), ""], bytes);
             }
+            let opened = cores.iter().filter_map(|core| core.activates.get(node)).sum();
+            put(node, Place::Dram, What::Activate, ["", ""], opened);
             for (part, leakage) in machine.leakage.iter().enumerate() {
                 let once = matches!(leakage.part.as_str(), "shared" | "dram");
                 let cores = if once { &cores[..1] } else { cores };
                 let cycles = cores.iter().map(|core| core.node_cycles(node as u32)).sum();
                 put(node, Place::Static(part as u8), What::Leak, ["", ""], cycles);
             }
+        }
+        let (outside, memory) = (self.nodes.len() - 1, machine.dram.memory.as_ref());
+        let (dram, ranks) = (&cores[0].dram, memory.map_or(0, |memory| u64::from(memory.channels * memory.ranks)));
+        let active = dram.counts.active_clocks;
+        let idle = (dram.clocks * ranks).saturating_sub(active);
+        let of_a_rank = memory.map_or(1, |memory| u64::from(memory.groups * memory.banks));
+        let refreshes = dram.counts.refreshes + dram.counts.bank_refreshes / of_a_rank;
+        for (what, count) in [(What::Refresh, refreshes), (What::ActiveClocks, active), (What::PrechargedClocks, idle)]
+        {
+            put(outside, Place::Dram, what, ["", ""], count);
         }
         Ledger { nodes: self.nodes.len() as u32 - 1, rows }
     }
@@ -200,7 +212,10 @@ impl NodeCounts {
         let way = usize::from(access.write);
         let charged = match (access.space, &rates.shared) {
             (Space::Dram, _) => {
-                self.activations += rates.dram.activations(access.bytes, access.runs);
+                // A DRAM that is modelled by its commands counts the rows that it opens.
+                if rates.dram.model != DramModel::Cycle {
+                    self.activations += rates.dram.activations(access.bytes, access.runs);
+                }
                 rates.dram.bus_bytes(access.bytes, access.runs)
             }
             (Space::Sram, _) => rates.own.accesses(access.bytes, access.runs),

@@ -80,8 +80,14 @@ pub enum What {
     ReadBytes,
     /// Bytes given; not priced.
     WriteBytes,
-    /// Rows activated (estimated).
+    /// Rows activated; estimated where DRAM is not modelled by its commands.
     Activate,
+    /// Refreshes of a rank, where DRAM is modelled by its commands. Without a price of their own the background power has them.
+    Refresh,
+    /// DRAM clocks of a rank with an open row, where the machine prices them; else the background power has them.
+    ActiveClocks,
+    /// DRAM clocks of a rank whose rows are closed.
+    PrechargedClocks,
     /// Codes decoded by entropy decoders.
     Decoded,
     /// Bytes through DMA engines.
@@ -151,6 +157,17 @@ impl Key {
             What::Read => level("read"),
             What::Write => level("write"),
             What::MacSkipped | What::ReadBytes | What::WriteBytes | What::FormatBytes | What::Leak => None,
+            What::Refresh | What::ActiveClocks | What::PrechargedClocks => None,
+        }
+    }
+    /// Key of a price that a machine need not have, and the group it counts under where it has it.
+    fn optional_price(&self) -> Option<(&'static str, Group)> {
+        match self.what {
+            What::MacSkipped => Some(("core.gated", Group::Arithmetic)),
+            What::Refresh => Some(("dram.refresh", Group::Leakage)),
+            What::ActiveClocks => Some(("dram.active", Group::Leakage)),
+            What::PrechargedClocks => Some(("dram.precharged", Group::Leakage)),
+            _ => None,
         }
     }
 }
@@ -247,14 +264,13 @@ impl Ledger {
                     let price = machine.price(&name)?;
                     Some((name, group, price.attojoule, price.source.clone()))
                 }
-                (None, _) if key.what == What::MacSkipped => machine
-                    .prices
-                    .get("core.gated")
-                    .map(|price| ("core.gated".to_owned(), Group::Arithmetic, price.attojoule, price.source.clone())),
                 (None, Place::Static(part)) => machine.leakage.get(usize::from(part)).map(|l| {
                     (format!("static.{}", l.part), Group::Leakage, [l.attojoule_per_cycle; 3], l.source.clone())
                 }),
-                _ => None,
+                _ => key.optional_price().and_then(|(name, group)| {
+                    let price = machine.prices.get(name)?;
+                    Some((name.to_owned(), group, price.attojoule, price.source.clone()))
+                }),
             };
             if let Some((price_key, group, each, source)) = priced {
                 let attojoule = each.map(|e| e * i128::from(count));

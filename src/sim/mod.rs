@@ -65,7 +65,7 @@ impl Sim {
     /// under the extra node `nodes`.
     pub fn new(machine: &Machine, nodes: usize) -> Self {
         let engine = engine::Engine::new(machine, nodes, 0);
-        let channels = channels::Channels::new(machine);
+        let channels = channels::Channels::new(machine, false);
         let counts = counts::Counts::new(engine.rates(), nodes);
         Sim { engine, channels, counts, machine: machine.clone() }
     }
@@ -77,6 +77,10 @@ impl Sim {
     pub fn observe<O: Observer>(&mut self, event: &Event, observer: &mut O) {
         self.counts.add(event, self.engine.rates());
         self.engine.step(event, &mut self.channels, observer);
+    }
+    /// Ends what is in flight as if no instruction followed, and tells `observer` of it. After a `halt` nothing is.
+    pub fn come_down<O: Observer>(&mut self, observer: &mut O) {
+        self.engine.come_down(&mut self.channels, observer);
     }
     /// The cycle in which everything so far is over.
     pub fn cycles(&self) -> u64 {

@@ -25,8 +25,6 @@ pub(super) struct Rates {
     pub array: Option<Array>,
     /// DRAM.
     pub dram: Dram,
-    /// Core clock, whole hertz.
-    pub clock_hz: u64,
     /// DMA engines.
     pub dma: crate::machine::Dma,
     /// Network between cores: bytes a cycle and latency.
@@ -61,7 +59,6 @@ impl Rates {
             shared: machine.shared().cloned(),
             array: machine.array.clone(),
             dram: machine.dram.clone(),
-            clock_hz: machine.clock_hz.round() as u64,
             dma: machine.dma,
             noc: machine.noc.map_or((1, 0), |noc| (noc.bytes_per_cycle.into(), noc.latency_cycles.into())),
             issue_per_cycle: machine.issue_per_cycle,
@@ -83,11 +80,5 @@ impl Rates {
     /// Cycles an input row on the array, if served.
     pub(super) fn array_row(&self, pair: usize) -> Option<u32> {
         self.array_rows.get(pair).copied().filter(|c| *c > 0)
-    }
-    /// Cycles that `bus_bytes` occupy DRAM.
-    pub(super) fn dram_cycles(&self, bus_bytes: u64) -> u64 {
-        let cycles =
-            (u128::from(bus_bytes) * u128::from(self.clock_hz)).div_ceil(u128::from(self.dram.bytes_per_second.max(1)));
-        u64::try_from(cycles).unwrap_or(u64::MAX >> 8)
     }
 }

@@ -12,6 +12,11 @@ fn edge() -> Machine {
     machine::load("edge").unwrap()
 }
 
+/// The same with every command of its DRAM.
+fn by_commands() -> Machine {
+    with(&[("dram.model", "cycle")])
+}
+
 fn with(sets: &[(&str, &str)]) -> Machine {
     let sets: Vec<(String, String)> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     machine::load_with("edge", &sets).unwrap()
@@ -544,12 +549,13 @@ proptest! {
 
     #[test]
     fn books_balance_for_any_program(events in prop::collection::vec(any_event(), 0..120), nodes in 0u32..6) {
-        let machine = edge();
         let mark = |(i, mut e): (usize, Event)| { e.node = i as u32 % (nodes + 1); e };
         let events: Vec<Event> = events.into_iter().enumerate().map(mark).collect();
-        let (outcome, again) = (run(&machine, &events), run(&machine, &events));
-        prop_assert_eq!(outcome.timing, again.timing);
-        prop_assert_eq!(outcome.ledger, again.ledger);
+        for machine in [edge(), by_commands()] {
+            let (outcome, again) = (run(&machine, &events), run(&machine, &events));
+            prop_assert_eq!(outcome.timing, again.timing);
+            prop_assert_eq!(outcome.ledger, again.ledger);
+        }
     }
 
     #[test]
@@ -587,6 +593,7 @@ impl Observer for Records {
 fn observed(machine: &Machine, events: &[Event]) -> (Vec<(Event, observe::Times)>, Outcome) {
     let (mut sim, mut records) = (Sim::new(machine, 4), Records::default());
     events.iter().for_each(|event| sim.observe(event, &mut records));
+    sim.come_down(&mut records);
     (records.0, sim.finish().unwrap())
 }
 
@@ -612,18 +619,43 @@ proptest! {
     /// Watching changes nothing, and the waits told are the stalls booked.
     #[test]
     fn records_add_up_to_the_books(events in prop::collection::vec(any_event(), 0..120)) {
-        let (records, outcome) = observed(&edge(), &events);
-        prop_assert_eq!(&outcome.timing, &run(&edge(), &events).timing);
-        for unit in [Unit::C, Unit::L, Unit::S, Unit::E] {
-            let booked = &outcome.timing.units[unit as usize];
-            let mut waited = [0; CAUSES.len()];
-            for (event, times) in &records {
-                let at_issue = times.at_issue.filter(|_| unit == Unit::C);
-                for wait in at_issue.into_iter().chain(times.in_unit.filter(|_| event.unit == unit)) {
-                    waited[wait.cause as usize] += wait.until - wait.from;
+        for machine in [edge(), by_commands()] {
+            let (records, outcome) = observed(&machine, &events);
+            prop_assert_eq!(&outcome.timing, &run(&machine, &events).timing);
+            for unit in [Unit::C, Unit::L, Unit::S, Unit::E] {
+                let booked = &outcome.timing.units[unit as usize];
+                let mut waited = [0; CAUSES.len()];
+                for (event, times) in &records {
+                    let at_issue = times.at_issue.filter(|_| unit == Unit::C);
+                    for wait in at_issue.into_iter().chain(times.in_unit.filter(|_| event.unit == unit)) {
+                        waited[wait.cause as usize] += wait.until - wait.from;
+                    }
+                }
+                prop_assert_eq!(waited, booked.stall_cycles, "{:?} on {}", unit, machine.name);
+            }
+        }
+    }
+
+    /// Whatever is known late: nothing starts before what it needs is there, and units keep their order.
+    #[test]
+    fn nothing_starts_before_what_it_needs(events in prop::collection::vec(any_event(), 0..120)) {
+        let (records, _) = observed(&by_commands(), &events);
+        for (n, (event, times)) in records.iter().enumerate() {
+            for (older, its) in &records[..n] {
+                prop_assert!(its.issue <= times.issue);
+                let order = older.unit == event.unit && !matches!(event.unit, Unit::C | Unit::M);
+                prop_assert!(!order || its.start <= times.start, "{:?} overtakes in its unit", event);
+                let (reads, writes) = (event.reads.0 >> 32, event.writes.0 >> 32);
+                let needs = (older.writes.0 >> 32) & reads & !(0xff << (RegSet::C - 32)) != 0;
+                prop_assert!(!needs || its.ready <= times.start, "{:?} reads what is not written", event);
+                let spoils = (older.reads.0 >> 32) & writes & !(0xff << (RegSet::C - 32)) != 0;
+                prop_assert!(!spoils || its.end <= times.start, "{:?} writes what is still read", event);
+                for (a, b) in older.touched().iter().flat_map(|a| event.touched().iter().map(move |b| (a, b))) {
+                    let clash = a.space == b.space && a.lo < b.hi && b.lo < a.hi && (a.write || b.write);
+                    let over = if older.unit == Unit::D && a.write { its.ready } else { its.end };
+                    prop_assert!(!clash || over <= times.start, "{:?} before its bytes are there", event);
                 }
             }
-            prop_assert_eq!(waited, booked.stall_cycles, "{:?}", unit);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a run took: cycles by unit and cause, and by graph node.
 
+use super::dram::Totals;
 use crate::isa::Unit;
 
 /// Units in the order of all tables here.
@@ -92,6 +93,8 @@ pub struct Timing {
     pub nodes: Vec<[u64; SPENT.len()]>,
     /// Rows that DRAM activated by node, in the order of `nodes`; zeros where DRAM is not modelled by its commands.
     pub activates: Vec<u64>,
+    /// What DRAM did in all, for all cores.
+    pub dram: Totals,
     /// Cycles in which the DRAM channel moved data.
     pub dram_busy_cycles: u64,
     /// Cycles in which the shared SRAM's port moved data.

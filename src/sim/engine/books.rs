@@ -136,14 +136,14 @@ impl Engine {
     ) -> diag::Result<Timing> {
         self.come_down(&mut channels, observer);
         let cycles = self.cycles();
-        self.finish_at(cycles, &channels)
+        self.finish_at(cycles, &mut channels)
     }
 
     /// As [`Engine::finish`], idle from its own end to `cycles`.
     ///
     /// # Errors
     /// The first event that the machine does not serve.
-    pub(in crate::sim) fn finish_at(mut self, cycles: u64, channels: &Channels) -> diag::Result<Timing> {
+    pub(in crate::sim) fn finish_at(mut self, cycles: u64, channels: &mut Channels) -> diag::Result<Timing> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -161,7 +161,8 @@ impl Engine {
             row.instructions = state.instructions;
         }
         timing.activates = self.activates;
-        timing.dram_busy_cycles = channels.dram_busy();
+        timing.dram = channels.totals(cycles);
+        timing.dram_busy_cycles = timing.dram.busy_cycles;
         timing.shared_busy_cycles = channels.shared_busy;
         timing.noc_busy_cycles = channels.noc_busy;
         Ok(timing)

@@ -73,6 +73,8 @@ pub(super) struct Engine {
     pub(super) together: Option<Together>,
     tags: [Vec<When>; 16],
     flights: Flights,
+    /// Until then DRAM goes to rest, after an `epoch`.
+    resting: u64,
     /// The cycle in which a DMA engine is free for the next transfer that waits for one.
     wake: u64,
     /// Which core this is.
@@ -114,6 +116,7 @@ impl Engine {
             dma_end: 0,
             together: None,
             flights: Flights::default(),
+            resting: 0,
             wake: u64::MAX,
             core: core as u64,
             activates: vec![0; nodes + 1],
@@ -161,6 +164,7 @@ impl Engine {
     pub(super) fn issue<O: Observer>(&mut self, event: &Event, channels: &Channels) -> Result<Latest, Blocked> {
         let accesses = &event.access[..usize::from(event.accesses).min(event.access.len())];
         let mut issue = Latest::new(self.earliest());
+        issue.wait::<O>(self.resting, Cause::Drain, On::Units);
         let mut scalars = (event.reads.0 | event.writes.0) as u32;
         if self.flights.writes as u32 & scalars != 0 {
             return Err(Blocked::LONG);
@@ -224,7 +228,7 @@ impl Engine {
             }
         }
         let known = match event.unit {
-            Unit::C => Some(self.control::<O>(event, issue.at)),
+            Unit::C => Some(self.control::<O>(event, issue.at, channels)),
             Unit::D if channels.reorders() => {
                 self.take_off::<O>(event, issue.at, channels);
                 self.leave(observer);
@@ -310,7 +314,10 @@ impl Engine {
         }
     }
 
-    fn control<O: Observer>(&mut self, event: &Event, at: u64) -> (u64, u64, Spent) {
+    fn control<O: Observer>(&mut self, event: &Event, at: u64, channels: &mut Channels) -> (u64, u64, Spent) {
+        if event.op == Op::Epoch {
+            self.resting = channels.rest(at + 1);
+        }
         self.units[0].instructions += 1;
         let loads = event.accesses > 0 && !event.access[0].write;
         let latency = match event.access[0].space {
@@ -328,7 +335,7 @@ impl Engine {
             let scalars = at + latency.max(self.rates.scalar_latency);
             self.times = Times { turn: at, start: at, end: at + 1, ready, scalars, ..self.times };
         }
-        (at, at + 1, Spent::Issue)
+        (at, (at + 1).max(self.resting), Spent::Issue)
     }
 }
 

@@ -162,7 +162,7 @@ impl Engine {
     pub(super) fn progress<O: Observer>(&mut self, channels: &mut Channels, before: u64, observer: &mut O) {
         let before = before.min(self.wake);
         match channels.advance(before) {
-            Some(over) => self.land(over.id & ((1 << 48) - 1), over.end, over.activates),
+            Some(over) => self.land(over.id & ((1 << 48) - 1), over.end_cycle, over.activates),
             None if before == u64::MAX => {
                 self.error.get_or_insert(Error::internal("an instruction waits for a transfer that nobody makes"));
             }

@@ -127,8 +127,8 @@ impl Engine {
         let dram_latency = u64::from(self.rates.dram.latency_cycles);
         let Moving { mut moved, latency, .. } = self.sides(event, at, dram_latency, channels);
         let request = at + u64::from(self.rates.dma.setup_cycles);
-        for access in event.touched().iter().filter(|access| access.space == Space::Dram) {
-            moved = moved.max(channels.first_come(&self.rates, access, request));
+        for access in event.touched().iter().filter(|access| access.space == Space::Dram && access.bytes > 0) {
+            moved = moved.max(channels.first_come(request, &event.blocks, access));
         }
         let done = (moved + latency).max(self.together.and_then(|together| together.done).unwrap_or(0));
         self.engine_free[engine] = When::At(moved);
