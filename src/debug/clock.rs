@@ -17,7 +17,7 @@ const LETTERS: [char; CAUSES.len()] = ['o', 'r', 'a', 's', 'w', 'e', 'q', 't', '
 
 /// The cycle of a stop before `next`.
 pub fn cycle(now: &Moment, next: Option<&Seen>) -> u64 {
-    match (next, now.recent.0.back()) {
+    match (next, now.seen().0.back()) {
         (Some(next), _) => next.times.issue,
         (None, _) if now.halted => now.sim.cycles(),
         (None, last) => last.map_or(0, |last| last.times.issue + 1),
@@ -42,7 +42,7 @@ impl<'a> View<'a> {
     pub fn new(program: &'a Program, now: &Moment) -> View<'a> {
         let next = now.peek();
         let at = view(now, next.as_ref());
-        View { program, seen: now.recent.0.iter().copied().chain(next).collect(), at }
+        View { program, seen: now.seen().0.into_iter().chain(next).collect(), at }
     }
 
     fn name(&self, seen: &Seen) -> String {

@@ -98,9 +98,26 @@ impl Moment {
         let mut next = self.clone();
         next.recent.0.clear();
         let mut event = Event::new();
-        while !next.halted && next.recent.0.is_empty() && next.steps < self.steps + FREE {
+        next.recent.0.clear();
+        let takes_time = loop {
+            if next.halted || next.steps == self.steps + FREE {
+                break false;
+            }
             next.step(&mut event).ok()?;
-        }
-        next.recent.0.pop_back()
+            if !matches!(event.op, Op::Endl | Op::Node) {
+                break true;
+            }
+        };
+        // Its record is the last: those of older ones in flight come before.
+        next.sim.come_down(&mut next.recent);
+        next.recent.0.pop_back().filter(|_| takes_time)
+    }
+
+    /// The last instructions with their times. Those that wait for a DRAM that reorders have the times that they get if
+    /// nothing followed.
+    pub fn seen(&self) -> Recent {
+        let (mut sim, mut recent) = (self.sim.clone(), self.recent.clone());
+        sim.come_down(&mut recent);
+        recent
     }
 }
