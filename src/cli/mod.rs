@@ -9,6 +9,7 @@ mod batch;
 mod check;
 mod debug;
 mod demo;
+mod dram;
 mod exec;
 mod explain;
 mod formats;
@@ -58,6 +59,8 @@ enum Verb {
     Check(check::Args),
     /// One matrix product: cycles and joules of X[m,k] · W[n,k]
     Gemm(gemm::Args),
+    /// Requests straight to a machine's DRAM, without a core: cycles, row hits, joules by command
+    Dram(dram::Args),
     /// What is in the tensors of a model: range, spread, outliers, zeros, entropy
     Inspect(inspect::Args),
     /// Write a model's weights in the formats of a policy: codes, scales and a report
@@ -98,6 +101,7 @@ impl Verb {
             Verb::Run(args) => run::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Gemm(args) => gemm::run(args),
+            Verb::Dram(args) => dram::run(args),
             Verb::Inspect(args) => inspect::run(args),
             Verb::Quantise(args) => quantise::run(args),
             Verb::Sensitivity(args) => sensitivity::run(args),

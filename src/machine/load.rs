@@ -11,6 +11,9 @@ use std::sync::Arc;
 pub(super) const BUILTIN: &[(&str, &str, &str)] = &[
     ("edge", "machines/edge.toml", include_str!("../../machines/edge.toml")),
     ("hbm", "machines/hbm.toml", include_str!("../../machines/hbm.toml")),
+    ("dram-hbm2", "machines/dram-hbm2.toml", include_str!("../../machines/dram-hbm2.toml")),
+    ("dram-ddr4", "machines/dram-ddr4.toml", include_str!("../../machines/dram-ddr4.toml")),
+    ("dram-lpddr4", "machines/dram-lpddr4.toml", include_str!("../../machines/dram-lpddr4.toml")),
     ("mcu", "machines/mcu.toml", include_str!("../../machines/mcu.toml")),
     ("textbook-32", "machines/textbook-32.toml", include_str!("../../machines/textbook-32.toml")),
 ];

@@ -7,6 +7,7 @@
 mod answers;
 mod channel;
 mod clocks;
+pub mod energy;
 mod queue;
 mod rules;
 mod simple;

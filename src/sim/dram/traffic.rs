@@ -1,13 +1,17 @@
 //! Requests straight to the channels, without a core: what `preon dram` and the tests drive.
 //!
 //! Requests are offered strictly in order, at most [`Memory::issue`] a clock; one whose channel's queue is full holds
-//! back all that follow.
+//! back all that follow. A request reaches its channel in the clock after its offer; clocks are counted from the first
+//! offer to the one in which the last answer is seen.
 
 use super::answers::Answers;
 use super::channel::{Arrival, Channel, Counts};
 use super::rules::Table;
 use crate::machine::dram::Memory;
 use std::sync::Arc;
+
+/// Clocks from an offer to the channel.
+const WAY: u64 = 1;
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Request {
 /// What requests have cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Served {
-    /// DRAM clocks from the start to the last answer.
+    /// DRAM clocks from the first that may offer to the one that sees the last answer.
     pub clocks: u64,
     /// Requests.
     pub requests: u64,
@@ -42,7 +46,7 @@ impl Served {
         self.channels.iter().for_each(|c| all.add(c));
         all
     }
-    /// Mean latency of a read, from its arrival at the channel's queue to the end of its data, in DRAM clocks.
+    /// Mean latency of a read, from its offer to the end of its data, in DRAM clocks.
     pub fn mean_latency(&self) -> f64 {
         if self.reads == 0 { 0.0 } else { self.latency_clocks as f64 / self.reads as f64 }
     }
@@ -68,13 +72,13 @@ impl Traffic {
         let channels = (0..memory.channels).map(|_| Channel::new(&memory, &table, step)).collect();
         let mut answers = Answers::default();
         let owner = answers.new_owner();
-        Traffic { memory, channels, answers, owner, clock: 1, taken: 0, requests: 0 }
+        Traffic { memory, channels, answers, owner, clock: WAY, taken: 0, requests: 0 }
     }
     /// Offers a request and waits until it is taken.
     pub fn offer(&mut self, request: &Request) {
         self.requests += 1;
-        if request.clock > self.clock {
-            (self.clock, self.taken) = (request.clock, 0);
+        if request.clock + WAY > self.clock {
+            (self.clock, self.taken) = (request.clock + WAY, 0);
         }
         if self.taken == self.memory.issue {
             (self.clock, self.taken) = (self.clock + 1, 0);
@@ -102,17 +106,74 @@ impl Traffic {
             at += 64;
             self.channels.iter_mut().for_each(|c| c.advance(at, &mut self.answers));
         }
+        debug_assert_eq!(self.answers.of(self.owner).answered, self.requests);
         let end = self.answers.of(self.owner).last;
         for channel in &mut self.channels {
             channel.advance(end, &mut self.answers);
             channel.settle(end);
         }
         Served {
-            clocks: end,
+            clocks: if self.requests == 0 { 0 } else { end + WAY },
             requests: self.requests,
-            latency_clocks: self.answers.given - self.answers.asked,
+            latency_clocks: self.answers.given - self.answers.asked + u128::from(WAY * self.answers.reads),
             reads: self.answers.reads,
             channels: self.channels.iter().map(|c| c.counts).collect(),
         }
     }
+}
+
+/// Addresses of made-up requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// Burst after burst from 0.
+    Sequential,
+    /// One burst every so many bytes from 0.
+    Stride(u64),
+    /// Anywhere below so many bytes: `(splitmix64() mod (span / burst)) * burst`, the state starting at the seed.
+    Random(u64),
+    /// Read a burst, write it as far away as all reads span, and so on.
+    Copy,
+}
+
+/// Made-up requests, all offered from clock 0 on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stream {
+    /// Addresses.
+    pub pattern: Pattern,
+    /// Bytes of a burst.
+    pub burst_bytes: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Share of them that write, by a second random sequence; a copy writes every other one.
+    pub write_share: f64,
+    /// Start of the random sequences.
+    pub seed: u64,
+}
+
+impl Stream {
+    /// Gives every request to `take`, in order.
+    pub fn each(&self, mut take: impl FnMut(Request)) {
+        let (mut place, mut kind) = (self.seed, !self.seed);
+        let burst = self.burst_bytes;
+        let half = self.requests.div_ceil(2).saturating_mul(burst);
+        for n in 0..self.requests {
+            let address = match self.pattern {
+                Pattern::Sequential => n.wrapping_mul(burst),
+                Pattern::Stride(bytes) => n.wrapping_mul(bytes),
+                Pattern::Random(span) => (split_mix(&mut place) % (span / burst).max(1)) * burst,
+                Pattern::Copy => (n / 2).wrapping_mul(burst) + if n % 2 == 1 { half } else { 0 },
+            };
+            let chance = (split_mix(&mut kind) >> 11) as f64 / (1u64 << 53) as f64;
+            let write = if self.pattern == Pattern::Copy { n % 2 == 1 } else { chance < self.write_share };
+            take(Request { address, write, clock: 0 });
+        }
+    }
+}
+
+/// The next number of SplitMix64.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
