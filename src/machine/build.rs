@@ -315,11 +315,13 @@ fn memory(r: &Reader<'_>) -> Result<Option<Memory>> {
         "off" => Refresh::None,
         _ => Refresh::AllBank,
     };
-    let (interval, length) = match refresh {
-        Refresh::PerBank => (timing.refi / banks, timing.rfc_pb + timing.rc),
-        _ => (timing.refi / 2, timing.rfc + timing.rc),
+    // Time to close the banks, between two refresh commands and between two of a bank.
+    let (interval, closing, length) = match refresh {
+        Refresh::PerBank => (timing.refi / banks, timing.rc, timing.rfc_pb),
+        _ => (timing.refi / shape.ranks, timing.rc, timing.rfc),
     };
-    if refresh != Refresh::None && interval <= length {
+    let crowded = interval <= closing || timing.refi / 2 <= length + closing;
+    if refresh != Refresh::None && crowded {
         let from = r.node("dram.timing.refi").map_or_else(|_| home(), |node| node.from.clone());
         return Err(
             from.error(format!("`dram.timing.refi` of {} clocks leaves no time between refreshes", timing.refi))

@@ -221,7 +221,7 @@ pub const STANDARDS: &[Standard] = &[
         shape: shape(16, 2, 2, 4, 4, 16384, 32), bus_bits: 32, burst_length: 8, tck_ps: 625,
         timing: Timing { cl: 20, cwl: 10, rcd_rd: 31, rcd_wr: 15, rp: 26, ras: 45, rc: 72, ccd_s: 2, ccd_l: 4, rrd_s: 4, rrd_l: 5, faw: 24,
             wr: 33, rtp: 9, wtr_s: 7, wtr_l: 10, rtrs: 1, ppd: 0, rfc: 560, refi: 6240, rfc_pb: 320, burst: 2 },
-        address_map: "rorabgbachpcco", dual_command: true,
+        address_map: "rorabacobgchpc", dual_command: true,
     },
     Standard {
         name: "LPDDR4", cite: "DRAMsim3 LPDDR4_8Gb_x16_2400.ini (rtrs and ppd identified from its published runs)",
@@ -235,7 +235,7 @@ pub const STANDARDS: &[Standard] = &[
         shape: shape(4, 1, 1, 4, 4, 65536, 64), bus_bits: 16, burst_length: 16, tck_ps: 1250,
         timing: Timing { cl: 17, cwl: 9, rcd_rd: 15, rcd_wr: 15, rp: 15, ras: 34, rc: 49, ccd_s: 2, ccd_l: 4, rrd_s: 4, rrd_l: 4, faw: 16,
             wr: 28, rtp: 8, wtr_s: 5, wtr_l: 10, rtrs: 1, ppd: 2, rfc: 224, refi: 3125, rfc_pb: 112, burst: 2 },
-        address_map: "rorababgchco", dual_command: false,
+        address_map: "rorabacobgch", dual_command: false,
     },
     Standard {
         name: "DDR4", cite: "DRAMsim3 DDR4_8Gb_x8_3200.ini",
