@@ -96,7 +96,7 @@ fn random_graphs_draw_every_op() {
 fn kernels_native_code_and_reference_agree() {
     for case in CASES {
         let prepared = prepared(case);
-        for name in machine::builtin() {
+        for name in machine::general() {
             let mut vpu = Vpu::new(machine::load(name).unwrap());
             vpu.set_precision(policy::load("fp32").unwrap());
             let report = vpu.check(&prepared).unwrap_or_else(|e| panic!("{case}\n{}", e.render(false)));

@@ -6,7 +6,7 @@ use preon::vpu::{ACTIVATIONS, MatrixPair as Pair, matrix};
 
 #[test]
 fn every_pair_is_equal_or_refused_with_its_reason() {
-    for name in machine::builtin() {
+    for name in machine::general() {
         let found = matrix(&machine::load(name).unwrap(), 2, &|_, _| {}).unwrap();
         let wrong: Vec<&Pair> = found.pairs.iter().filter(|pair| pair.mismatch.is_some()).collect();
         assert!(wrong.is_empty(), "{name}: {wrong:#?}");

@@ -90,7 +90,7 @@ fn timed(machine: &Machine, coded: &Coded, mode: Mode) -> Outcome {
 
 #[test]
 fn decoding_is_in_the_ledger_and_needs_no_weights() {
-    for name in machine::builtin() {
+    for name in machine::general() {
         let machine = machine::load(name).unwrap();
         let sparse = coded("ternary", &dense("ternary", 7));
         let outcome = timed(&machine, &sparse, Mode::Functional);

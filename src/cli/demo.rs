@@ -16,9 +16,9 @@ pub struct Args {
     output: args::Output,
 }
 
-/// Every built-in policy on every built-in machine.
+/// Every built-in policy on every machine of this project.
 pub fn run(args: &Args) -> Result<()> {
-    let machines = machine::builtin().into_iter().map(machine::load).collect::<Result<Vec<_>>>()?;
+    let machines = machine::general().into_iter().map(machine::load).collect::<Result<Vec<_>>>()?;
     let policies = policy::built_ins();
     let model = model::load(&args.model)?;
     let prepared = model.prepare(&model::Input::Default)?;

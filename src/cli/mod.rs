@@ -26,6 +26,7 @@ mod run;
 mod sensitivity;
 mod test;
 mod tracing;
+mod validate;
 
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ enum Verb {
     /// Precision policies
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Published machines, predicted: every measured case beside our figure, with its error
+    Validate(validate::Args),
     /// Number formats
     #[command(subcommand)]
     Formats(formats::Verb),
@@ -107,6 +110,7 @@ impl Verb {
             Verb::Sensitivity(args) => sensitivity::run(args),
             Verb::Machine(verb) => machine::run(verb),
             Verb::Policy(verb) => policy::run(verb),
+            Verb::Validate(args) => validate::run(args),
             Verb::Formats(verb) => formats::run(verb),
             Verb::Isa(args) => isa::run(args),
             Verb::Kernels(args) => kernels::run(args),

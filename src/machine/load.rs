@@ -7,7 +7,7 @@ use crate::diag::{Error, Result, did_you_mean};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The machines that are part of the program: name, path in the repository, text.
+/// The machines of this project: name, path in the repository, text.
 pub(super) const BUILTIN: &[(&str, &str, &str)] = &[
     ("edge", "machines/edge.toml", include_str!("../../machines/edge.toml")),
     ("hbm", "machines/hbm.toml", include_str!("../../machines/hbm.toml")),
@@ -17,6 +17,27 @@ pub(super) const BUILTIN: &[(&str, &str, &str)] = &[
     ("mcu", "machines/mcu.toml", include_str!("../../machines/mcu.toml")),
     ("textbook-32", "machines/textbook-32.toml", include_str!("../../machines/textbook-32.toml")),
 ];
+
+/// Machines after published ones, with the figures that they are held against (docs/validation.md).
+pub(super) const PUBLISHED: &[(&str, &str, &str)] = &[
+    ("bitfusion-16x32", "machines/bitfusion-16x32.toml", include_str!("../../machines/bitfusion-16x32.toml")),
+    ("cutie", "machines/cutie.toml", include_str!("../../machines/cutie.toml")),
+    ("eyeriss", "machines/eyeriss.toml", include_str!("../../machines/eyeriss.toml")),
+    ("nvdla-2048", "machines/nvdla-2048.toml", include_str!("../../machines/nvdla-2048.toml")),
+    ("nvdla-1024", "machines/nvdla-1024.toml", include_str!("../../machines/nvdla-1024.toml")),
+    ("nvdla-512", "machines/nvdla-512.toml", include_str!("../../machines/nvdla-512.toml")),
+    ("nvdla-256", "machines/nvdla-256.toml", include_str!("../../machines/nvdla-256.toml")),
+    ("nvdla-128", "machines/nvdla-128.toml", include_str!("../../machines/nvdla-128.toml")),
+    ("nvdla-64", "machines/nvdla-64.toml", include_str!("../../machines/nvdla-64.toml")),
+    ("nvdla-32", "machines/nvdla-32.toml", include_str!("../../machines/nvdla-32.toml")),
+    ("tereffic-hbm", "machines/tereffic-hbm.toml", include_str!("../../machines/tereffic-hbm.toml")),
+    ("a100-like", "machines/a100-like.toml", include_str!("../../machines/a100-like.toml")),
+];
+
+/// Every machine that is part of the program.
+pub(super) fn built_in() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> + Clone {
+    BUILTIN.iter().chain(PUBLISHED)
+}
 
 /// Largest machine file that is read.
 const MAX_BYTES: u64 = 4 << 20;
@@ -59,7 +80,7 @@ fn with_bases(name: &str, from: Option<(&Path, &Origin)>, open: &mut Vec<String>
         None => e,
     };
     let looks_like_path = name.contains(['/', '\\']) || name.ends_with(".toml");
-    if let Some((_, path, text)) = BUILTIN.iter().find(|b| !looks_like_path && b.0 == name) {
+    if let Some((_, path, text)) = built_in().find(|b| !looks_like_path && b.0 == name) {
         if open.iter().any(|o| o == path) {
             return Err(place(Error::bad_input(format!("machine `{name}` extends itself"))));
         }
@@ -72,7 +93,7 @@ fn with_bases(name: &str, from: Option<(&Path, &Origin)>, open: &mut Vec<String>
     };
     let shown = file.display().to_string();
     if !looks_like_path && !file.is_file() {
-        let names = || BUILTIN.iter().map(|b| b.0);
+        let names = || built_in().map(|b| b.0);
         let help = match did_you_mean(name, names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("built in: {}; or give a path", names().collect::<Vec<_>>().join(", ")),

@@ -17,7 +17,7 @@ mod show;
 mod tree;
 mod widen;
 
-pub use array::{Array, ArrayCost, Tile};
+pub use array::{Array, ArrayCost, Layer, LayerCost, Mapping, RowCounts, RowStationary, Shape, Tile};
 pub use dram::DramModel;
 pub use power::Power;
 pub use show::{Difference, Leaf, diff};
@@ -235,6 +235,11 @@ pub struct Source {
 
 /// Names of the built-in machines.
 pub fn builtin() -> Vec<&'static str> {
+    load::built_in().map(|b| b.0).collect()
+}
+
+/// Names of the built-in machines that are this project's own, not after published ones.
+pub fn general() -> Vec<&'static str> {
     load::BUILTIN.iter().map(|b| b.0).collect()
 }
 

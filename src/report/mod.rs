@@ -13,6 +13,7 @@ pub mod table;
 pub mod terminal;
 pub mod trace;
 pub mod units;
+pub mod validate;
 
 pub use folder::{Artifact, Report, headline};
 pub use npy::npy;

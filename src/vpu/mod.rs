@@ -20,6 +20,7 @@ mod matrix;
 mod quality;
 mod summarise;
 pub mod summary;
+pub mod validate;
 
 use crate::check::{self, CheckReport};
 use crate::compile::kernels::Kernels;

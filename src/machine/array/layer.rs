@@ -92,6 +92,19 @@ pub struct LayerCost {
     pub dram_bytes: u64,
 }
 
+impl LayerCost {
+    /// This one and then the other.
+    #[must_use]
+    pub fn plus(&self, next: &LayerCost) -> LayerCost {
+        LayerCost {
+            cycles: self.cycles + next.cycles,
+            compute_cycles: self.compute_cycles + next.compute_cycles,
+            dram_cycles: self.dram_cycles + next.dram_cycles,
+            dram_bytes: self.dram_bytes + next.dram_bytes,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,10 +4,15 @@
 //! either takes is the law of the array's [`Kind`]. A new kind is one file in this folder, one row of [`KINDS`], and rows
 //! of [`super::schema::KEYS`] for keys that no other kind has.
 
+mod bit_composable;
+mod dot_tree;
 mod layer;
+mod line_buffer;
+mod row_stationary;
 mod systolic;
 
 pub use layer::{Layer, LayerCost, Shape};
+pub use row_stationary::{Mapping, RowCounts, RowStationary};
 
 use super::build::Reader;
 use super::schema::Need;
@@ -35,6 +40,24 @@ pub struct Tile {
     pub input_bits: u32,
 }
 
+impl Tile {
+    /// Blocks of `terms` x `outputs` that its weights fill, partial ones as whole, without the dead ones.
+    fn blocks(&self, [terms, outputs]: [u32; 2]) -> u64 {
+        let all = self.tn.div_ceil(u64::from(outputs)) * self.tk.div_ceil(u64::from(terms));
+        all.saturating_sub(self.dead)
+    }
+    /// Passes of an input row through such blocks; runs of scaled terms make blocks of their own, for what has another
+    /// scale cannot share a sum.
+    fn passes(&self, [terms, outputs]: [u32; 2]) -> u64 {
+        let run = |length: u64| length.div_ceil(u64::from(terms));
+        let runs = match self.block {
+            0 => run(self.tk),
+            block => self.tk / block * run(block) + run(self.tk % block),
+        };
+        (self.tn.div_ceil(u64::from(outputs)) * runs).saturating_sub(self.dead)
+    }
+}
+
 /// Cycles of a tile on the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ArrayCost {
@@ -45,7 +68,7 @@ pub struct ArrayCost {
 }
 
 /// How an array computes. Costs are of an array that is free.
-pub trait Kind: std::fmt::Debug + Send + Sync {
+pub trait Kind: std::any::Any + std::fmt::Debug + Send + Sync {
     /// Terms and outputs of a block: what works at once, what a partial tile is padded to, and what a mask skips.
     fn block(&self) -> [u32; 2];
     /// Cycles of loading a tile of weights; 0 for a kind that does not hold weights.
@@ -123,7 +146,7 @@ pub struct Row {
 }
 
 /// Every kind of array.
-pub const KINDS: &[Row] = &[systolic::ROW];
+pub const KINDS: &[Row] = &[systolic::ROW, dot_tree::ROW, line_buffer::ROW, bit_composable::ROW, row_stationary::ROW];
 
 /// Keys of [array] that every kind has.
 const COMMON: [&str; 3] = ["kind", "weight_buffers", "cycles"];
@@ -135,6 +158,10 @@ impl Keys<'_> {
     /// A structural number.
     pub(super) fn count(&self, name: &str) -> Result<u32> {
         self.0.small(&format!("array.{name}"))
+    }
+    /// A physical figure.
+    pub(super) fn figure(&self, name: &str) -> Result<f64> {
+        Ok(self.0.figure(&format!("array.{name}"))?.0)
     }
     /// A word; empty if the key is absent.
     pub(super) fn text(&self, name: &str) -> Result<String> {

@@ -132,7 +132,7 @@ fn unknown(name: &str, wanted: &str) -> Error {
 /// The card of a whole row: every mnemonic, the table's example.
 pub(super) fn of_row(row: &'static Row) -> Result<Card> {
     static MACHINES: LazyLock<Result<Vec<Machine>>> =
-        LazyLock::new(|| machine::builtin().iter().map(|name| machine::load(name)).collect());
+        LazyLock::new(|| machine::general().iter().map(|name| machine::load(name)).collect());
     let machines = MACHINES.as_ref().map_err(Clone::clone)?;
     let runs: Vec<(&Machine, Result<Event>)> =
         machines.iter().map(|machine| (machine, run_example(row, machine))).collect();
