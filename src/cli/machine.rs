@@ -1,8 +1,8 @@
 //! `preon machine`: machine descriptions.
 
 use super::{args, out};
-use crate::diag::Result;
-use crate::machine::{self, Machine};
+use crate::diag::{Error, Result};
+use crate::machine::{self, Layer, Machine};
 use crate::report::{table, units};
 
 /// What to do.
@@ -40,6 +40,56 @@ pub enum Verb {
         /// Name or TOML file
         b: String,
     },
+    /// Cycles of layers, one after the other, by the published law of the machine's array (docs/validation.md)
+    Law(LawArgs),
+}
+
+/// Arguments of `law`.
+#[derive(Debug, clap::Args)]
+pub struct LawArgs {
+    /// Name or TOML file
+    machine: String,
+    /// WxHxC-N/K/S/P for a convolution (columns, rows, channels, outputs, kernel, step, padding), or MxNxK for a product
+    #[arg(required = true, value_name = "LAYER")]
+    layers: Vec<String>,
+    /// Bits of weights and of inputs
+    #[arg(long, value_name = "W,X", value_delimiter = ',', num_args = 2, default_values_t = [8, 8])]
+    bits: Vec<u32>,
+    /// Images
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    batch: u64,
+    /// Change one figure first, for example dram.peak_bytes_per_s=10e9
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = args::key_value)]
+    sets: Vec<(String, String)>,
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    format: args::Shape,
+}
+
+/// The law of the machine's array on layers.
+fn law(args: &LawArgs) -> Result<()> {
+    let machine = machine::load_with(&args.machine, &args.sets)?;
+    let read = |text: &String| {
+        let (weight_bits, input_bits) = (args.bits[0], args.bits[1]);
+        Layer::parse(text).map(|layer| Layer { batch: args.batch, weight_bits, input_bits, ..layer })
+    };
+    let layers = args.layers.iter().map(read).collect::<Result<Vec<Layer>>>()?;
+    let cost = machine.array.as_ref().map(|array| array.law(&machine, &layers)).transpose()?.flatten();
+    let name = &machine.name;
+    let cost = cost.ok_or_else(|| Error::unsupported(format!("the array of machine `{name}` has no published law")))?;
+    if args.format == args::Shape::Json {
+        let json = serde_json::json!({ "machine": name, "cycles": cost.cycles, "compute_cycles": cost.compute_cycles,
+            "dram_cycles": cost.dram_cycles, "dram_bytes": cost.dram_bytes });
+        return out::data(&format!("{json}\n"));
+    }
+    let rows = [
+        ("cycles", cost.cycles),
+        ("of the array alone", cost.compute_cycles),
+        ("of DRAM alone", cost.dram_cycles),
+        ("DRAM bytes", cost.dram_bytes),
+    ];
+    let rows: Vec<Vec<String>> = rows.iter().map(|(what, n)| vec![(*what).to_owned(), n.to_string()]).collect();
+    out::data(&table::render(&[name, ""], &rows, &[1]))
 }
 
 /// Does it.
@@ -54,6 +104,7 @@ pub fn run(verb: &Verb) -> Result<()> {
             machine::check(name)?;
             out::data(&format!("{name}: ok\n"))
         }),
+        Verb::Law(args) => law(args),
         Verb::Diff { a, b } => {
             let value = |value: Option<String>| cut(&value.unwrap_or_else(|| "–".into()), 48);
             let differences = machine::diff(&machine::load(a)?, &machine::load(b)?);

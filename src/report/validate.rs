@@ -84,9 +84,9 @@ pub fn csv(validation: &Validation) -> String {
     let bound = |bar: Option<f64>| csv::number(bar);
     let row = |case: &Case| {
         vec![
-            csv::field(&case.machine),
-            csv::field(&case.case),
-            csv::field(&case.quantity),
+            case.machine.clone(),
+            case.case.clone(),
+            case.quantity.clone(),
             case.kind.name().to_owned(),
             case.predicted.to_string(),
             case.published.to_string(),
@@ -94,8 +94,8 @@ pub fn csv(validation: &Validation) -> String {
             bound(case.bar.map(|bar| bar.percent)),
             bound(case.bar.map(|bar| bar.absolute)),
             case.ok().to_string(),
-            csv::field(&case.calibrated_on),
-            csv::field(&case.source),
+            case.calibrated_on.clone(),
+            case.source.clone(),
         ]
     };
     let head =

@@ -124,20 +124,20 @@ impl DotTree {
     }
 
     /// Bytes to and from memory: what is smaller stays while the other streams, as often as the buffer makes it.
-    fn traffic(folded: &Folded, buffer: u64, residual: bool) -> Result<u64> {
+    fn traffic(folded: &Folded, buffer: u64, residual: bool) -> Result<u128> {
         let Folded { inputs, rows, stored, kernel, .. } = *folded;
         let weights = kernel * folded.kernels;
         let resident = (kernel * RESIDENT_KERNELS).min(buffer / 2);
         let too_small = || Error::unsupported("the convolution buffer does not hold the rows of a window");
         let moved = if inputs < weights {
             let times = if inputs > buffer - resident { inputs.div_ceil(buffer - resident) } else { 1 };
-            times * weights + inputs
+            u128::from(times) * u128::from(weights) + u128::from(inputs)
         } else {
             let free = buffer.checked_sub(rows).filter(|free| *free > 0).ok_or_else(too_small)?;
             let times = if weights > free { weights.div_ceil(free) } else { 1 };
-            times * inputs + weights
+            u128::from(times) * u128::from(inputs) + u128::from(weights)
         };
-        Ok(moved + stored * (1 + u64::from(residual)))
+        Ok(moved + u128::from(stored) * (1 + u128::from(residual)))
     }
 
     fn layer(&self, machine: &Machine, layer: &Layer) -> Result<LayerCost> {
@@ -148,13 +148,15 @@ impl DotTree {
         let bytes = Self::traffic(&folded, machine.own().bytes, layer.residual)?;
         let clock = machine.clock_hz.round() as u128;
         let [numerator, denominator] = BYTES_A_UNIT;
-        let memory =
-            (wide(bytes) * clock * numerator).div_ceil(wide(machine.dram.bytes_per_second.max(1)) * denominator);
-        let huge = |_| Error::unsupported("the layer law of dot_tree does not reach layers of this size");
-        let compute_cycles = u64::try_from(products.div_ceil(units)).map_err(huge)? * layer.batch;
-        let dram_cycles = u64::try_from(memory).map_err(huge)? * layer.batch;
+        let memory = (bytes * clock * numerator).div_ceil(wide(machine.dram.bytes_per_second.max(1)) * denominator);
+        let batch = wide(layer.batch);
+        let whole = |count: u128| {
+            let huge = |_| Error::unsupported("the layer law of dot_tree does not reach layers of this size");
+            u64::try_from(count * batch).map_err(huge)
+        };
+        let (compute_cycles, dram_cycles) = (whole(products.div_ceil(units))?, whole(memory)?);
         let cycles = compute_cycles.max(dram_cycles);
-        Ok(LayerCost { cycles, compute_cycles, dram_cycles, dram_bytes: bytes * layer.batch })
+        Ok(LayerCost { cycles, compute_cycles, dram_cycles, dram_bytes: whole(bytes)? })
     }
 }
 

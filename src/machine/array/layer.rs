@@ -1,5 +1,10 @@
 //! A layer as published laws of whole layers take it: its sizes, and nothing of a program.
 
+use crate::diag::{Error, Result};
+
+/// Largest product of the sizes of a layer that laws are asked for.
+const LARGEST: f64 = (1u64 << 48) as f64;
+
 /// What a layer computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -53,6 +58,59 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// A layer from text: `WxHxC-N/K/S/P` is a convolution over an image of W columns, H rows and C channels to N outputs
+    /// with a kernel of K x K, steps of S (1 if left out) and P pixels of padding (half the kernel if left out);
+    /// `MxNxK` is a product. Operands of 8 bits, one image.
+    ///
+    /// # Errors
+    /// Usage if the text is neither.
+    pub fn parse(text: &str) -> Result<Layer> {
+        let odd = || {
+            Error::usage(format!("`{text}` is not a layer"))
+                .help("write WxHxC-N/K/S/P for a convolution, such as 56x56x64-256/3, or MxNxK for a product")
+        };
+        let numbers = |text: &str, by: char| -> Result<Vec<u64>> {
+            let number = |part: &str| part.parse::<u32>().map(u64::from).map_err(|_| odd());
+            text.split(by).map(number).collect()
+        };
+        let shape = match text.split_once('-') {
+            None => match numbers(text, 'x')?[..] {
+                [m, n, k] => Shape::Gemm { m, n, k },
+                _ => return Err(odd()),
+            },
+            Some((image, rest)) => {
+                let ([width, height, channels], [outputs, side, more @ ..]) =
+                    (&numbers(image, 'x')?[..], &numbers(rest, '/')?[..])
+                else {
+                    return Err(odd());
+                };
+                let (step, pad) = match more {
+                    [] => (1, side / 2),
+                    [step] => (*step, side / 2),
+                    [step, pad] => (*step, *pad),
+                    _ => return Err(odd()),
+                };
+                let (kernel, stride, pad) = ([*side; 2], [step; 2], [pad; 2]);
+                let (height, width, channels, outputs) = (*height, *width, *channels, *outputs);
+                Shape::Conv { height, width, channels, outputs, kernel, stride, pad, groups: 1 }
+            }
+        };
+        Ok(Layer { shape, batch: 1, weight_bits: 8, input_bits: 8, residual: false, pooled: None, unrolled: false })
+    }
+    /// Refuses sizes whose costs a law could not count in 64 bits.
+    pub(super) fn bounded(&self) -> Result<()> {
+        let sizes = match self.shape {
+            Shape::Gemm { m, n, k } => vec![m, n, k],
+            Shape::Conv { height, width, channels, outputs, kernel: [r, s], stride: [down, across], pad, .. } => {
+                vec![height + 2 * pad[0], width + 2 * pad[1], channels, outputs, r + down, s + across]
+            }
+        };
+        let product = sizes.iter().fold(self.batch as f64, |product, size| product * *size as f64);
+        if product <= LARGEST {
+            return Ok(());
+        }
+        Err(Error::unsupported("this layer is too large for a law of whole layers"))
+    }
     /// Rows and columns of the output: `[m, n]` of a product; 0 where the kernel is larger than the padded image.
     pub fn output(&self) -> [u64; 2] {
         match self.shape {
@@ -108,6 +166,20 @@ impl LayerCost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_from_text() {
+        let conv = Layer::parse("56x28x64-256/3/2").unwrap();
+        let Shape::Conv { height, width, channels, outputs, kernel, stride, pad, groups } = conv.shape else {
+            panic!()
+        };
+        assert_eq!((width, height, channels, outputs, groups), (56, 28, 64, 256, 1));
+        assert_eq!((kernel, stride, pad), ([3; 2], [2; 2], [1; 2]));
+        assert_eq!(Layer::parse("3x5x7").unwrap().shape, Shape::Gemm { m: 3, n: 5, k: 7 });
+        for odd in ["", "3x5", "8x8x3-4", "8x8-3/3", "8x8x3-4/3/1/1/1", "8x8x-4/3", "axbxc", "8x8x3-99999999999/3"] {
+            assert_eq!(Layer::parse(odd).unwrap_err().kind().exit_code(), 2, "{odd}");
+        }
+    }
 
     #[test]
     fn sizes_of_a_layer() {

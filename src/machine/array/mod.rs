@@ -130,6 +130,7 @@ impl Array {
     /// # Errors
     /// As [`Kind::law`].
     pub fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
+        layers.iter().try_for_each(Layer::bounded)?;
         self.kind.law(machine, layers)
     }
 }

@@ -68,17 +68,6 @@ pub(super) fn chip(machine: &Machine) -> Result<&RowStationary> {
     RowStationary::of(array(machine)?).ok_or_else(|| Error::internal("eyeriss is not row stationary"))
 }
 
-/// Constants that CONV5 fits: overhead cycles of a pass, and picojoules of a word of a pad.
-pub(super) fn fit(machine: &Machine) -> Result<[f64; 2]> {
-    let rows = rows()?;
-    let row = rows.iter().find(|row| row.name == FITTED);
-    let row = row.ok_or_else(|| Error::internal("published table: no layer to fit on"))?;
-    let counts = chip(machine)?.counts(machine, &row.layer, &row.map)?;
-    let measured = row.processing_ms * 1e-3 * machine.clock_hz;
-    let energy_pj = row.power_mw * row.total_ms * 1e6;
-    Ok([(measured - counts.cycles as f64) / counts.passes as f64, energy_pj / chip(machine)?.words(&counts, row.zeros)])
-}
-
 fn cases(machine: &Machine) -> Result<Vec<Case>> {
     let chip = chip(machine)?;
     let ms = |cycles: f64| cycles / machine.clock_hz * 1e3;
@@ -116,6 +105,20 @@ fn cases(machine: &Machine) -> Result<Vec<Case>> {
 mod tests {
     use super::*;
     use crate::machine::load;
+
+    /// Constants that CONV5 fits: overhead cycles of a pass, and picojoules of a word of a pad.
+    fn fit(machine: &Machine) -> Result<[f64; 2]> {
+        let rows = rows()?;
+        let row = rows.iter().find(|row| row.name == FITTED);
+        let row = row.ok_or_else(|| Error::internal("published table: no layer to fit on"))?;
+        let counts = chip(machine)?.counts(machine, &row.layer, &row.map)?;
+        let measured = row.processing_ms * 1e-3 * machine.clock_hz;
+        let energy_pj = row.power_mw * row.total_ms * 1e6;
+        Ok([
+            (measured - counts.cycles as f64) / counts.passes as f64,
+            energy_pj / chip(machine)?.words(&counts, row.zeros),
+        ])
+    }
 
     #[test]
     fn the_machine_file_has_what_conv5_fits() {
