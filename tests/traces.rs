@@ -8,6 +8,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+#[path = "support/schema.rs"]
+mod schema;
+
 const UNITS: [&str; 6] = ["control", "load-store", "vector-mac", "elementwise", "array", "dma"];
 
 fn root() -> &'static Path {
@@ -114,13 +117,21 @@ fn disorder(trace: &Value) -> Vec<String> {
     faults
 }
 
-/// Units with busy, stalled and idle cycles, bytes by level, and cycles, from the trace alone.
-fn rebuilt(trace: &Value) -> (u64, Vec<Value>, BTreeMap<String, [u64; 2]>) {
+/// What the units of a core did so far.
+#[derive(Default)]
+struct Core {
+    cursor: [u64; 6],
+    busy: [u64; 6],
+    stalls: [BTreeMap<String, u64>; 6],
+}
+
+/// Cycles, units of every core with busy, stalled and idle cycles, and bytes by level, from the trace alone.
+fn rebuilt(trace: &Value) -> (u64, Vec<Vec<Value>>, BTreeMap<String, [u64; 2]>) {
     let ops = ops(trace);
-    let (mut cursor, mut busy) = ([0u64; 6], [0u64; 6]);
-    let mut stalls: [BTreeMap<String, u64>; 6] = Default::default();
+    let mut cores: BTreeMap<u64, Core> = BTreeMap::new();
     let (mut last, mut bytes) = (0, BTreeMap::<String, [u64; 2]>::new());
     for op in ops.values() {
+        let Core { cursor, busy, stalls } = cores.entry(number(&op.slice()["pid"])).or_default();
         let issue = op.issue.expect("an instruction is issued");
         let at = number(&issue["ts"]);
         let unit = UNITS.iter().position(|name| op.slice()["cat"] == *name).unwrap();
@@ -146,21 +157,25 @@ fn rebuilt(trace: &Value) -> (u64, Vec<Value>, BTreeMap<String, [u64; 2]>) {
             }
         }
     }
-    let unit = |n: usize| {
-        let idle = last - busy[n] - stalls[n].values().sum::<u64>();
-        json!({ "unit": UNITS[n], "busy_cycles": busy[n], "stall_cycles": stalls[n], "idle_cycles": idle })
+    let unit = |core: &Core, n: usize| {
+        let (busy, stalls) = (core.busy[n], &core.stalls[n]);
+        let idle = last - busy - stalls.values().sum::<u64>();
+        json!({ "unit": UNITS[n], "busy_cycles": busy, "stall_cycles": stalls, "idle_cycles": idle })
     };
-    (last, (0..6).map(unit).collect(), bytes)
+    (last, cores.values().map(|core| (0..6).map(|n| unit(core, n)).collect()).collect(), bytes)
 }
 
 /// Holds a trace against the books.
 fn check(trace: &Value, books: &Value) {
     assert_eq!(trace["otherData"]["schema"], "preon.trace/1");
     assert_eq!(disorder(trace), [""; 0]);
-    let (cycles, units, bytes) = rebuilt(trace);
+    let (cycles, cores, bytes) = rebuilt(trace);
     assert_eq!(json!(cycles), books["cycles"]);
     assert_eq!(json!(ops(trace).len()), books["instructions"]);
-    for (mine, booked) in units.iter().zip(books["units"].as_array().unwrap()) {
+    let booked = books["cores"].as_array().cloned().unwrap_or_else(|| vec![books.clone()]);
+    assert_eq!(cores.len(), booked.len());
+    let booked = booked.iter().flat_map(|core| core["units"].as_array().unwrap());
+    for (mine, booked) in cores.iter().flatten().zip(booked) {
         let mut booked = booked.as_object().unwrap().clone();
         booked.remove("instructions");
         let stalls = booked["stall_cycles"].as_object_mut().unwrap();
@@ -246,6 +261,55 @@ fn arrows_begin_and_end_in_slices() {
     assert!(arrows.len() > 10, "{}", arrows.len());
     for ends in arrows.values() {
         assert!(ends.len() == 2 && number(&ends[0]["ts"]) <= number(&ends[1]["ts"]), "{ends:?}");
+    }
+}
+
+/// Cores have tracks of their own, and what one sends is there before another uses it.
+#[test]
+fn the_books_of_several_cores_follow_from_their_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["exec", "tests/cmd/files/handshake.vasm", "--cores", "3"];
+    let (path, trace, books) = traced(folder.path(), "a.json", &run);
+    assert_eq!(books["cores"].as_array().unwrap().len(), 3);
+    check_both(&path, &trace, &books);
+    let (wanted, found) = (include_str!("../docs/exec.schema.json"), &books);
+    schema::validate(&serde_json::from_str(wanted).unwrap(), found).unwrap();
+    let ops = ops(&trace);
+    let across = ops.values().filter(|op| {
+        let needs = op.slice()["args"]["needs"].as_array().into_iter().flatten();
+        let mut makers = needs.map(|need| ops[&number(&need[0])].slice());
+        makers.any(|maker| maker["pid"] != op.slice()["pid"] && maker["cat"] == "dma")
+    });
+    assert_eq!(across.count(), 2, "two cores load what a transfer of another one has brought");
+}
+
+/// docs/traces.md names every argument and counter, and its session prints what it shows.
+#[test]
+fn the_page_says_what_stands_in_a_trace() {
+    let page = std::fs::read_to_string(root().join("docs/traces.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (_, trace, _) = traced(folder.path(), "a.json", &["run", "builtin:mlp", "-p", "w1.58a8", "--timing-only"]);
+    let events = trace["traceEvents"].as_array().unwrap();
+    let slices = events.iter().filter(|event| event["ph"] == "X");
+    let named = slices.flat_map(|event| event["args"].as_object().unwrap().keys());
+    for name in named.collect::<std::collections::BTreeSet<_>>() {
+        assert!(page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{name}`"))), "{name}");
+    }
+    let kinds = events.iter().filter_map(|event| event["args"]["needs"].as_array()).flatten();
+    for kind in kinds.map(|need| need[1].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>() {
+        assert!(page.contains(&format!("\n| `{kind}` |")), "{kind}");
+    }
+    let session = page.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let lines: Vec<&str> = session.lines().collect();
+    let [exec, verify, printed] = lines[..] else { panic!("{session}") };
+    let exec: Vec<&str> =
+        exec.strip_prefix("$ preon ").unwrap().split(" --trace ").next().unwrap().split(' ').collect();
+    let (path, _, books) = traced(folder.path(), "first.json.gz", &exec);
+    let file = folder.path().join("first.books");
+    std::fs::write(&file, books.to_string()).unwrap();
+    assert_eq!(verify, "$ python3 tests/scripts/verify_trace.py first.json.gz first.books");
+    if let Some((right, said)) = script(&path, &file) {
+        assert!(right && said.trim_end() == printed, "{said}");
     }
 }
 

@@ -205,19 +205,29 @@ fn read(args: &Args, ran: &Ran, addr: u64, bytes: u64) -> Result<Vec<u8>> {
     ran.vm.peek(addr, bytes).map_err(Error::from)
 }
 
+/// All scalar registers as data.
+fn scalars(vm: &Vm) -> Value {
+    let value = |n: u8| json!(vm.x(n).map(|value| format!("{value:#x}")));
+    Value::Object((1..32).map(|n| (format!("x{n}"), value(n))).collect())
+}
+
+/// Bytes of memory as data.
+fn shown(addr: u64, bytes: &[u8]) -> Value {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "address": format!("{addr:#x}"), "bytes": hex })
+}
+
 fn report(args: &Args, machine: &Machine, ran: &Ran) -> Result<Value> {
-    let scalars = (1..32).map(|n| (format!("x{n}"), json!(ran.vm.x(n).map(|value| format!("{value:#x}")))));
     let mut memory = Vec::new();
     for &(addr, bytes) in &args.read {
-        let hex: String = read(args, ran, addr, bytes)?.iter().map(|byte| format!("{byte:02x}")).collect();
-        memory.push(json!({ "address": format!("{addr:#x}"), "bytes": hex }));
+        memory.push(shown(addr, &read(args, ran, addr, bytes)?));
     }
     Ok(json!({
         "schema": SCHEMA,
         "program": args.file.display().to_string(),
         "machine": machine.name,
         "trap": ran.trap.as_ref().map(|trap| trap_report(trap, &ran.vm)),
-        "registers": scalars.collect::<serde_json::Map<_, _>>(),
+        "registers": scalars(&ran.vm),
         "memory": memory,
         "instructions": ran.outcome.timing.instructions,
         "cycles": ran.outcome.timing.cycles,
