@@ -1,4 +1,4 @@
-//! Weight formats by activation formats: every pair of every machine runs on both backends with equal bits within the
+//! Weight formats by activation formats: every pair of both general machines runs on both backends with equal bits within the
 //! bounds of the f64 reference, or is refused with a reason, and few are.
 
 use preon::machine;

@@ -1,4 +1,4 @@
-//! The whole path on the built-in models: every policy on every machine computes, costs, and agrees with the native
+//! The whole path on the built-in models: every policy on the general and the small machines computes, costs, and agrees with the native
 //! backend bit for bit.
 
 use preon::{Vpu, machine, model, policy};
@@ -24,11 +24,18 @@ fn run(spec: &str, machine_name: &str, policy_name: &str) {
     assert!(summary.cycles > 0 && summary.energy_pj.total > 0.0);
 }
 
+/// Whether registers are too short for the codes of a policy, which is an error (tests/energy.rs): binary inputs are
+/// quantised a register of fp32 at a time, and binary weights share one with int8 inputs.
+fn too_narrow(machine_name: &str, policy_name: &str) -> bool {
+    let bits = machine::load(machine_name).unwrap().vlen_bits;
+    policy_name == "w1a1" && bits < 256 || policy_name == "w1a8" && bits < 64
+}
+
 #[test]
-fn every_policy_on_every_machine_is_bit_exact() {
+fn every_policy_on_every_general_machine_and_the_small_ones_is_bit_exact() {
     for spec in ["builtin:mlp", "builtin:bitnet-tiny"] {
-        for machine_name in machine::builtin() {
-            for name in policy::names() {
+        for machine_name in ["edge", "hbm", "textbook-32", "mcu"] {
+            for name in policy::names().filter(|name| !too_narrow(machine_name, name)) {
                 run(spec, machine_name, name);
             }
         }

@@ -82,13 +82,18 @@ pub struct Machines {
     /// Change one figure of every machine, for example dram.latency_ns=80
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     sets: Vec<(String, String)>,
+    /// Supply of every machine, one of its points of voltage and frequency or between: --set machine.vdd
+    #[arg(long, value_name = "VOLTS")]
+    vf: Option<f64>,
 }
 
 impl Machines {
     /// Loads all of them.
     pub fn load(&self) -> Result<Vec<Machine>> {
+        let mut sets = self.sets.clone();
+        sets.extend(self.vf.map(|volts| ("machine.vdd".to_owned(), volts.to_string())));
         let machines: Vec<Machine> =
-            self.machine.iter().map(|name| machine::load_with(name, &self.sets)).collect::<Result<_>>()?;
+            self.machine.iter().map(|name| machine::load_with(name, &sets)).collect::<Result<_>>()?;
         distinct("machines", machines.iter().map(|machine| machine.name.as_str()))?;
         Ok(machines)
     }
@@ -272,7 +277,7 @@ mod tests {
         assert!(distinct("machines", ["edge", "hbm"].into_iter()).is_ok());
         let error = distinct("machines", ["edge", "hbm", "edge"].into_iter()).unwrap_err();
         assert_eq!((error.kind().exit_code(), error.message()), (2, "two machines are called `edge`"));
-        let machines = Machines { machine: vec!["edge".into(), "edge".into()], sets: Vec::new() };
+        let machines = Machines { machine: vec!["edge".into(), "edge".into()], sets: Vec::new(), vf: None };
         assert!(machines.load().is_err());
         assert!(Policies { policy: vec!["int8".into(), "fp8".into(), "int8".into()] }.load().is_err());
     }

@@ -10,6 +10,7 @@ mod check;
 mod debug;
 mod demo;
 mod dram;
+mod energy;
 mod exec;
 mod explain;
 mod formats;
@@ -71,6 +72,9 @@ enum Verb {
     /// Machine descriptions
     #[command(subcommand)]
     Machine(machine::Verb),
+    /// What the laws of energy give for operations and memories, and a published column by its law
+    #[command(subcommand)]
+    Energy(energy::Verb),
     /// Precision policies
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -109,6 +113,7 @@ impl Verb {
             Verb::Quantise(args) => quantise::run(args),
             Verb::Sensitivity(args) => sensitivity::run(args),
             Verb::Machine(verb) => machine::run(verb),
+            Verb::Energy(verb) => energy::run(verb),
             Verb::Policy(verb) => policy::run(verb),
             Verb::Validate(args) => validate::run(args),
             Verb::Formats(verb) => formats::run(verb),

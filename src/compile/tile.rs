@@ -159,6 +159,15 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
         vector_candidates(machine, product, &mut consider);
     }
     best.ok_or_else(|| {
+        if least == u64::MAX {
+            let text = format!(
+                "weights {} with inputs {} have no tile whose registers hold whole bytes of both at VLEN {}",
+                product.w.name, product.x.name, machine.vlen_bits
+            );
+            return Error::unsupported(text)
+                .code("E0401")
+                .help("use formats of more equal width, or a machine with longer registers");
+        }
         Error::unsupported(format!(
             "does not fit: the smallest tile of a product {} x {} x {} in {} x {} needs {least} bytes of SRAM, {} has {room} for it",
             product.m, product.n, product.k, product.w.name, product.x.name, machine.name

@@ -238,9 +238,10 @@ pub fn builtin() -> Vec<&'static str> {
     load::built_in().map(|b| b.0).collect()
 }
 
-/// Names of the built-in machines that are this project's own, not after published ones.
+/// The machines that serve every built-in policy and list every common pair: what demonstrations, reference cards and
+/// tests of whole models run on. The others are small, for one purpose, or after published ones.
 pub fn general() -> Vec<&'static str> {
-    load::BUILTIN.iter().map(|b| b.0).collect()
+    vec!["edge", "hbm"]
 }
 
 /// Reads, merges and checks the machine called `name_or_path`: a built-in name, or the path of a TOML file.

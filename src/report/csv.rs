@@ -80,6 +80,20 @@ pub fn energy(runs: &[RunSummary]) -> String {
     table(header, rows)
 }
 
+/// Where each joule comes from: one row a price, its count, what it made at the three ends, and how far to trust it.
+pub fn prices(runs: &[RunSummary]) -> String {
+    let header = "machine,policy,price,part,count,unit,low_pj_each,pj_each,high_pj_each,low_pj,pj,high_pj,share,scope,trust,source";
+    let rows = runs.iter().flat_map(|run| {
+        run.joules.iter().flat_map(|joules| &joules.prices).map(move |p| {
+            let part = format!("{:?}", p.part).to_lowercase();
+            let (each, all) = (p.each_pj, p.pj);
+            row!(run; p.key, part, p.count, p.unit, each.low, each.typical, each.high, all.low, all.typical, all.high,
+                p.share, p.scope, p.trust, p.source)
+        })
+    });
+    table(header, rows)
+}
+
 /// Traffic and weight tensors.
 pub fn memory(runs: &[RunSummary]) -> String {
     let header = "machine,policy,what,format,rows,columns,bits,scaling,scales,bytes";
@@ -138,6 +152,7 @@ mod tests {
             ("runs", runs(&all)),
             ("layers", layers(&all)),
             ("energy", energy(&all)),
+            ("prices", prices(&all)),
             ("memory", memory(&all)),
             ("stalls", stalls(&all)),
             ("check", check(&all)),

@@ -43,7 +43,7 @@ pub struct Report<'a> {
 const MARK: &str = "summary.json";
 
 /// Everything that stands at the top of a report; the folder of an older report holds nothing else, or it is left alone.
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
     "charts",
     "check.csv",
     "energy.csv",
@@ -55,6 +55,7 @@ const OURS: [&str; 17] = [
     "outputs",
     "policies",
     "policy.toml",
+    "prices.csv",
     "program.s",
     "programs",
     "report.html",
@@ -102,6 +103,7 @@ impl Report<'_> {
         put("runs.csv", csv::runs(self.runs).as_bytes())?;
         put("layers.csv", csv::layers(self.runs).as_bytes())?;
         put("energy.csv", csv::energy(self.runs).as_bytes())?;
+        put("prices.csv", csv::prices(self.runs).as_bytes())?;
         put("memory.csv", csv::memory(self.runs).as_bytes())?;
         put("stalls.csv", csv::stalls(self.runs).as_bytes())?;
         put("check.csv", csv::check(self.runs).as_bytes())?;

@@ -55,6 +55,8 @@ pub fn page(runs: &[RunSummary], charts: &[(&Chart, String)], command: &str) -> 
         "charts": pictures,
         "layers": layer_rows(focus),
         "units": unit_rows(focus),
+        "prices": price_rows(focus),
+        "joules": story::joules(focus),
         "checks": checks(runs),
         "assumptions": merged(runs),
         "not_modelled": unique(runs.iter().flat_map(|run| &run.not_modelled)),
@@ -102,7 +104,11 @@ fn tiles(run: &RunSummary) -> Vec<BTreeMap<&'static str, String>> {
     };
     vec![
         tile("time", units::time(run.time_ns), format!("{} cycles", units::count(run.cycles))),
-        tile("energy", units::energy(run.energy_pj.total), against(saved.map(|s| s.energy), "less")),
+        tile(
+            "energy",
+            units::energy(run.energy_pj.total),
+            [story::spread(run), against(saved.map(|s| s.energy), "less")].join(" "),
+        ),
         tile(&run.quality.metric, story::quality(run), format!("{} tokens (+{} padding)", run.tokens, run.padding)),
         tile("weights", units::bytes(run.bytes.weights), against(saved.map(|s| s.weight_bytes), "smaller")),
     ]
@@ -141,6 +147,26 @@ fn layer_rows(run: &RunSummary) -> Vec<Value> {
                 cell(units::energy(layer.energy_pj.total), layer.energy_pj.total),
                 cell(units::short(layer.macs as f64), layer.macs as f64),
                 cell(units::bytes(layer.dram_bytes), layer.dram_bytes as f64),
+            ],
+        })
+    });
+    rows.collect()
+}
+
+/// Where each joule comes from, largest first.
+fn price_rows(run: &RunSummary) -> Vec<Value> {
+    let mut prices: Vec<_> = run.joules.iter().flat_map(|joules| &joules.prices).collect();
+    prices.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let rows = prices.into_iter().map(|p| {
+        let band = format!("{} to {}", units::energy(p.pj.low), units::energy(p.pj.high));
+        json!({
+            "key": p.key, "scope": p.scope, "trust": p.trust, "source": p.source,
+            "cells": vec![
+                cell(format!("{} {}", units::count(p.count), p.unit), p.count as f64),
+                cell(units::energy(p.each_pj.typical), p.each_pj.typical),
+                cell(units::energy(p.pj.typical), p.pj.typical),
+                cell(band, p.pj.high - p.pj.low),
+                cell(units::percent(p.share), p.share),
             ],
         })
     });

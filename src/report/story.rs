@@ -119,6 +119,56 @@ pub fn shown(name: &str) -> String {
     }
 }
 
+/// The ends of the energy's band in words; empty without one.
+pub fn spread(run: &RunSummary) -> String {
+    let range = run.energy_range_pj;
+    if range.high > 0.0 {
+        format!("{} to {}", units::energy(range.low), units::energy(range.high))
+    } else {
+        String::new()
+    }
+}
+
+/// What the run's energy means, a line each with its name: of one product, at which supply, over which area, and by
+/// figures of another scope.
+pub fn joules(run: &RunSummary) -> Vec<(&'static str, String)> {
+    let Some(joules) = &run.joules else { return Vec::new() };
+    let mut lines = Vec::new();
+    if let Some(mac) = joules.per_mac {
+        let text = format!(
+            "{} the product, {} with everything: {:.1e} and {:.1e} times kT ln 2 at {} K",
+            units::energy(mac.product_pj),
+            units::energy(mac.total_pj),
+            mac.product_kt_ln2,
+            mac.total_kt_ln2,
+            mac.temperature_k
+        );
+        lines.push(("per MAC", text));
+    }
+    if let Some(supply) = joules.supply.as_ref().filter(|supply| supply.volts != supply.nominal_volts) {
+        let text = format!(
+            "{} V instead of {} V, clock {}: logic and SRAM ×{:.3} an operation, ×{:.3} in leakage power; DRAM unchanged",
+            supply.volts, supply.nominal_volts, supply.clock, supply.dynamic, supply.leakage
+        );
+        lines.push(("supply", text));
+    }
+    if let Some(thermal) = joules.thermal {
+        let limit = thermal.limit_w_per_mm2.map_or(String::new(), |limit| format!(", limit {limit} W/mm2"));
+        let text = format!("{:.4} W/mm2 of {} mm2 without DRAM{limit}", thermal.w_per_mm2, thermal.area_mm2);
+        lines.push(("density", text));
+    }
+    for beside in &joules.beside {
+        let text = format!(
+            "{} by the figure of scope {} for {}, not added",
+            units::energy(beside.pj),
+            beside.scope,
+            beside.key
+        );
+        lines.push(("beside", text));
+    }
+    lines
+}
+
 /// Average power over the run in watts.
 pub fn watts(run: &RunSummary) -> f64 {
     if run.time_ns > 0.0 { run.energy_pj.total / run.time_ns * 1e-3 } else { 0.0 }

@@ -110,6 +110,7 @@ pub fn run(run: &RunSummary) -> String {
             story::watts(run)
         ),
     );
+    story::joules(run).into_iter().for_each(|(name, text)| line(name, text));
     line(
         "DRAM",
         format!(

@@ -38,7 +38,7 @@ pub const NOT_MODELLED: &[&str] = &[
     "DRAM banks, row conflicts, refresh and read-write turnaround one by one: a stream's efficiency and one activation a row stand for them",
     "conflicts between units and DMA for SRAM banks",
     "instruction fetch stalls and the cost of taken branches",
-    "host link, voltage and temperature",
+    "host link; temperature over time",
     "energy saved by zero operands",
 ];
 

@@ -280,6 +280,14 @@ fn skipped_terms_are_counted_and_free() {
     let energy = outcome.ledger.energy(&machine).unwrap();
     let each = machine.price("mac.ternary*int8").unwrap().attojoule[1];
     assert_eq!(energy.groups()[0], 256 * each);
+    // Unless the machine says what a gated lane still takes.
+    let gated = with(&[
+        ("energy.core.gated.pj", "0.25"),
+        ("energy.core.gated.per", "op"),
+        ("energy.core.gated.scope", "circuit"),
+    ]);
+    let energy = run(&gated, &[sparse]).ledger.energy(&gated).unwrap();
+    assert_eq!(energy.groups()[0], 256 * each + 768 * 250_000);
 }
 
 #[test]

@@ -16,6 +16,7 @@
 
 mod blame;
 mod execute;
+mod joules;
 mod matrix;
 mod quality;
 mod summarise;

@@ -44,6 +44,10 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
     let energy = ledger.energy(machine)?;
     let (dense, executed, skipped) = ledger.macs();
     let (what, evidence) = bound_by(timing);
+    let time_ns = timing.cycles as f64 / machine.clock_hz * 1e9;
+    let joules = super::joules::joules(machine, &energy, executed, time_ns);
+    let mut notes = policy::notes(parts.assignments);
+    notes.extend(joules.thermal.and_then(|thermal| thermal.warning()));
     Ok(RunSummary {
         schema: SCHEMA.to_owned(),
         model: prepared.graph.name.clone(),
@@ -56,7 +60,7 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
         padding: prepared.padding as u64,
         instructions: timing.instructions,
         cycles: timing.cycles,
-        time_ns: timing.cycles as f64 / machine.clock_hz * 1e9,
+        time_ns,
         energy_pj: energy_parts(energy.groups()),
         energy_range_pj: EnergyRange {
             low: picojoule(energy.total(Estimate::Low)),
@@ -79,7 +83,8 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
         peak: peak(machine, ledger),
         assumptions: assumptions(machine, &energy),
         not_modelled: NOT_MODELLED.iter().map(|text| (*text).to_owned()).collect(),
-        notes: policy::notes(parts.assignments),
+        notes,
+        joules: Some(joules),
         kernels: compiled.replaced.iter().map(kernel_file).collect(),
     })
 }

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::diag::{Error, Result};
 
+mod joules;
+
+pub use joules::{Band, Beside, Joules, PerMac, PriceUse, SupplyUse, Thermal};
+
 /// Value of [`RunSummary::schema`].
 pub const SCHEMA: &str = "preon.run/1";
 
@@ -78,6 +82,9 @@ pub struct RunSummary {
     pub not_modelled: Vec<String>,
     /// Remarks on this run, for example that ternary weights want a model trained in ternary.
     pub notes: Vec<String>,
+    /// Where each joule comes from; absent in summaries of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<Joules>,
     /// The user's kernels (`--kernels`), if there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<KernelFile>,
@@ -458,6 +465,7 @@ impl RunSummary {
             assumptions: Vec::new(),
             not_modelled: Vec::new(),
             notes: Vec::new(),
+            joules: None,
             kernels: Vec::new(),
         }
     }

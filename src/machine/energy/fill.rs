@@ -67,6 +67,11 @@ fn price_row(group: &str, name: &str, per: &str, scope: &'static str, derived: D
     Row { path: ["energy".into(), group.into(), name.into()], per: per.into(), scope, derived }
 }
 
+/// Whether the tree has figures for a price.
+fn stated(root: &Node, path: &[&str]) -> bool {
+    root.at(path.iter().copied()).is_some_and(|price| price.get("pj").is_some())
+}
+
 /// Every pair that the S unit or the array lists.
 fn macs(root: &Node, node: At) -> Result<Vec<Row>> {
     let lists = [["rate", "S"], ["array", "cycles"]];
@@ -74,12 +79,13 @@ fn macs(root: &Node, node: At) -> Result<Vec<Row>> {
     for entry in lists.iter().filter_map(|list| root.at(list.iter().copied())).flat_map(Node::entries) {
         let Some((w, x)) = entry.key.split_once('*') else { continue };
         let (Ok(w), Ok(x)) = (find(w), find(x)) else { continue };
-        if root.at(["energy", "mac", &entry.key]).and_then(|row| row.get("pj")).is_some()
-            || rows.iter().any(|row| row.path[2] == entry.key)
-        {
+        if rows.iter().any(|row| row.path[2] == entry.key) {
             continue;
         }
-        let derived = logic::mac(w, x, node).map_err(|error| at(&entry.at, &error))?;
+        let derived = match logic::mac(w, x, node) {
+            Err(_) if stated(root, &["energy", "mac", &entry.key]) => continue,
+            derived => derived.map_err(|error| at(&entry.at, &error))?,
+        };
         rows.push(price_row("mac", &entry.key, "op", "circuit", derived));
     }
     Ok(rows)
@@ -138,13 +144,14 @@ fn memory(root: &Node, level: &str, node: At) -> Result<Vec<Row>> {
         return Ok(Vec::new());
     };
     let bank = Bank { kb: bytes / banks / 1024.0, bits: width * 8.0, cell: cell(root, level) };
-    let stated = load::figure(root, &["sram", level, "wire_mm"]).map(|(mm, _)| mm);
-    let mm = stated.unwrap_or_else(|| sram::wire_mm(bytes, node));
+    let length = load::figure(root, &["sram", level, "wire_mm"]).map(|(mm, _)| mm);
+    let mm = length.unwrap_or_else(|| sram::wire_mm(bytes, node));
     let per = format!("access of {width} B");
     let mut rows = Vec::new();
     for (name, way) in [("read", Way::Read), ("write", Way::Write)] {
-        if root.at(["energy", level, name]).and_then(|row| row.get("pj")).is_none() {
-            rows.push(price_row(level, name, &per, "macro", bank.access(way, mm, node)?));
+        match bank.access(way, mm, node) {
+            Err(_) if stated(root, &["energy", level, name]) => {}
+            derived => rows.push(price_row(level, name, &per, "macro", derived?)),
         }
     }
     Ok(rows)
@@ -229,7 +236,7 @@ fn insert(root: &mut Node, path: &[&str], leaf: Node) -> bool {
 fn put_price(root: &mut Node, row: &Row) {
     let path: Vec<&str> = row.path.iter().map(String::as_str).collect();
     let from = origin(&row.derived);
-    let stated = root.at(path.iter().copied()).is_some_and(|price| price.get("pj").is_some());
+    let stated = stated(root, &path);
     let mut words = Vec::new();
     for (word, text) in [("per", row.per.as_str()), ("scope", row.scope)] {
         if load::price_word(root, &path, word).is_none() {

@@ -6,6 +6,7 @@
 //! shows the tables and what each law was checked against.
 
 pub mod anchors;
+pub mod bitnet_report;
 pub(super) mod fill;
 pub mod logic;
 pub mod sram;

@@ -13,6 +13,7 @@ pub mod policies;
 pub mod roofline;
 pub mod sram;
 pub mod timeline;
+pub mod tornado;
 pub mod tradeoff;
 
 use crate::sim::history::History;
@@ -37,8 +38,14 @@ pub const WIDTH: f64 = 880.0;
 
 /// Every chart that these runs allow, in the order of the report.
 pub fn all(runs: &[RunSummary]) -> Vec<Chart> {
-    let charts =
-        [policies::chart(runs), tradeoff::chart(runs), energy::chart(runs), layers::chart(runs), roofline::chart(runs)];
+    let charts = [
+        policies::chart(runs),
+        tradeoff::chart(runs),
+        energy::chart(runs),
+        tornado::chart(runs),
+        layers::chart(runs),
+        roofline::chart(runs),
+    ];
     charts.into_iter().flatten().collect()
 }
 

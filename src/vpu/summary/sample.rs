@@ -173,5 +173,24 @@ fn total(run: &mut RunSummary, name: &str, peak: f64, pj: f64, bytes_per_cycle: 
         value: "4 pJ/bit".into(),
         source: "made up for this sample <test & escape>".into(),
     }];
+    let prices = run.energy_by_component.iter().map(|row| price(row, total)).collect();
+    run.joules = Some(Joules { prices, beside: Vec::new(), per_mac: None, supply: None, thermal: None });
     run.not_modelled = vec!["clock and power gating between runs".into()];
+}
+
+/// A component as if it had one price, with a band of a quarter each way.
+fn price(row: &ComponentEnergy, total: f64) -> PriceUse {
+    let typical = short(row.pj);
+    PriceUse {
+        key: format!("energy.{}", row.component),
+        part: row.part,
+        unit: "op".into(),
+        count: 1,
+        each_pj: Band { low: short(typical * 0.75), typical, high: short(typical * 1.25) },
+        pj: Band { low: short(typical * 0.75), typical, high: short(typical * 1.25) },
+        share: short(row.pj / total),
+        scope: "circuit".into(),
+        trust: "choice".into(),
+        source: "made up".into(),
+    }
 }
