@@ -23,7 +23,15 @@ pub struct Tile {
     dirty: bool,
     /// Rows that may differ from zero.
     used: usize,
+    /// An exact sum is `exact + near`: what is small is added to `near`, until that may leave its range.
     exact: Vec<i128>,
+    near: Vec<i32>,
+    /// No entry of `near` is larger in magnitude.
+    most: i64,
+    /// Entries of `exact` or `specials` may differ from zero.
+    far: bool,
+    /// Entries of `exact` may be near the end of 128 bits.
+    wide: bool,
     specials: Vec<u8>,
     total: Vec<f32>,
     even: Vec<f32>,
@@ -44,6 +52,10 @@ impl Tile {
             dirty: false,
             used: 0,
             exact: vec![0; n],
+            near: vec![0; n],
+            most: 0,
+            far: false,
+            wide: false,
             specials: vec![0; n],
             total: vec![0.0; n],
             even: vec![0.0; n],
@@ -61,7 +73,17 @@ impl Tile {
     pub fn clear(&mut self) {
         let n = self.used * self.stride;
         match self.class {
-            DotClass::Exact | DotClass::Int24s => {
+            DotClass::Exact => {
+                if self.far {
+                    self.exact[..n].fill(0);
+                    self.specials[..n].fill(0);
+                }
+                if self.most > 0 {
+                    self.near[..n].fill(0);
+                }
+                (self.far, self.wide, self.most) = (false, false, 0);
+            }
+            DotClass::Int24s => {
                 self.exact[..n].fill(0);
                 self.specials[..n].fill(0);
             }
@@ -146,11 +168,44 @@ impl Tile {
     /// ACC if the exact sum leaves 128 bits.
     pub fn add_exact(&mut self, row: usize, col: usize, sum: i128, specials: u8) -> Result<()> {
         let i = self.at(row, col);
+        self.far = true;
         self.specials[i] |= specials;
-        self.exact[i] = self.exact[i].checked_add(sum).ok_or_else(|| {
+        let total = self.sum(i).checked_add(sum).ok_or_else(|| {
             Trap::new(TrapKind::Acc, format!("the exact sum of entry [{row}][{col}] leaves 128 bits"))
         })?;
+        (self.exact[i], self.near[i]) = (total, 0);
+        self.wide |= total.unsigned_abs() >> 120 != 0;
         Ok(())
+    }
+
+    /// The exact sum of entry `i`. It does not overflow: whoever adds sees to it.
+    fn sum(&self, i: usize) -> i128 {
+        self.exact[i] + i128::from(self.near[i])
+    }
+
+    /// `count` rows from `row` on as integers of 32 bits, to each of which at most `most` in magnitude is going to be
+    /// added in the first `cols` columns, and the entries from row to row; nothing if that is not possible.
+    pub fn near(&mut self, row: usize, count: usize, cols: usize, most: i64) -> Option<(&mut [i32], usize)> {
+        const LIMIT: i64 = i32::MAX as i64;
+        let rows = row * self.stride..(row + count) * self.stride;
+        if self.class != DotClass::Exact
+            || self.wide
+            || cols > self.stride
+            || rows.end > self.near.len()
+            || most > LIMIT
+        {
+            return None;
+        }
+        if self.most + most > LIMIT {
+            let n = self.used * self.stride;
+            for (exact, near) in self.exact[..n].iter_mut().zip(&mut self.near[..n]) {
+                *exact += i128::from(std::mem::take(near));
+            }
+            (self.most, self.far) = (0, true);
+        }
+        self.most += most;
+        self.used = self.used.max(row + count);
+        Some((&mut self.near[rows], self.stride))
     }
 
     /// Whether sums of `class` count quanta in integers.
@@ -226,8 +281,9 @@ impl Tile {
                 let open = cut(self.even[i] as i128 + self.exact[i]);
                 self.total[i] + round_scaled(open, self.unit.unwrap_or(0)) + 0.0
             }
+            DotClass::Exact if !self.far => round_scaled(self.near[i].into(), self.unit.unwrap_or(0)) + 0.0,
             DotClass::Exact | DotClass::Int24s | DotClass::Fp22 => match self.specials[i] {
-                0 => round_scaled(self.exact[i], self.unit.unwrap_or(0)) + 0.0,
+                0 => round_scaled(self.sum(i), self.unit.unwrap_or(0)) + 0.0,
                 SPECIAL_PLUS => f32::INFINITY,
                 SPECIAL_MINUS => f32::NEG_INFINITY,
                 _ => f32::NAN,
@@ -278,7 +334,7 @@ impl Tile {
     /// Quanta of an exact entry, and whether it met a code that is no number.
     pub fn quanta(&self, row: usize, col: usize) -> (i128, bool) {
         let i = row * self.stride + col;
-        (self.exact[i], self.specials[i] != 0)
+        (self.sum(i), self.specials[i] != 0)
     }
 
     /// Checks that the sums of two tiles can be compared as integers.
@@ -305,7 +361,7 @@ impl Tile {
     /// ACC if an intermediate integer leaves 128 bits.
     pub fn convert(&mut self, row: usize, col: usize, full: i64, bits: u32, noise: i64) -> Result<()> {
         let i = self.at(row, col);
-        let sum = self.exact[i];
+        let sum = self.sum(i);
         // In units of 2^-32 steps of full / 2^(bits-1): exact, then rounded once.
         let scaled = sum.checked_mul(1 << (bits - 1)).and_then(|n| n.checked_mul(1 << 32));
         let exact = scaled.and_then(|n| n.checked_add(i128::from(noise).checked_mul(full.into())?));
@@ -317,7 +373,8 @@ impl Tile {
         let (whole, rest) = (exact.div_euclid(step), exact.rem_euclid(step));
         let code = whole + i128::from(2 * rest > step || (2 * rest == step && whole & 1 == 1));
         let most = 1i128 << (bits - 1);
-        self.exact[i] = code.clamp(-most, most - 1) * i128::from(full);
+        (self.exact[i], self.near[i]) = (code.clamp(-most, most - 1) * i128::from(full), 0);
+        self.far = true;
         Ok(())
     }
 
@@ -370,6 +427,10 @@ fn close_group(total: f32, even: f32, odd: f32, flush: bool) -> f32 {
 
 /// `sum` * 2^`unit`, rounded once to f32, to nearest even, gradual underflow; zero is +0.
 pub fn round_scaled(sum: i128, unit: i32) -> f32 {
+    // Rounded once, by the conversion: what follows is exact, as 2^unit and the result are normal.
+    if let (Ok(sum), -100..=50) = (i64::try_from(sum), unit) {
+        return sum as f32 * f32::from_bits(((unit + 127) as u32) << 23);
+    }
     let magnitude = sum.unsigned_abs();
     if magnitude == 0 {
         return 0.0;

@@ -4,14 +4,15 @@ use super::acc::Tile;
 use super::codes::Codes;
 use super::event::{Access, Event, Work};
 use super::memory::{Rows, bounding};
-use super::operand::{Operand, contract, path};
+use super::operand::{Operand, Path, contract, path};
+use super::panel::Leaf;
 use super::trap::{Result, Trap, TrapKind};
 use super::window::Gather;
 use super::{Scratch, Vm};
 use crate::isa::Inst;
 use crate::isa::table::Class;
-use crate::num::DotClass;
 use crate::num::func::{canonical, fma};
+use crate::num::{DotClass, Isa};
 
 pub use super::window::mm_win;
 
@@ -96,7 +97,7 @@ pub fn mm_w(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let codes = &vm.formats[format];
     let stationary = &mut vm.stationary;
     (stationary.format, stationary.tn, stationary.tk) = (Some(format), tn, tk);
-    stationary.decoded = None;
+    (stationary.decoded, stationary.laid_out) = (None, None);
     stationary.live.clear();
     stationary.dead = (0, 0);
     if let Some(blocks) = &blocks {
@@ -194,7 +195,18 @@ impl Inputs {
         })
     }
 
-    /// Codes of row `m` in containers.
+    /// Codes of row `m` in containers: where they lie, or in `room`.
+    fn codes<'a>(&self, vm: &'a super::Spaces, codes: &Codes, m: u32, tk: u32, room: &'a mut [u8]) -> &'a [u8] {
+        match self {
+            Inputs::Rows(rows) if codes.bits == codes.format.bits => vm.get(rows.row(m)),
+            _ => {
+                self.row(vm, codes, m, tk, room);
+                room
+            }
+        }
+    }
+
+    /// Codes of row `m` into containers.
     fn row(&self, vm: &super::Spaces, codes: &Codes, m: u32, tk: u32, to: &mut [u8]) {
         match self {
             Inputs::Rows(rows) => codes.widen(vm.get(rows.row(m)), to, tk as usize),
@@ -235,10 +247,21 @@ pub fn mm_x(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if !vm.values {
         return Ok(());
     }
-    vm.stationary.decode(weights, path);
-    let Scratch { inputs: x, codes, .. } = &mut vm.scratch;
-    x.reset(inputs, path, tm as usize, tk as usize);
+    let Scratch { inputs: x, panel_inputs, codes, .. } = &mut vm.scratch;
     codes.clear();
+    if let Some(leaf) = Leaf::of(Isa::current(), weights, inputs).filter(|_| path == Path::Small) {
+        vm.stationary.lay_out(weights, leaf.layout());
+        panel_inputs.reset(leaf.layout(), [tm as usize, tk as usize]);
+        codes.resize(inputs.register_bytes(tk.into()) as usize, 0);
+        for m in 0..tm {
+            panel_inputs.set_row(inputs, m as usize, rows.codes(&vm.memory, inputs, m, tk, codes));
+        }
+        if leaf.contract(tile, 0, &vm.stationary.panels, panel_inputs) {
+            return Ok(());
+        }
+    }
+    vm.stationary.decode(weights, path);
+    x.reset(inputs, path, tm as usize, tk as usize);
     codes.resize(inputs.register_bytes(tk.into()) as usize, 0);
     for m in 0..tm {
         rows.row(&vm.memory, inputs, m, tk, codes);

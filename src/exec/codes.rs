@@ -33,6 +33,12 @@ pub struct Codes {
     pub integers: Vec<i64>,
     /// [`Codes::integers`] where all fit 13 bits, else empty.
     pub small: Vec<i16>,
+    /// [`Codes::integers`] of the codes in every byte where all fit a byte, else empty; as many as a byte holds, the rest 0.
+    pub bytes: Vec<[i8; 8]>,
+    /// How many sums of two products of such a byte with a byte without sign 16 bits hold.
+    pub hold: usize,
+    /// True if codes are bytes that are their integers.
+    pub plain: bool,
     /// Special marks of every code; empty if no code is special.
     pub specials: Vec<u8>,
     /// The values in ascending order, each once, NaN and infinities left out; empty for codes of more than 8 bits.
@@ -62,9 +68,17 @@ impl Codes {
         }
         let largest = integers.iter().map(|n| n.abs()).max().unwrap_or(0);
         let small = if largest < 1 << 12 { integers.iter().map(|&n| n as i16).collect() } else { Vec::new() };
+        let fits = !integers.is_empty() && bits <= 8 && integers.iter().all(|n| i8::try_from(*n).is_ok());
+        let byte = |byte: usize| {
+            let code = |at: usize| byte >> (at * bits as usize) & ((1 << bits) - 1);
+            std::array::from_fn(|at| if at < 8 / bits as usize { integers[code(at)] as i8 } else { 0 })
+        };
         Codes {
             format,
             bits,
+            bytes: if fits { (0..256).map(byte).collect() } else { Vec::new() },
+            hold: usize::try_from(i64::from(i16::MAX) / (2 * 255 * largest.max(1))).unwrap_or(0),
+            plain: fits && bits == 8 && integers.iter().zip(0u32..).all(|(n, code)| *n == i64::from(code as u8 as i8)),
             zero: cast(format, 0.0),
             is_f32: format.element == Element::Float { exp: 8, man: 23, bias: 127, specials: Specials::Ieee },
             in_bf16: bits <= 16 && reals.iter().all(|x| x.is_nan() || x.to_bits() & 0xffff == 0),
@@ -154,6 +168,17 @@ impl Codes {
         }
     }
 
+    /// Decodes the codes of a register to integers, where [`Codes::bytes`] has them.
+    pub fn unpack_bytes(&self, bytes: &[u8], out: &mut [i8]) {
+        match self.bits {
+            8 if self.plain => out.iter_mut().zip(bytes).for_each(|(o, &b)| *o = b as i8),
+            8 => out.iter_mut().zip(bytes).for_each(|(o, &b)| *o = self.bytes[usize::from(b)][0]),
+            4 => spread::<2>(bytes, &self.bytes, out),
+            2 => spread::<4>(bytes, &self.bytes, out),
+            _ => spread::<8>(bytes, &self.bytes, out),
+        }
+    }
+
     /// Decodes the codes of a register to f32; `flushed` reads subnormal values as zeros.
     pub fn unpack_reals(&self, bytes: &[u8], flushed: bool, out: &mut [f32]) {
         if self.bits == 32 {
@@ -240,6 +265,16 @@ fn unpack_small<const BITS: usize, T: Copy>(bytes: &[u8], table: &[T], out: &mut
         for (i, o) in group.iter_mut().enumerate() {
             *o = decode(byte, i);
         }
+    }
+}
+
+/// Copies the first `COUNT` entries of the table's row of every byte.
+fn spread<const COUNT: usize>(bytes: &[u8], table: &[[i8; 8]], out: &mut [i8]) {
+    let (whole, rest) = out.as_chunks_mut::<COUNT>();
+    let row = |byte: u8| &table[usize::from(byte)][..COUNT];
+    whole.iter_mut().zip(bytes).for_each(|(out, &byte)| out.copy_from_slice(row(byte)));
+    if let Some(&byte) = bytes.get(whole.len()) {
+        rest.copy_from_slice(&row(byte)[..rest.len()]);
     }
 }
 

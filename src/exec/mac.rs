@@ -5,15 +5,18 @@
 //! machine's law.
 
 use super::event::{Event, Work};
-use super::operand::{contract, path};
+use super::operand::{Path, contract, path};
+use super::panel::Leaf;
 use super::state::{Mask, View};
 use super::trap::{Result, Trap, TrapKind};
 use super::{Scratch, Vm};
 use crate::isa::Inst;
+use crate::num::Isa;
 
 /// Multiply-accumulate in the view of setmac.
 pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let (weights, inputs) = (&vm.formats[vm.bound(inst.fa)?], &vm.formats[vm.bound(inst.fb)?]);
+    let bound = [vm.bound(inst.fa)?, vm.bound(inst.fb)?];
+    let (weights, inputs) = (&vm.formats[bound[0]], &vm.formats[bound[1]]);
     let view = vm.view;
     let (bits_w, bits_x, vlen) = (weights.bits, inputs.bits, vm.config.vlen_bits);
     if view.nl * view.pitch * bits_w > vlen || view.pitch * bits_x > vlen || !weights.whole_bytes(view.pitch) {
@@ -46,7 +49,26 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if !vm.values {
         return Ok(());
     }
-    let Scratch { weights: w, inputs: x, live, .. } = &mut vm.scratch;
+    let Scratch { weights: w, inputs: x, panel_inputs, held_weights, held_inputs, live, .. } = &mut vm.scratch;
+    let leaf = Leaf::of(Isa::current(), weights, inputs).filter(|_| path == Path::Small && !by_output);
+    if let Some(leaf) = leaf {
+        let [w_key, x_key] = bound.map(|format| (format, leaf.layout(), view));
+        let w = held_weights.weights(&mut vm.v, inst.rs1, w_key, weights);
+        let x = held_inputs.inputs(&mut vm.v, inst.rs2, x_key, inputs);
+        let x = match inst.pm {
+            0 => x,
+            _ => {
+                live.clear();
+                live.extend((0..view.kd).map(|k| mask.get(k)));
+                panel_inputs.clone_from(x);
+                panel_inputs.kill(0, live);
+                panel_inputs
+            }
+        };
+        if leaf.contract(tile, row, w, x) {
+            return Ok(());
+        }
+    }
     w.reset(weights, path, nl, kd);
     let pitch = (view.pitch * bits_w / 8) as usize;
     for n in 0..nl {

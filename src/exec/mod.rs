@@ -7,6 +7,7 @@
 //! The arithmetic here is the specification: plain scalar code, sums exact or in the order of the numerics contract.
 
 mod acc;
+mod arch;
 mod array;
 mod bits;
 mod codes;
@@ -23,6 +24,7 @@ mod mac;
 mod mask;
 mod memory;
 mod operand;
+mod panel;
 mod planes;
 mod race;
 mod reduce;
@@ -188,6 +190,10 @@ struct Decoded {
 struct Scratch {
     weights: Operand,
     inputs: Operand,
+    panel_inputs: panel::Inputs,
+    /// Operands of mac by vector register.
+    held_weights: panel::Held<panel::Weights>,
+    held_inputs: panel::Held<panel::Inputs>,
     /// A row of codes from memory, in containers.
     codes: Vec<u8>,
     live: Vec<bool>,

@@ -5,6 +5,7 @@
 
 use super::acc::{Tile, special_product};
 use super::codes::Codes;
+use super::panel::{Layout, Weights};
 use super::trap::{Result, Trap, TrapKind};
 use crate::num::DotClass;
 
@@ -214,6 +215,10 @@ pub struct Stationary {
     pub weights: Operand,
     /// Path for which `weights` is valid.
     pub decoded: Option<Path>,
+    /// The same in panels, valid for layout `laid_out`.
+    pub panels: Weights,
+    /// Layout for which `panels` is valid.
+    pub laid_out: Option<Layout>,
 }
 
 impl Stationary {
@@ -232,5 +237,15 @@ impl Stationary {
             }
         }
         self.decoded = Some(path);
+    }
+
+    /// Lays the weights out in panels, once.
+    pub fn lay_out(&mut self, codes: &Codes, layout: Layout) {
+        if self.laid_out != Some(layout) {
+            let (rows, k) = (self.tn as usize, self.tk as usize);
+            let pitch = codes.register_bytes(k as u64) as usize;
+            self.panels.fill(codes, layout, [rows, k], (&self.bytes, pitch), &self.live);
+            self.laid_out = Some(layout);
+        }
     }
 }

@@ -80,20 +80,30 @@ impl Mask {
 pub struct Vectors {
     bytes: Vec<u8>,
     width: usize,
+    /// One bit a register for either of two readers: it may have been written since they asked last.
+    renewed: u64,
 }
 
 impl Vectors {
     /// Zeroed registers of `vlen_bits` each; none in timing-only mode.
     pub fn new(vlen_bits: u32, values: bool) -> Vectors {
         let width = (vlen_bits / 8) as usize;
-        Vectors { bytes: vec![0; if values { 32 * width } else { 0 }], width }
+        Vectors { bytes: vec![0; if values { 32 * width } else { 0 }], width, renewed: !0 }
     }
     /// Bytes of register `n`.
     pub fn get(&self, n: u8) -> &[u8] {
         &self.bytes[usize::from(n) * self.width..][..self.width]
     }
+    /// Whether register `n` may have been written since `reader`, 0 or 1, asked for it last.
+    pub fn renewed(&mut self, n: u8, reader: u32) -> bool {
+        let bit = 1 << (u32::from(n) + 32 * reader);
+        let renewed = self.renewed & bit != 0;
+        self.renewed &= !bit;
+        renewed
+    }
     /// The same, to write.
     pub fn get_mut(&mut self, n: u8) -> &mut [u8] {
+        self.renewed |= 0x1_0000_0001 << n;
         &mut self.bytes[usize::from(n) * self.width..][..self.width]
     }
     /// Element `i` of register `n` as f32.
@@ -103,6 +113,7 @@ impl Vectors {
     }
     /// Writes element `i` of register `n` as f32.
     pub fn set_f32(&mut self, n: u8, i: usize, value: f32) {
+        self.renewed |= 0x1_0000_0001 << n;
         let at = usize::from(n) * self.width + 4 * i;
         self.bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }

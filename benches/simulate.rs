@@ -1,0 +1,101 @@
+//! How fast a simulated product is beside the same product on this computer: functional and timing simulation of a
+//! ternary 512 x 2560 x 2560 on one core, over the fastest native kernels of this CPU, in one run.
+//!
+//! `cargo bench --bench simulate` prints the rates and then the ratios, from rounds in turn, the fastest of each.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use preon::compile::{self, Compiled};
+use preon::machine::{self, Machine};
+use preon::model::Prepared;
+use preon::vpu::{What, execute};
+use preon::{graph::Graph, model, native, policy};
+use std::time::{Duration, Instant};
+
+/// Rows, outputs, depth.
+const SHAPE: [usize; 3] = [512, 2560, 2560];
+/// Rounds of which the fastest counts.
+const ROUNDS: usize = 5;
+
+/// A product under a policy.
+struct Product {
+    prepared: Prepared,
+    graph: Graph,
+}
+
+impl Product {
+    fn new([m, n, k]: [usize; 3]) -> Product {
+        let prepared = model::gemm(m, n, k, 1, false).expect("a product");
+        let policy = policy::load("w1.58a8").expect("a built-in policy");
+        Product { graph: policy::apply(&prepared.graph, &policy).expect("an annotated graph"), prepared }
+    }
+
+    fn native(&self) {
+        native::run(&self.graph, &self.prepared.inputs, &native::Options::default()).expect("a result");
+    }
+
+    fn simulate(&self, (machine, compiled): &(Machine, Compiled), what: What) {
+        execute(compiled, &self.graph, &self.prepared.inputs, machine, what).expect("a result");
+    }
+
+    /// `name`, with its array or without, and the program for it.
+    fn on(&self, name: &str, array: bool) -> (Machine, Compiled) {
+        let mut machine = machine::load(name).expect("a built-in machine");
+        machine.array = machine.array.filter(|_| array);
+        let compiled = compile::compile(&self.graph, &machine, &compile::Options::default()).expect("a program");
+        (machine, compiled)
+    }
+}
+
+fn seconds(work: impl Fn()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+fn simulate(c: &mut Criterion) {
+    let product = Product::new(SHAPE);
+    // The same without most of its outputs: what is not the product.
+    let rest = Product::new([SHAPE[0], 32, SHAPE[2]]);
+    let machines = [("hbm", product.on("hbm", true)), ("edge without array", product.on("edge", false))];
+    let macs = SHAPE.iter().product::<usize>() as f64;
+    let mut group = c.benchmark_group("simulate");
+    group.throughput(Throughput::Elements(macs as u64));
+    group.bench_function("native", |b| b.iter(|| product.native()));
+    for (name, on) in &machines {
+        group.bench_function(format!("{name}/values and time"), |b| b.iter(|| product.simulate(on, What::Both)));
+        group.bench_function(format!("{name}/time"), |b| b.iter(|| product.simulate(on, What::Time)));
+    }
+    group.finish();
+    let mut best = [f64::INFINITY; 4];
+    for _ in 0..ROUNDS {
+        let round = [
+            seconds(|| product.native()),
+            seconds(|| rest.native()),
+            seconds(|| product.simulate(&machines[0].1, What::Both)),
+            seconds(|| product.simulate(&machines[1].1, What::Both)),
+        ];
+        best.iter_mut().zip(round).for_each(|(best, new)| *best = best.min(new));
+    }
+    let [layer, rest, simulated @ ..] = best;
+    let kernel = (layer - rest) * SHAPE[1] as f64 / (SHAPE[1] - 32) as f64;
+    let level = native::Options::default().isa.name();
+    println!("native {level}: {:.1} GMAC/s the layer, {:.1} its kernel", macs / layer / 1e9, macs / kernel / 1e9);
+    for ((name, _), time) in machines.iter().zip(simulated) {
+        let (of_layer, of_kernel) = (100.0 * layer / time, 100.0 * kernel / time);
+        println!(
+            "{name}: {:.2} GMAC/s, {of_layer:.1} % of the layer, {of_kernel:.1} % of its kernel",
+            macs / time / 1e9
+        );
+    }
+}
+
+criterion_group! {
+    name = group;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(800))
+        .without_plots();
+    targets = simulate
+}
+criterion_main!(group);
