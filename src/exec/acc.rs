@@ -300,6 +300,28 @@ impl Tile {
         })
     }
 
+    /// [`Tile::value`] of the first entries of a row.
+    pub fn values(&self, row: usize, out: &mut [f32]) {
+        let first = row * self.stride;
+        let entries = first..first + out.len();
+        match (self.class, self.unit.unwrap_or(0)) {
+            (DotClass::Exact, unit @ -100..=50) if !self.far => {
+                let unit = power(unit);
+                out.iter_mut().zip(&self.near[entries]).for_each(|(out, sum)| *out = *sum as f32 * unit + 0.0);
+            }
+            (DotClass::Chain, _) if self.result => {
+                out.iter_mut().zip(&self.total[entries]).for_each(|(out, total)| *out = canonical(*total));
+            }
+            _ => out.iter_mut().enumerate().for_each(|(col, out)| *out = self.value(row, col)),
+        }
+    }
+
+    /// The first `cols` entries of a row of a chain tile, to write.
+    pub fn results(&mut self, row: usize, cols: usize) -> &mut [f32] {
+        let first = self.at(row, 0);
+        &mut self.total[first..first + cols]
+    }
+
     /// Makes this a chain tile of results, ready for [`Tile::put`]: cleared if `new`, else going on from the chain
     /// that it holds.
     ///
@@ -425,11 +447,16 @@ fn close_group(total: f32, even: f32, odd: f32, flush: bool) -> f32 {
     add(total, add(even, odd))
 }
 
+/// 2^unit, normal in f32.
+fn power(unit: i32) -> f32 {
+    f32::from_bits(((unit + 127) as u32) << 23)
+}
+
 /// `sum` * 2^`unit`, rounded once to f32, to nearest even, gradual underflow; zero is +0.
 pub fn round_scaled(sum: i128, unit: i32) -> f32 {
     // Rounded once, by the conversion: what follows is exact, as 2^unit and the result are normal.
     if let (Ok(sum), -100..=50) = (i64::try_from(sum), unit) {
-        return sum as f32 * f32::from_bits(((unit + 127) as u32) << 23);
+        return sum as f32 * power(unit);
     }
     let magnitude = sum.unsigned_abs();
     if magnitude == 0 {

@@ -4,15 +4,14 @@ use super::acc::Tile;
 use super::codes::Codes;
 use super::event::{Access, Event, Work};
 use super::memory::{Rows, bounding};
-use super::operand::{Operand, Path, contract, path};
-use super::panel::Leaf;
+use super::operand::{Operand, contract, path};
 use super::trap::{Result, Trap, TrapKind};
 use super::window::Gather;
 use super::{Scratch, Vm};
 use crate::isa::Inst;
 use crate::isa::table::Class;
+use crate::num::DotClass;
 use crate::num::func::{canonical, fma};
-use crate::num::{DotClass, Isa};
 
 pub use super::window::mm_win;
 
@@ -235,7 +234,7 @@ pub fn mm_x(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     }
     let (weights, inputs) = (&vm.formats[format], &vm.formats[bound]);
     let class = scales.map_or(tile.class(), |scales| scales.class);
-    let (path, unit) = path(class, weights, inputs)?;
+    let (path, unit, leaf) = vm.pair.find(class, &vm.formats, [format, bound])?;
     let (dead, dead_terms) = vm.stationary.dead;
     let block = scales.map_or(0, |scales| scales.block);
     let (weights_id, inputs_id) = (weights.format.id, inputs.format.id);
@@ -249,7 +248,7 @@ pub fn mm_x(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     }
     let Scratch { inputs: x, panel_inputs, codes, .. } = &mut vm.scratch;
     codes.clear();
-    if let Some(leaf) = Leaf::of(Isa::current(), weights, inputs).filter(|_| path == Path::Small) {
+    if let Some(leaf) = leaf {
         vm.stationary.lay_out(weights, leaf.layout());
         panel_inputs.reset(leaf.layout(), [tm as usize, tk as usize]);
         codes.resize(inputs.register_bytes(tk.into()) as usize, 0);

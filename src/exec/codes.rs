@@ -3,8 +3,10 @@
 //! Built once per program and format from [`crate::num::decode`]. Integers are the values in units of the format's
 //! quantum, so that sums of products are exact in integer arithmetic.
 
+use crate::num::bulk::{Encoder, Mode};
 use crate::num::codec::cast;
-use crate::num::{Element, FormatRef, Specials, decode};
+use crate::num::{Element, FormatRef, Isa, Rounding, Specials, decode};
+use std::sync::OnceLock;
 
 /// Marks of a code that is not a number: such codes are 0 as integers and carry one of these bits.
 pub const SPECIAL_NAN: u8 = 1;
@@ -49,6 +51,8 @@ pub struct Codes {
     pub in_bf16: bool,
     /// True if every value is exact in fp16.
     pub in_fp16: bool,
+    /// The plain cast of many values at once, made when it is first wanted.
+    encoder: OnceLock<Encoder>,
 }
 
 impl Codes {
@@ -83,6 +87,7 @@ impl Codes {
             is_f32: format.element == Element::Float { exp: 8, man: 23, bias: 127, specials: Specials::Ieee },
             in_bf16: bits <= 16 && reals.iter().all(|x| x.is_nan() || x.to_bits() & 0xffff == 0),
             in_fp16: bits <= 16 && reals.iter().all(|&x| !x.is_finite() || exact_in_fp16(x)),
+            encoder: OnceLock::new(),
             reals,
             normals,
             integers,
@@ -91,6 +96,15 @@ impl Codes {
             specials,
             largest,
         }
+    }
+
+    /// An encoder of many values to nearest even into a register, where the format has a cheap one: whatever it is asked,
+    /// the codes are those of [`crate::num::codec::encode`].
+    pub fn encoder(&self) -> Option<&Encoder> {
+        let narrow = self.format.bits <= 4 || (self.format.bits <= 8 && self.format.element == Element::Int);
+        let cheap = narrow && self.bits == self.format.bits && Isa::current() != Isa::Scalar;
+        let make = || Encoder::new(self.format, Mode::Fixed(Rounding::NearestEven), self.format.saturate);
+        cheap.then(|| self.encoder.get_or_init(make))
     }
 
     /// Bytes of `n` codes in memory.

@@ -5,13 +5,12 @@
 //! machine's law.
 
 use super::event::{Event, Work};
-use super::operand::{Path, contract, path};
-use super::panel::Leaf;
+use super::operand::contract;
+use super::panel::Key;
 use super::state::{Mask, View};
 use super::trap::{Result, Trap, TrapKind};
 use super::{Scratch, Vm};
 use crate::isa::Inst;
-use crate::num::Isa;
 
 /// Multiply-accumulate in the view of setmac.
 pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
@@ -27,7 +26,7 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     }
     let row = vm.tile_row(inst.rs3)?;
     let tile = &mut vm.c[usize::from(inst.rd)];
-    let (path, unit) = path(tile.class(), weights, inputs)?;
+    let (path, unit, leaf) = vm.pair.find(tile.class(), &vm.formats, bound)?;
     tile.begin(unit)?;
     let (nl, kd) = (view.nl as usize, view.kd as usize);
     let mask = &vm.p[usize::from(inst.pm)];
@@ -50,9 +49,8 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         return Ok(());
     }
     let Scratch { weights: w, inputs: x, panel_inputs, held_weights, held_inputs, live, .. } = &mut vm.scratch;
-    let leaf = Leaf::of(Isa::current(), weights, inputs).filter(|_| path == Path::Small && !by_output);
-    if let Some(leaf) = leaf {
-        let [w_key, x_key] = bound.map(|format| (format, leaf.layout(), view));
+    if let Some(leaf) = leaf.filter(|_| !by_output) {
+        let [w_key, x_key] = bound.map(|format| Key { format, layout: leaf.layout(), view });
         let w = held_weights.weights(&mut vm.v, inst.rs1, w_key, weights);
         let x = held_inputs.inputs(&mut vm.v, inst.rs2, x_key, inputs);
         let x = match inst.pm {

@@ -198,6 +198,7 @@ struct Scratch {
     codes: Vec<u8>,
     live: Vec<bool>,
     bits: Vec<u8>,
+    words: Vec<u32>,
 }
 
 /// The program as the cores share it.
@@ -260,6 +261,8 @@ pub struct Vm {
     binary: u16,
     memory: Spaces,
     sync: sync::Sync,
+    /// The formats that a product met last.
+    pair: panel::Pair,
     scratch: Scratch,
 }
 
@@ -317,6 +320,7 @@ impl Vm {
             binary: format::find("binary")?.id,
             memory,
             sync: sync::Sync::default(),
+            pair: panel::Pair::default(),
             scratch: Scratch::default(),
             config,
             object,

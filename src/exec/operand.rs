@@ -10,9 +10,10 @@ use super::trap::{Result, Trap, TrapKind};
 use crate::num::DotClass;
 
 /// How the products of a pair of formats are computed and summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Path {
     /// Exact, both sides below 2^12 in magnitude.
+    #[default]
     Small,
     /// Exact, products below 2^50.
     Wide,

@@ -10,13 +10,15 @@
 use super::acc::Tile;
 use super::arch;
 use super::codes::Codes;
+use super::operand::{Path, path};
 use super::state::{Vectors, View};
-use crate::num::Isa;
+use super::trap::Result;
+use crate::num::{DotClass, Isa};
 
 /// Rows of a panel.
 pub const OUTPUTS: usize = 32;
 /// Rows of inputs that a leaf may take at once.
-pub const ROWS: usize = 8;
+const ROWS: usize = 8;
 /// Groups whose weights stay in the nearest cache while all rows of inputs pass.
 const BLOCK: usize = 192;
 /// What inputs in bytes are offset by: 128, as the sign bit of a byte.
@@ -25,7 +27,7 @@ const OFFSET: u8 = 0x80;
 const TOGETHER: usize = 8;
 
 /// Sums of some rows of inputs with a panel.
-pub type Sums = [[i32; OUTPUTS]; ROWS];
+pub type Sums = [[i32; OUTPUTS]];
 
 /// One group of a panel: `G` weights of every output. It begins where a line of a cache does.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +75,7 @@ impl Leaf {
 
     /// Adds the products of all rows of `x` and `w` to the rows of an exact tile from `row` on, and says so; false if
     /// the tile cannot take them this way.
-    pub fn contract(self, tile: &mut Tile, row: usize, w: &Weights, x: &Inputs) -> bool {
+    pub fn contract(&self, tile: &mut Tile, row: usize, w: &Weights, x: &Inputs) -> bool {
         debug_assert_eq!((w.k, w.layout), (x.k, x.layout), "one product");
         let most = self.largest.saturating_mul(w.k as i64);
         let Some((out, stride)) = tile.near(row, x.rows, w.rows, most) else { return false };
@@ -107,8 +109,39 @@ impl Leaf {
     }
 
     /// How its operands are laid out.
-    pub fn layout(self) -> Layout {
+    pub fn layout(&self) -> Layout {
         self.layout
+    }
+}
+
+/// What is known of the pair of formats, and the class of sums, that an instruction met last.
+#[derive(Debug, Clone, Default)]
+pub struct Pair {
+    of: Option<(DotClass, [usize; 2])>,
+    /// Path, and exponent of the quantum.
+    path: (Path, i32),
+    leaf: Option<Leaf>,
+}
+
+impl Pair {
+    /// Path, quantum and leaf of formats `bound` of a program in sums of `class`.
+    ///
+    /// # Errors
+    /// As [`path`].
+    pub fn find(
+        &mut self,
+        class: DotClass,
+        formats: &[Codes],
+        bound: [usize; 2],
+    ) -> Result<(Path, i32, Option<&Leaf>)> {
+        if self.of != Some((class, bound)) {
+            let [weights, inputs] = bound.map(|format| &formats[format]);
+            let found = path(class, weights, inputs)?;
+            self.leaf = Leaf::of(Isa::current(), weights, inputs).filter(|_| found.0 == Path::Small);
+            (self.of, self.path) = (Some((class, bound)), found);
+        }
+        let (path, unit) = self.path;
+        Ok((path, unit, self.leaf.as_ref()))
     }
 }
 
@@ -133,21 +166,34 @@ impl<X, W, const G: usize> Product<'_, X, W, G> {
     /// Adds all sums. `leaf` gets inputs from its first row on, groups from row to row of them, as many groups of a panel
     /// as it shall do, and how many rows there are; it fills sums of some of them and says of how many.
     fn add(&self, to: Outputs<'_>, leaf: impl Fn(&[[X; G]], usize, &[Group<W, G>], usize, &mut Sums) -> usize) {
-        let mut sums = [[0; OUTPUTS]; ROWS];
-        for (panel, w) in self.w.chunks_exact(self.groups.max(1)).enumerate() {
-            let first = panel * OUTPUTS;
+        match self.rows {
+            1 => self.walk(to, leaf, &mut [[0; OUTPUTS]; 1]),
+            _ => self.walk(to, leaf, &mut [[0; OUTPUTS]; ROWS]),
+        }
+    }
+
+    fn walk(
+        &self,
+        to: Outputs<'_>,
+        leaf: impl Fn(&[[X; G]], usize, &[Group<W, G>], usize, &mut Sums) -> usize,
+        sums: &mut Sums,
+    ) {
+        let (mut panels, mut first) = (self.w, 0);
+        while let Some((w, rest)) = panels.split_at_checked(self.groups).filter(|_| first < to.columns) {
+            let outputs = first..to.columns.min(first + OUTPUTS);
             for (block, w) in w.chunks(BLOCK).enumerate() {
                 let mut row = 0;
                 while row < self.rows {
                     let x = &self.x[row * self.groups + block * BLOCK..];
-                    let done = leaf(x, self.groups, w, self.rows - row, &mut sums);
+                    let done = leaf(x, self.groups, w, self.rows - row, sums);
                     for (at, sums) in (row..).zip(&sums[..done]) {
-                        let out = &mut to.out[at * to.stride..][first..to.columns.min(first + OUTPUTS)];
+                        let out = &mut to.out[at * to.stride..][outputs.clone()];
                         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = out.wrapping_add(*sum));
                     }
                     row += done;
                 }
             }
+            (panels, first) = (rest, first + OUTPUTS);
         }
     }
 }
@@ -303,20 +349,30 @@ impl Inputs {
 /// Operands of `mac` as they lie in vector registers, laid out until the register or what it is read as changes.
 #[derive(Debug, Clone, Default)]
 pub struct Held<T> {
-    of_register: Vec<(Option<Key>, T)>,
+    of_register: Vec<(Key, T)>,
 }
 
-/// What a register is read as: a format of the program, a layout, a view.
-type Key = (usize, Layout, View);
+/// What a register is read as. Nothing was read in the default view, which has no elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Key {
+    /// Format, as an index into the program's.
+    pub format: usize,
+    /// Layout.
+    pub layout: Layout,
+    /// View.
+    pub view: View,
+}
 
 impl<T: Default> Held<T> {
     /// The operand in register `n`, filled if the register was written (`renewed`) or is read as something else.
     fn get(&mut self, n: u8, renewed: bool, key: Key, fill: impl FnOnce(&mut T)) -> &T {
-        self.of_register.resize_with(32, Default::default);
+        if self.of_register.is_empty() {
+            self.of_register.resize_with(32, Default::default);
+        }
         let (held, operand) = &mut self.of_register[usize::from(n)];
-        if renewed || *held != Some(key) {
+        if renewed || *held != key {
             fill(operand);
-            *held = Some(key);
+            *held = key;
         }
         operand
     }
@@ -327,7 +383,7 @@ impl Held<Weights> {
     pub fn weights(&mut self, v: &mut Vectors, n: u8, key: Key, codes: &Codes) -> &Weights {
         let renewed = v.renewed(n, 0);
         self.get(n, renewed, key, |weights| {
-            let (_, layout, view) = key;
+            let Key { layout, view, .. } = key;
             let pitch = (view.pitch * codes.bits / 8) as usize;
             weights.fill(codes, layout, [view.nl as usize, view.kd as usize], (v.get(n), pitch), &[]);
         })
@@ -339,8 +395,7 @@ impl Held<Inputs> {
     pub fn inputs(&mut self, v: &mut Vectors, n: u8, key: Key, codes: &Codes) -> &Inputs {
         let renewed = v.renewed(n, 1);
         self.get(n, renewed, key, |inputs| {
-            let (_, layout, view) = key;
-            inputs.reset(layout, [1, view.kd as usize]);
+            inputs.reset(key.layout, [1, key.view.kd as usize]);
             inputs.set_row(codes, 0, v.get(n));
         })
     }
@@ -348,9 +403,8 @@ impl Held<Inputs> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::operand::{Operand, Path, contract, path};
+    use super::super::operand::{Operand, contract};
     use super::*;
-    use crate::num::DotClass;
     use crate::num::format;
     use proptest::prelude::*;
 

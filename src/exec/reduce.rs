@@ -56,19 +56,42 @@ pub fn red(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     tile.become_result(false, "red")?;
     if vm.values {
         let partials = tile.partials();
+        if slot.segment == 0 && position.is_multiple_of(16) && op != Red::Pop {
+            fold_in(op, &mut partials[..16], &vm.v.get(inst.rs1)[..4 * vl as usize]);
+            return Ok(());
+        }
         for i in 0..vl as usize {
             let x = if op == Red::Pop { f32::from(vm.v.bit(inst.rs1, i)) } else { vm.v.f32(inst.rs1, i) };
             let partial = &mut partials[slot.of(position.wrapping_add(i as u64)) as usize];
-            *partial = match op {
-                Red::Sum | Red::Pop => *partial + x,
-                Red::Asum => *partial + x.abs(),
-                Red::Sq => func::fma(x, x, *partial),
-                Red::Max => func::max(*partial, x),
-                Red::Amax => func::max(*partial, x.abs()),
-            };
+            *partial = step(op, *partial, x);
         }
     }
     Ok(())
+}
+
+/// A partial after one more element.
+fn step(op: Red, partial: f32, x: f32) -> f32 {
+    match op {
+        Red::Sum | Red::Pop => partial + x,
+        Red::Asum => partial + x.abs(),
+        Red::Sq => func::fma(x, x, partial),
+        Red::Max => func::max(partial, x),
+        Red::Amax => func::max(partial, x.abs()),
+    }
+}
+
+/// Folds the f32 elements in `bytes`, of which the first goes to the first partial, into sixteen partials.
+fn fold_in(op: Red, partials: &mut [f32], bytes: &[u8]) {
+    fn each(partials: &mut [f32], bytes: &[u8], step: impl Fn(f32, f32) -> f32) {
+        for run in bytes.as_chunks::<4>().0.chunks(16) {
+            partials.iter_mut().zip(run).for_each(|(partial, x)| *partial = step(*partial, f32::from_le_bytes(*x)));
+        }
+    }
+    match op {
+        Red::Asum => each(partials, bytes, |partial, x| step(Red::Asum, partial, x)),
+        Red::Amax => each(partials, bytes, |partial, x| step(Red::Amax, partial, x)),
+        _ => each(partials, bytes, |partial, x| step(op, partial, x)),
+    }
 }
 
 /// Collapses 16 partials in the fixed order; the result stays in the first.

@@ -4,7 +4,7 @@ use super::event::{Event, EwKind, Work};
 use super::memory::Rows;
 use super::reduce::collapse;
 use super::trap::{Result, Trap, TrapKind};
-use super::{Codes, Vm};
+use super::{Codes, Scratch, Vm};
 use crate::isa::Inst;
 use crate::isa::table::{Red, Round, Rule};
 use crate::num::block::{BlockFormat, SCALE_NAN, ScaleExponent, two_level_block, two_level_factor, two_level_global};
@@ -287,6 +287,16 @@ enum Step {
     Shift,
 }
 
+impl Step {
+    fn of(self, x: f32, scale: f32, factor: f32) -> f32 {
+        match self {
+            Step::Multiply => x * factor,
+            Step::Divide => x / scale,
+            Step::Shift => shifted(x, factor),
+        }
+    }
+}
+
 /// `x` over a power of two: below the f32 grid only whether the value is zero matters to an element.
 fn shifted(x: f32, power: f32) -> f32 {
     let quotient = x / power;
@@ -319,19 +329,29 @@ pub fn quant(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let entries = vm.config.scale_entries as usize;
         let q = std::mem::take(&mut vm.q);
         let (scales, factors) = q[usize::from(inst.rs2) * entries..][..2 * entries].split_at(entries);
+        let entry = |i: u64| position.wrapping_add(i).checked_div(segment).unwrap_or(0) as usize;
+        let one = Some(entry(0)).filter(|first| *first == entry(u64::from(vl).saturating_sub(1)));
+        if let Some(entry) = one.filter(|_| inst.mode == Round::Rne as u8 && saturate == codes.format.saturate)
+            && let Some(encoder) = codes.encoder().filter(|_| scales[entry].is_finite())
+        {
+            let scaled = |x: &[u8; 4]| step.of(f32::from_le_bytes(*x), scales[entry], factors[entry]).to_bits();
+            let Scratch { words, bits: packed, .. } = &mut vm.scratch;
+            words.clear();
+            words.extend(vm.v.get(inst.rs1).as_chunks().0[..vl as usize].iter().map(scaled));
+            encoder.encode_packed(words, 0, packed);
+            let to = vm.v.get_mut(inst.rd);
+            to[..packed.len()].copy_from_slice(packed);
+            codes.clear_tail(to, vl as usize);
+            vm.q = q;
+            return Ok(());
+        }
         let rounding = vm.rounding(inst, position);
         vm.write_codes(slot, (inst.rd, inst.rs1), vl, |format, x, i| {
-            let entry = position.wrapping_add(i as u64).checked_div(segment).unwrap_or(0) as usize;
-            let (scale, factor) = (scales[entry], factors[entry]);
+            let (scale, factor) = (scales[entry(i as u64)], factors[entry(i as u64)]);
             if !scale.is_finite() {
                 return zero;
             }
-            let scaled = match step {
-                Step::Multiply => x * factor,
-                Step::Divide => x / scale,
-                Step::Shift => shifted(x, factor),
-            };
-            encode(format, scaled.to_bits(), rounding(i), saturate)
+            encode(format, step.of(x, scale, factor).to_bits(), rounding(i), saturate)
         });
         vm.q = q;
     }

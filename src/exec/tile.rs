@@ -1,10 +1,12 @@
 //! Accumulator tiles as a whole: clear, fold scales in, move to registers and memory.
 
 use super::Vm;
+use super::arch;
 use super::event::{Event, Work};
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
 use crate::isa::table::Fill;
+use crate::num::Isa;
 use crate::num::codec::cast;
 use crate::num::format::ScaleRule;
 use crate::num::func::{canonical, fma};
@@ -54,16 +56,26 @@ pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if vm.values {
         let scales = |q: u8| &vm.q[usize::from(q) * entries as usize..][..entries as usize];
         let (of_weights, of_inputs) = (scales(inst.rs2), scales(inst.rs3));
+        let mut sums = vec![0.0; tn as usize];
         for (m, of_input) in of_inputs[..tm as usize].iter().enumerate() {
-            for (n, of_weight) in of_weights[..tn as usize].iter().enumerate() {
-                let scale = of_input * of_weight;
-                let old = if new { 0.0 } else { to.value(m, n) };
-                to.put(m, n, canonical(fma(from.value(m, n), scale, old)));
-            }
+            from.values(m, &mut sums);
+            // Where `to` is new its entries are zeros.
+            scale_into(to.results(m, tn as usize), &sums, *of_input, &of_weights[..tn as usize]);
         }
     }
     from.clear();
     Ok(())
+}
+
+/// Adds sums times their scales to results; a multiplication that is added at once rounds once.
+fn scale_into(results: &mut [f32], sums: &[f32], of_input: f32, of_weights: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if Isa::current() != Isa::Scalar {
+        return arch::avx2::scale_into(results, sums, of_input, of_weights);
+    }
+    for ((result, sum), of_weight) in results.iter_mut().zip(sums).zip(of_weights) {
+        *result = canonical(fma(*sum, of_input * of_weight, canonical(*result)));
+    }
 }
 
 /// Exact sums as an analogue-to-digital converter reads them.
@@ -156,8 +168,16 @@ pub fn st_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     event.work = Work::Move { bytes: u64::from(tm) * bytes, rows: tm, format: id };
     if vm.values {
         let (codes, tile) = (&vm.formats[format], &vm.c[usize::from(inst.rd)]);
+        let mut values = Vec::new();
         for m in 0..tm {
             let to = vm.memory.get_mut(rows.row(m));
+            if codes.is_f32 {
+                // Values are canonical, so that their codes are their bits.
+                values.resize(tn as usize, 0.0);
+                tile.values(m as usize, &mut values);
+                to.as_chunks_mut().0.iter_mut().zip(&values).for_each(|(to, value)| *to = value.to_le_bytes());
+                continue;
+            }
             for n in 0..tn as usize {
                 codes.store(to, n, cast(codes.format, tile.value(m as usize, n)));
             }

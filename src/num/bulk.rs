@@ -22,6 +22,7 @@ pub enum Mode {
 }
 
 /// Encoder of one format in one mode.
+#[derive(Debug, Clone)]
 pub struct Encoder {
     format: FormatRef,
     mode: Mode,

@@ -9,6 +9,7 @@ const INFINITY: u32 = 0x7f80_0000;
 const QUIET_NAN: u32 = 0x7fc0_0000;
 
 /// How whole vectors are encoded.
+#[derive(Debug, Clone)]
 pub(super) enum Kernel {
     /// A small float to nearest even.
     Float(Float),
@@ -19,6 +20,7 @@ pub(super) enum Kernel {
 }
 
 /// An integer of `bits` bits of `x * per_unit`.
+#[derive(Debug, Clone)]
 pub(super) struct Int {
     pub(super) bits: u32,
     pub(super) per_unit: f32,
@@ -27,6 +29,7 @@ pub(super) struct Int {
 /// A float of `bits` bits. With `a` the bits of |x|, `t = a - offset` has the exponent and fraction of the code above
 /// `drop` bits that are rounded off; below `least_normal` the sum |x| + `magic` has the code in its low bits, rounded by
 /// the addition.
+#[derive(Debug, Clone)]
 pub(super) struct Float {
     pub(super) bits: u32,
     pub(super) drop: u32,
@@ -42,6 +45,7 @@ pub(super) struct Float {
 }
 
 /// Step i is taken from key `borders[i - 1]` on, where the key of x orders f32 bits as signed integers, -0 before +0.
+#[derive(Debug, Clone)]
 pub(super) struct Steps {
     pub(super) borders: Vec<i32>,
     /// Code of every step; 0 beyond the last.

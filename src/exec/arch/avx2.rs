@@ -1,16 +1,17 @@
-//! AVX2 leaves: the outputs of a panel are four vectors, and some rows of inputs pass at a time.
+//! AVX2 and FMA leaves. In products the outputs of a panel are four vectors, and some rows of inputs pass at a time.
 //!
 //! `vpmaddubsw` saturates at 16 bits, so it serves weights of at most 64 in magnitude (2 * 255 * 64 fits), and a lane of
 //! 16 bits takes as many of its sums as the caller says. Wider weights are words of 16 bits for `vpmaddwd`.
 
 use crate::exec::panel::{Group, OUTPUTS, Sums, rows};
+use crate::num::func::canonical;
 use std::arch::x86_64::*;
 
 /// Vectors of a group.
 const VECTORS: usize = OUTPUTS / 8;
 
 fn detected() -> bool {
-    is_x86_feature_detected!("avx2")
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
 /// Sums of bytes, inputs offset by 128; `hold` sums of two products fit 16 bits.
@@ -119,4 +120,17 @@ fn store<const R: usize>(sums: [[__m256i; VECTORS]; R], out: &mut Sums) -> usize
         }
     }
     R
+}
+
+/// Adds sums times their scales to results.
+pub(in crate::exec) fn scale_into(results: &mut [f32], sums: &[f32], of_input: f32, of_weights: &[f32]) {
+    #[target_feature(enable = "avx2,fma")]
+    fn all(results: &mut [f32], sums: &[f32], of_input: f32, of_weights: &[f32]) {
+        for ((result, sum), of_weight) in results.iter_mut().zip(sums).zip(of_weights) {
+            *result = canonical(sum.mul_add(of_input * of_weight, canonical(*result)));
+        }
+    }
+    assert!(detected(), "the level was checked");
+    // SAFETY: AVX2 and FMA were detected above.
+    unsafe { all(results, sums, of_input, of_weights) }
 }
