@@ -5,6 +5,7 @@
 //! memory have values; where control flow would need another value the program traps.
 //!
 //! The arithmetic here is the specification: plain scalar code, sums exact or in the order of the numerics contract.
+//! Exact products of small integers also have leaves under `arch/`, which tests hold to that code.
 
 mod acc;
 mod arch;

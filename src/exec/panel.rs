@@ -248,11 +248,15 @@ impl Weights {
             Layout::Bytes => {
                 let decode = |n: usize, to: &mut [i8]| codes.unpack_bytes(row(n), to);
                 fill(&mut self.bytes, &mut self.byte_rows, [rows, k], live, decode);
-                let sum = |n: usize| {
-                    let groups = self.bytes[n / OUTPUTS * k.div_ceil(4)..][..k.div_ceil(4)].iter();
-                    groups.flat_map(|group| group.0[n % OUTPUTS]).fold(0i32, |sum, w| sum.wrapping_add(w.into()))
-                };
-                self.offsets.extend((0..rows).map(|n| sum(n).wrapping_mul(-128)));
+                for panel in self.bytes.chunks(k.div_ceil(4).max(1)) {
+                    let mut sums = [0i32; OUTPUTS];
+                    for group in panel {
+                        let four = |group: &[i8; 4]| group.iter().fold(0, |sum, w| sum + i32::from(*w));
+                        sums.iter_mut().zip(&group.0).for_each(|(sum, group)| *sum = sum.wrapping_add(four(group)));
+                    }
+                    self.offsets.extend(sums.map(|sum| sum.wrapping_mul(-i32::from(OFFSET))));
+                }
+                self.offsets.resize(rows, 0);
             }
             Layout::Words => {
                 let decode = |n: usize, to: &mut [i16]| codes.unpack(row(n), &codes.small, to);
@@ -271,7 +275,9 @@ fn fill<W: Copy + Default, const G: usize>(
     decode: impl Fn(usize, &mut [W]),
 ) {
     let groups = k.div_ceil(G);
-    panels.clear();
+    if !rows.is_multiple_of(OUTPUTS) || !k.is_multiple_of(G) {
+        panels.clear();
+    }
     panels.resize(rows.div_ceil(OUTPUTS) * groups, Group([[W::default(); G]; OUTPUTS]));
     scratch.clear();
     scratch.resize(TOGETHER * groups * G, W::default());
