@@ -227,7 +227,8 @@ fn the_books_of_a_program_follow_from_its_trace() {
 fn the_books_of_a_model_follow_from_its_trace() {
     let folder = tempfile::tempdir().unwrap();
     let gemm = ["gemm", "--m", "33", "--n", "130", "--k", "257"];
-    for (name, machine, policy) in [("a.json", "edge", "w1.58a8"), ("b.json.gz", "hbm", "fp32")] {
+    let runs = [("a.json", "edge", "w1.58a8"), ("b.json.gz", "hbm", "fp32"), ("d.json.gz", "dram-lpddr4", "int8")];
+    for (name, machine, policy) in runs {
         let (path, trace, books) = traced(folder.path(), name, &[&gemm[..], &["-m", machine, "-p", policy]].concat());
         check_both(&path, &trace, &books);
     }

@@ -37,9 +37,15 @@ impl Meter {
         Meter { machine: machine.clone(), rates, counts, known: HashMap::new() }
     }
 
-    /// Typical energy of an instruction in attojoule, leakage aside. What the machine has no price for counts nothing here:
-    /// the ledger of the run refuses it.
-    pub(super) fn attojoule(&mut self, event: &Event) -> i128 {
+    /// Typical energy of an instruction in attojoule, leakage aside, with `activates` rows that DRAM opened for it. What the
+    /// machine has no price for counts nothing here: the ledger of the run refuses it.
+    pub(super) fn attojoule(&mut self, event: &Event, activates: u64) -> i128 {
+        let row = if activates == 0 { 0 } else { self.machine.price("dram.activate").map_or(0, |p| p.attojoule[1]) };
+        self.asked(event) + row * i128::from(activates)
+    }
+
+    /// The energy of what an instruction asks for.
+    fn asked(&mut self, event: &Event) -> i128 {
         let shape = |access: &Access| (access.space, access.write, access.bytes, access.runs);
         let ask = Ask {
             op: event.op,

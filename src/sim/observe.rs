@@ -138,4 +138,6 @@ pub struct Times {
     pub scalars: u64,
     /// The DMA engine that moves its bytes; 0 for other work.
     pub engine: u16,
+    /// Rows of DRAM that were opened for it, where DRAM is modelled by its commands.
+    pub activates: u64,
 }

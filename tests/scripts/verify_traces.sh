@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuilds the books of 20 programs from their traces: tests/scripts/verify_traces.sh target/release/preon
+# Rebuilds the books of 22 programs from their traces: tests/scripts/verify_traces.sh target/release/preon
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 preon=${1:-target/release/preon}
@@ -25,7 +25,9 @@ verify run builtin:mlp -m hbm -p w1a1
 verify run builtin:bitnet-tiny -m edge -p w1.58a8 --timing-only
 verify run builtin:bitnet-tiny -m hbm -p fp32 --timing-only
 verify gemm --m 64 --n 256 --k 256 -m edge -p w1.58a8 --timing-only
-verify gemm --m 64 --n 256 --k 256 -m hbm -p int8 --timing-only
+verify gemm --m 64 --n 256 --k 256 -m dram-hbm2 -p int8 --timing-only
+verify run builtin:mlp -m dram-lpddr4 -p w1.58a8 --timing-only
+verify exec tests/cmd/files/handshake.vasm -m edge --cores 3
 verify gemm --m 1 --n 512 --k 512 -m edge -p fp32 --timing-only
 verify gemm --m 33 --n 130 --k 257 -m hbm -p w1.58a8 --timing-only
 echo "$count programs"

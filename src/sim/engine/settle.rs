@@ -120,6 +120,9 @@ impl Engine {
         let Some(flight) = self.flights.get_mut(seq) else { return };
         let row = (flight.node as usize).min(self.activates.len() - 1);
         self.activates[row] += activates;
+        if let Some(watched) = flight.watched.as_mut() {
+            watched.1.activates += activates;
+        }
         if let Some(moving) = flight.open.as_mut().and_then(|open| open.moving.as_mut()) {
             moving.moved = moving.moved.max(end);
             moving.sides -= 1;

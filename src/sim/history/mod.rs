@@ -174,7 +174,7 @@ impl Observer for History {
         let group = self.group(event.node);
         let (from, to) = (times.start, times.end.max(times.start + 1));
         self.memory(event, group, from, to);
-        let energy = self.meter.attojoule(event);
+        let energy = self.meter.attojoule(event, times.activates);
         let until = |cycle: u64| energy * i128::from(cycle - from) / i128::from(to - from);
         self.scale.parts(from, to).for_each(|(bin, start, end)| self.energy[bin] += until(end) - until(start));
         if let (0, Some(timeline)) = (event.core, &mut self.timeline) {

@@ -11,15 +11,16 @@ use proptest::prelude::*;
 fn history(machine: &Machine, keep: Keep, events: &[Event]) -> (History, Outcome) {
     let (mut sim, mut history) = (Sim::new(machine, 4), History::new(machine, keep));
     events.iter().for_each(|event| sim.observe(event, &mut history));
-    (history, sim.finish().unwrap())
+    let outcome = sim.finish_observed(&mut history).unwrap();
+    (history, outcome)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn sums_are_the_books(events in prop::collection::vec(any_event(), 0..120), bins in 2usize..80) {
-        let machine = machine::load("edge").unwrap();
+    fn sums_are_the_books(events in prop::collection::vec(any_event(), 0..120), bins in 2usize..80, cycle: bool) {
+        let machine = machine::load(if cycle { "dram-hbm2" } else { "edge" }).unwrap();
         let (history, outcome) = history(&machine, Keep { bins, window: None, pictures: true }, &events);
         let timeline = history.timeline.as_ref().unwrap();
         for unit in UNITS {
