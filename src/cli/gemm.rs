@@ -1,11 +1,9 @@
 //! `preon gemm`: one matrix product.
 
-use super::{args, batch, out, tracing::Tracing};
+use super::{args, batch::Batch, tracing::Tracing};
 use crate::diag::Result;
 use crate::model;
-use crate::report;
-use crate::vpu::summary::{fill_saved, to_json};
-use crate::vpu::{RunOptions, Vpu};
+use crate::vpu::RunOptions;
 
 /// Arguments of `gemm`.
 #[derive(Debug, clap::Args)]
@@ -34,9 +32,8 @@ pub struct Args {
     /// Seed of the operands
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    format: args::Format,
+    #[command(flatten)]
+    output: args::Output,
     #[command(flatten)]
     tracing: Tracing,
 }
@@ -44,35 +41,19 @@ pub struct Args {
 /// Prices the product under every policy on every machine.
 pub fn run(args: &Args) -> Result<()> {
     let (machines, policies) = (args.machines.load()?, args.policies.load()?);
-    let kernels = args.kernels.load()?;
-    args.tracing.refuse_several(machines.len() * policies.len())?;
-    let bar = out::bar(machines.len() * policies.len());
-    let (mut runs, mut explained, mut wrong) = (Vec::new(), String::new(), None);
-    for machine in &machines {
-        for policy in &policies {
-            bar.set_message(format!("{} {}", machine.name, policy.name));
-            let mut vpu = Vpu::new(machine.clone());
-            vpu.set_precision(policy.clone());
-            let explain = args.explain.then(|| "gemm".to_string());
-            let (timing_only, check) = (args.timing_only, !args.timing_only);
-            let (seed, kernels) = (args.seed, kernels.clone());
-            vpu.options = RunOptions { timing_only, check, explain, seed, kernels, ..RunOptions::default() };
-            let (m, n, k) = (args.m as usize, args.n as usize, args.k as usize);
-            let prepared = model::gemm(m, n, k, args.seed, args.timing_only)?;
-            let result = batch::traced(&mut vpu, &args.tracing, &prepared)?;
-            wrong = wrong.or_else(|| batch::verdict(&result));
-            explained += &result.explain.map_or(String::new(), |text| format!("\n{}\n", text.trim_end()));
-            runs.push(result.summary);
-            bar.inc(1);
-        }
-    }
-    bar.finish_and_clear();
-    fill_saved(&mut runs);
-    out::data(&match (args.format, runs.as_slice()) {
-        (args::Format::Json, _) => to_json(&runs)?,
-        (args::Format::Csv, _) => report::csv::runs(&runs),
-        (args::Format::Table, [one]) => report::table::run(one) + &explained,
-        (args::Format::Table, _) => report::table::runs(&runs) + &explained,
-    })?;
-    wrong.map_or(Ok(()), Err)
+    let (m, n, k) = (args.m as usize, args.n as usize, args.k as usize);
+    let prepared = model::gemm(m, n, k, args.seed, args.timing_only)?;
+    let options = RunOptions {
+        timing_only: args.timing_only,
+        check: !args.timing_only,
+        explain: args.explain.then(|| "gemm".to_string()),
+        seed: args.seed,
+        kernels: args.kernels.load()?,
+        history: args.output.folder(None).is_some(),
+        ..RunOptions::default()
+    };
+    let (prepared, tracing) = (&prepared, &args.tracing);
+    let batch = Batch { prepared, machines: &machines, policies: &policies, options: &options, tracing };
+    let done = batch.run()?;
+    batch.finish(&done, &args.output, None, &[])
 }
