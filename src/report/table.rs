@@ -120,6 +120,13 @@ pub fn run(run: &RunSummary) -> String {
             units::bytes(run.bytes.peak_sram)
         ),
     );
+    let taken: Vec<String> = run
+        .assumptions
+        .iter()
+        .filter(|row| !row.text.starts_with("energy."))
+        .map(|row| format!("{}: {}", row.text, row.value))
+        .collect();
+    line("assumes", taken.join("; "));
     if run.quality.metric != "none" {
         line("quality", format!("{} {}", run.quality.metric, units::quality(run.quality.value)));
     }

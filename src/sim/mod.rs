@@ -5,6 +5,7 @@
 //! [`Ledger`] whose rows add up to its joules. [`several`] does the same for
 //! the cores of a machine together.
 
+mod assume;
 mod channels;
 mod cores;
 mod counts;
@@ -24,6 +25,7 @@ mod rates;
 mod tests;
 mod timing;
 
+pub use assume::{assumptions, not_modelled};
 pub use cores::{Several, several, several_observed};
 pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
 pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
@@ -32,15 +34,6 @@ use crate::diag::{Error, Result};
 use crate::exec::event::Event;
 use crate::machine::Machine;
 use observe::{Observer, Unobserved};
-
-/// What the first timing model leaves out, for reports.
-pub const NOT_MODELLED: &[&str] = &[
-    "DRAM banks, row conflicts, refresh and read-write turnaround one by one: a stream's efficiency and one activation a row stand for them",
-    "conflicts between units and DMA for SRAM banks",
-    "instruction fetch stalls and the cost of taken branches",
-    "host link; temperature over time",
-    "energy saved by zero operands",
-];
 
 /// Prices the events of one run on one machine.
 #[derive(Debug, Clone)]

@@ -12,9 +12,7 @@ use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::num::format::family_of;
 use crate::policy::{self, Assignment, Policy};
-use crate::sim::{
-    CAUSES, Energy, Estimate, Ledger, NOT_MODELLED, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule,
-};
+use crate::sim::{self, CAUSES, Energy, Estimate, Ledger, Place, SPENT, Timing, UNIT_NAMES, What, bound_by, picojoule};
 use crate::tensor::rows_cols;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,7 +80,7 @@ pub fn summary(parts: &Parts<'_>) -> Result<RunSummary> {
         bound_by: BoundBy { what: what.to_owned(), evidence },
         peak: peak(machine, ledger),
         assumptions: assumptions(machine, &energy),
-        not_modelled: NOT_MODELLED.iter().map(|text| (*text).to_owned()).collect(),
+        not_modelled: sim::not_modelled(machine).into_iter().map(str::to_owned).collect(),
         notes,
         joules: Some(joules),
         kernels: compiled.replaced.iter().map(kernel_file).collect(),
@@ -104,9 +102,9 @@ fn energy_parts([arithmetic, movement, leakage]: [i128; 3]) -> EnergyParts {
 
 fn components(energy: &Energy, machine: &Machine) -> Vec<ComponentEnergy> {
     let part = |group| match group {
-        crate::sim::Group::Arithmetic => EnergyPart::Arithmetic,
-        crate::sim::Group::Movement => EnergyPart::Movement,
-        crate::sim::Group::Leakage => EnergyPart::Leakage,
+        sim::Group::Arithmetic => EnergyPart::Arithmetic,
+        sim::Group::Movement => EnergyPart::Movement,
+        sim::Group::Leakage => EnergyPart::Leakage,
     };
     let row = |(place, group, attojoule): (Place, _, i128)| ComponentEnergy {
         component: place.name(machine),
@@ -296,17 +294,9 @@ fn assumptions(machine: &Machine, energy: &Energy) -> Vec<Assumption> {
         let found = machine.sources.iter().find(|source| source.key == key);
         found.map_or_else(|| key.to_owned(), |source| format!("{} ({})", source.cite, source.trust))
     };
-    let mut rows = Vec::new();
     let choice = "a choice of this machine file";
-    if let Some(array) = &machine.array {
-        let row = |(text, value)| Assumption { text, value, source: choice.to_owned() };
-        rows.extend(array.kind.assumptions().into_iter().map(row));
-    }
-    rows.push(Assumption {
-        text: "DRAM: sustained bandwidth and unloaded latency".to_owned(),
-        value: format!("{:.2} bytes a cycle, {} cycles", machine.dram.bytes_per_cycle, machine.dram.latency_cycles),
-        source: format!("{}; {choice}", machine.dram.standard),
-    });
+    let row = |(text, value)| Assumption { text, value, source: choice.to_owned() };
+    let mut rows: Vec<Assumption> = sim::assumptions(machine).into_iter().map(row).collect();
     let mut used: BTreeMap<String, (&[i128; 3], String)> = BTreeMap::new();
     for row in &energy.rows {
         let (key, source) = match row.widened() {

@@ -121,7 +121,7 @@ impl Trace {
                 "bytes and energy of an instruction are spread evenly over its time in its unit",
                 "bytes are in use from their write to their last read before the next write",
             ],
-            "not_modelled": crate::sim::NOT_MODELLED,
+            "not_modelled": crate::sim::not_modelled(&self.machine),
         });
         if let Value::Object(other) = &mut other {
             other.extend(about);
