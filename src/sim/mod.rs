@@ -57,8 +57,12 @@ impl Sim {
     /// A simulator of `machine` for a program whose node markers are 0 .. `nodes`; events of other nodes are booked
     /// under the extra node `nodes`.
     pub fn new(machine: &Machine, nodes: usize) -> Self {
+        Sim::stepping(machine, nodes, false)
+    }
+    /// As [`Sim::new`]; with `step` every clock of DRAM is stepped, for the same result more slowly.
+    pub fn stepping(machine: &Machine, nodes: usize, step: bool) -> Self {
         let engine = engine::Engine::new(machine, nodes, 0);
-        let channels = channels::Channels::new(machine, false);
+        let channels = channels::Channels::new(machine, step);
         let counts = counts::Counts::new(engine.rates(), nodes);
         Sim { engine, channels, counts, machine: machine.clone() }
     }

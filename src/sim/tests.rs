@@ -644,6 +644,17 @@ proptest! {
         }
     }
 
+    /// Runs of hits that DRAM issues in one step are those that it would issue clock by clock.
+    #[test]
+    fn stepping_gives_the_same(events in prop::collection::vec(any_event(), 0..120)) {
+        let machine = by_commands();
+        let mut sim = Sim::stepping(&machine, 4, true);
+        events.iter().for_each(|event| sim.account(event));
+        let (stepped, outcome) = (sim.finish().unwrap(), run(&machine, &events));
+        prop_assert_eq!(stepped.timing, outcome.timing);
+        prop_assert_eq!(stepped.ledger, outcome.ledger);
+    }
+
     /// Whatever is known late: nothing starts before what it needs is there, and units keep their order.
     #[test]
     fn nothing_starts_before_what_it_needs(events in prop::collection::vec(any_event(), 0..120)) {
@@ -666,4 +677,45 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_stream_of_transfers_has_the_bandwidth_of_the_reference() {
+    // DRAMsim3, 64 MiB of reads in sequence: GB/s of three configurations (docs/dram.md).
+    for (name, reference) in [("dram-hbm2", 235.85e9), ("dram-ddr4", 16.88e9), ("dram-lpddr4", 18.25e9)] {
+        let machine = machine::load(name).unwrap();
+        let piece = 1 << 18;
+        let events: Vec<Event> = (0..256).map(|n| dma_in(n * piece, n % 2 * piece, piece, 0)).collect();
+        let outcome = run(&machine, &events);
+        let seconds = outcome.timing.cycles as f64 / machine.clock_hz;
+        let bandwidth = (256 * piece) as f64 / seconds;
+        assert!(
+            (bandwidth / reference - 1.0).abs() < 0.03,
+            "{name}: {:.2} GB/s, reference {:.2}",
+            bandwidth / 1e9,
+            reference / 1e9
+        );
+        let opened = outcome.ledger.count(|key| key.what == What::Activate);
+        assert_eq!(opened, outcome.timing.dram.counts.activates, "{name}: every row that is opened has an owner");
+        assert!(outcome.timing.dram.counts.refreshes > 0, "{name} refreshes");
+    }
+}
+
+#[test]
+fn an_epoch_brings_dram_to_rest() {
+    // After it the same transfers take the same time, whatever was before.
+    let machine = by_commands();
+    let after = |before: &[Event]| {
+        let mut events = before.to_vec();
+        events.extend([event(Op::Epoch, Work::Drain), scalar()]);
+        let start = cycles(&machine, &events);
+        events.extend((0..40).map(|n| dma_in(n * 5000, n % 4 * 8192, 4096, 0)));
+        events.push(event(Op::Epoch, Work::Drain));
+        cycles(&machine, &events) - start
+    };
+    let rows: Vec<Event> = (0..30).map(|n| dma_in(n * 1_000_003 % 9_000_000 / 64 * 64, 0, 640, 1)).collect();
+    let quiet = after(&[]);
+    assert_eq!(after(&rows), quiet);
+    assert_eq!(after(&rows[..7]), quiet);
+    assert_eq!(after(&[vec![scalar(); 5000], rows].concat()), quiet, "also where refreshes would fall elsewhere");
 }
