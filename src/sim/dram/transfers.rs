@@ -103,7 +103,6 @@ pub(super) struct Transfers {
     offer_clock: u64,
     taken: u32,
     offer: Option<Offer>,
-    turn: usize,
     in_flight: u64,
     /// Answers before this clock have been taken off `in_flight`.
     calendar_at: u64,
@@ -127,7 +126,6 @@ impl Transfers {
             offer_clock: 0,
             taken: 0,
             offer: None,
-            turn: 0,
             in_flight: 0,
             calendar_at: 0,
             step_clocks,
@@ -171,9 +169,6 @@ impl Transfers {
 
     fn retire(&mut self, index: usize, end_cycle: u64) -> Done {
         let transfer = self.active.remove(index);
-        if self.turn > index {
-            self.turn -= 1;
-        }
         if let Some(offer) = &mut self.offer
             && offer.transfer > index
         {
@@ -218,8 +213,7 @@ impl Transfers {
         while self.offer.is_none() {
             let count = self.active.len();
             let ready = |t: &Transfer, clock: u64| !t.walk.over && t.from <= clock;
-            let turn = self.turn;
-            let found = (0..count).map(|i| (turn + i) % count).find(|i| ready(&self.active[*i], self.offer_clock));
+            let found = (0..count).find(|i| ready(&self.active[*i], self.offer_clock));
             let Some(index) = found else {
                 let from = self.active.iter().filter(|t| !t.walk.over).map(|t| t.from).min();
                 match from.filter(|clock| *clock < until) {
@@ -231,7 +225,6 @@ impl Transfers {
             let walk = &self.active[index].walk;
             let left = u64::from(self.memory.map.run_from(walk.next)).min(walk.end - walk.next) as u32;
             self.offer = Some(Offer { transfer: index, at: self.memory.map.locate(walk.next), left });
-            self.turn = index + 1;
         }
         true
     }
@@ -316,7 +309,7 @@ impl Transfers {
         self.channels.iter_mut().for_each(|c| c.reset(over));
         self.clocks.anchor(cycle, over);
         self.answers.calendar.fill(0);
-        (self.now, self.offer_clock, self.taken, self.turn) = (over, over, 0, 0);
+        (self.now, self.offer_clock, self.taken) = (over, over, 0);
         (self.in_flight, self.calendar_at) = (0, over);
         cycle
     }
