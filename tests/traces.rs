@@ -354,7 +354,8 @@ fn a_changed_trace_is_found_out() {
     let needy = |event: &Value| event["args"]["needs"].as_array().is_some_and(|n| n.iter().any(|n| n[1] == "register"));
     let last = events.iter().rposition(|event| event["cat"] == "elementwise" && needy(event)).unwrap();
     let moved = events.iter().position(|event| !event["args"]["read"]["sram"].is_null()).unwrap();
-    let changes: [(&str, usize, fn(&mut Value)); 3] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, usize, Change); 3] = [
         ("starts too early", last, |event| event["ts"] = json!(0)),
         ("works longer", last, |event| event["dur"] = json!(number(&event["dur"]) + 1)),
         ("reads a byte more", moved, |event| event["args"]["read"]["sram"] = json!(1)),

@@ -78,7 +78,7 @@ fn report(args: &Args, machine: &Machine, cores: &mut Cores, outcome: &Several) 
     report.insert("trap".into(), Value::Null);
     let mut memory = Vec::new();
     for &(addr, bytes) in &args.read {
-        memory.push(super::shown(addr, &cores.read(0, addr, bytes).map_err(Error::from)?));
+        memory.push(super::shown(addr, cores.read(0, addr, bytes).map_err(Error::from)?));
     }
     report.insert("memory".into(), json!(memory));
     report.extend(totals(outcome, machine)?);

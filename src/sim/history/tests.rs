@@ -26,9 +26,9 @@ proptest! {
         for unit in UNITS {
             let books = &outcome.timing.units[unit as usize];
             prop_assert_eq!(timeline.busy(unit, 0).iter().sum::<u64>(), books.busy_cycles, "{:?}", unit);
-            for cause in 0..CAUSES.len() {
+            for (cause, name) in CAUSES.iter().enumerate() {
                 let kept: u64 = timeline.stalled(unit, cause).iter().sum();
-                prop_assert_eq!(kept, books.stall_cycles[cause], "{:?} {}", unit, CAUSES[cause]);
+                prop_assert_eq!(kept, books.stall_cycles[cause], "{:?} {}", unit, name);
             }
             for bin in 0..history.scale.used() {
                 let stalled: u64 = (0..CAUSES.len()).map(|cause| timeline.stalled(unit, cause)[bin]).sum();
