@@ -1,7 +1,9 @@
 //! What channels tell those who asked: how many bursts are answered, and when the last of them is.
 
-/// Clocks that the calendar of answers reaches ahead; a power of two above every read latency.
-pub(super) const CALENDAR: usize = 1024;
+/// Clocks that the calendar of answers reaches ahead: more than [`AHEAD`] and every read latency together.
+pub(super) const CALENDAR: usize = 2048;
+/// Most clocks that are decided in one go.
+pub(super) const AHEAD: u64 = 512;
 
 /// Of one owner.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,17 +24,15 @@ pub(super) struct Answers {
     owners: Vec<Owner>,
     /// Answers that come in each clock, by clock modulo its length.
     pub calendar: Vec<u32>,
-    /// Sum of the clocks in which reads arrived.
-    pub asked: u128,
-    /// Sum of the clocks in which they were answered.
-    pub given: u128,
+    /// Sum of the latencies of reads; while some are under way it has wrapped, as it is kept as a difference.
+    pub latency: u64,
     /// Reads answered.
     pub reads: u64,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Answers { owners: Vec::new(), calendar: vec![0; CALENDAR], asked: 0, given: 0, reads: 0 }
+        Answers { owners: Vec::new(), calendar: vec![0; CALENDAR], latency: 0, reads: 0 }
     }
 }
 
@@ -58,10 +58,15 @@ impl Answers {
         row.last = row.last.max(clock);
         self.calendar[clock as usize % CALENDAR] += count;
     }
+    /// A read arrives.
+    #[inline]
+    pub fn asked(&mut self, clock: u64) {
+        self.latency = self.latency.wrapping_sub(clock);
+    }
     /// A read is answered.
     #[inline]
     pub fn answer_read(&mut self, owner: u16, clock: u64) {
-        self.given += u128::from(clock);
+        self.latency = self.latency.wrapping_add(clock);
         self.reads += 1;
         self.answer(owner, clock, 1);
     }

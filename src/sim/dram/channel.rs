@@ -8,7 +8,7 @@
 
 use super::answers::Answers;
 use super::queue::{BankQueues, Filter, Requests};
-use super::rules::{Command, Scope, TIMED, Table};
+use super::rules::{COMMANDS, Command, Scope, Table};
 use crate::machine::dram::{Location, Memory, Page, Refresh};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +17,12 @@ use std::sync::Arc;
 pub(super) const NEVER: u64 = u64::MAX;
 /// Posted writes start to drain above this many when nothing else waits.
 const DRAIN_ABOVE: u32 = 8;
+
+/// Most banks of a channel: one bit each.
+const BANKS: usize = 64;
+
+/// Earliest clocks of commands.
+type Ready = [[u64; BANKS]; COMMANDS];
 
 /// What a channel has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,9 +114,15 @@ pub(super) struct Channel {
     now: u64,
     /// Step every clock.
     step: bool,
-    bank_ready: Vec<[u64; TIMED]>,
-    group_ready: Vec<[u64; TIMED]>,
-    rank_ready: Vec<[u64; TIMED]>,
+    /// A row and a column command may issue in one clock.
+    dual: bool,
+    /// Clocks from a read command to the end of its data.
+    read_clocks: u64,
+    burst: u64,
+    /// Earliest clocks by command, then bank, group or rank.
+    bank_ready: Box<Ready>,
+    group_ready: Box<Ready>,
+    rank_ready: Box<Ready>,
     /// Last four activates of each rank, the oldest at the index.
     window: Vec<([u64; 4], u8)>,
     open: Vec<u32>,
@@ -155,9 +167,12 @@ impl Channel {
             wake: 0,
             now: 0,
             step,
-            bank_ready: vec![[0; TIMED]; banks],
-            group_ready: vec![[0; TIMED]; ranks * memory.groups as usize],
-            rank_ready: vec![[0; TIMED]; ranks],
+            dual: memory.dual_command,
+            read_clocks: u64::from(memory.timing.cl + memory.timing.burst),
+            burst: u64::from(memory.timing.burst),
+            bank_ready: Box::new([[0; BANKS]; COMMANDS]),
+            group_ready: Box::new([[0; BANKS]; COMMANDS]),
+            rank_ready: Box::new([[0; BANKS]; COMMANDS]),
             window: vec![([0; 4], 0); ranks],
             open: vec![CLOSED; banks],
             hits: vec![0; banks],
@@ -251,7 +266,7 @@ impl Channel {
                 self.write_keys.add(key);
                 self.writes.push(run, key);
             } else {
-                answers.asked += u128::from(clock);
+                answers.asked(clock);
                 if self.write_keys.maybe(key) && self.waits(key, true) {
                     self.counts.forwarded += 1;
                     answers.answer_read(run.owner, clock + 1);
@@ -270,6 +285,60 @@ impl Channel {
         if queue.wanted() & !self.queues.full() != 0 || (drains && self.draining == 0) {
             self.wake = clock;
         }
+    }
+
+    /// Run issue: while everything that waits, and the run that is offered to the full queue, is one row-run of reads in an open
+    /// row, no choice is left: a read issues every few clocks, a request moves up and one of the run arrives in the clock
+    /// after. Does as many of these steps as lie before `until` and the next refresh, at most `most`; how many, and the clock
+    /// of the last arrival. Stepping clock by clock comes to the same.
+    pub fn stream(&mut self, run: &Arrival, until: u64, most: u32, answers: &mut Answers) -> Option<(u32, u64)> {
+        let bank = run.at.bank as usize;
+        let plan = self.plan;
+        let alone = self.reads.is_full()
+            && self.writes.is_empty()
+            && self.draining == 0
+            && self.refresh_due.is_empty()
+            && self.twins.is_empty()
+            && self.memory.page == Page::Open
+            && !self.plan_old
+            && plan.command == Command::Read
+            && plan.bank as usize == bank
+            && self.wake == plan.clock
+            && self.hits[bank] > 0
+            && self.open[bank] == run.at.row;
+        if !alone || self.step {
+            return None;
+        }
+        let (head, next) = (self.queues.sole(bank)?, self.reads.sole()?);
+        if !head.continues(&next) || !next.precedes(run) {
+            return None;
+        }
+        let apart = u64::from(self.table.same_bank_reads());
+        let clocks = until.min(self.refresh_at).saturating_sub(plan.clock.saturating_add(1));
+        let count = clocks.div_ceil(apart).min(u64::from(run.count.min(most)));
+        if count == 0 {
+            return None;
+        }
+        for n in 0..count {
+            let clock = plan.clock + n * apart;
+            self.read_keys.remove(head.key + n);
+            self.read_keys.add(run.key + n);
+            answers.asked(clock + 1);
+            answers.answer_read(run.owner, clock + self.read_clocks);
+            answers.hit(run.owner);
+        }
+        let last = plan.clock + (count - 1) * apart;
+        self.queues.slide(bank, count);
+        self.reads.slide(count);
+        self.hits[bank] = self.hits[bank].saturating_add(count as u32);
+        self.counts.reads += count;
+        self.counts.row_hits += count;
+        self.counts.bus_clocks += count * self.burst;
+        self.turn = bank as u32;
+        self.raise(Command::Read, bank, bank >> self.rank_shift, last);
+        self.plan_old = true;
+        self.rest(last + 1);
+        Some((count as u32, last + 1))
     }
 
     /// True if the burst waits anywhere in the channel.
@@ -313,7 +382,7 @@ impl Channel {
                 first = Some(plan.command);
             }
         }
-        if let (true, Some(first)) = (self.memory.dual_command, first) {
+        if let (true, Some(first)) = (self.dual, first) {
             self.plan = self.next_command(clock);
             self.plan_old = false;
             if self.plan.clock == clock {
@@ -358,7 +427,7 @@ impl Channel {
     fn ready(&self, command: Command, bank: usize) -> u64 {
         let (rank, group) = (bank >> self.rank_shift, bank >> self.group_shift);
         let c = command as usize;
-        self.bank_ready[bank][c].max(self.group_ready[group][c]).max(self.rank_ready[rank][c])
+        self.bank_ready[c][bank].max(self.group_ready[c][group]).max(self.rank_ready[c][rank])
     }
 
     /// Earliest clock of an activation in a rank by the window of four.
@@ -372,17 +441,49 @@ impl Channel {
     fn next_command(&self, from: u64) -> Plan {
         let w = &self.wanted;
         let live = (w.activate | w.precharge | w.read | w.write) & !self.held;
-        let above = !(u64::MAX >> (63 - self.turn));
-        let mut best = NOTHING;
-        for mut half in [live & above, live & !above] {
-            while half != 0 {
-                let bank = half.trailing_zeros();
-                half &= half - 1;
-                let (clock, command) = self.of_bank(bank as usize, from);
-                if clock < best.clock {
-                    best = Plan { clock, bank, command };
-                    if clock == from {
-                        return best;
+        if (w.activate | w.precharge | w.write) & live == 0 {
+            return self.next_read(live, from);
+        }
+        let (mut best, mut best_turn) = (NOTHING, u32::MAX);
+        let after = self.turn + 1;
+        for rank in 0..self.open_banks.len() {
+            let mine = live & (u64::MAX >> (64 - (1 << self.rank_shift))) << (rank << self.rank_shift);
+            if mine == 0 {
+                continue;
+            }
+            // What a bank prefers in one clock comes first.
+            let classes = [
+                (Command::Precharge, w.precharge),
+                (Command::Read, w.read),
+                (Command::Write, w.write),
+                (Command::Activate, w.activate),
+            ];
+            for (command, wanted) in classes {
+                let c = command as usize;
+                let mut banks = wanted & mine;
+                if banks == 0 {
+                    continue;
+                }
+                let mut floor = self.rank_ready[c][rank].max(from);
+                if command == Command::Activate {
+                    floor = floor.max(self.window_ready(rank));
+                }
+                if floor > best.clock {
+                    continue;
+                }
+                while banks != 0 {
+                    let bank = banks.trailing_zeros();
+                    banks &= banks - 1;
+                    let at = bank as usize % BANKS;
+                    let group = (at >> self.group_shift) % BANKS;
+                    let clock = floor.max(self.bank_ready[c][at]).max(self.group_ready[c][group]);
+                    let turn = bank.wrapping_sub(after) % BANKS as u32;
+                    let first = command == Command::Write && turn == best_turn && w.write_first >> bank & 1 == 1;
+                    if clock < best.clock
+                        || (clock == best.clock && (turn < best_turn || (first && best.command == Command::Read)))
+                    {
+                        best = Plan { clock, bank, command };
+                        best_turn = turn;
                     }
                 }
             }
@@ -390,29 +491,22 @@ impl Channel {
         best
     }
 
-    /// What a bank's queue could issue first, from clock `from` on.
+    /// The same where reads of open rows are all that can issue, as in a stream.
     #[inline]
-    fn of_bank(&self, bank: usize, from: u64) -> (u64, Command) {
-        let (w, bit) = (&self.wanted, 1u64 << bank);
-        if w.activate & bit != 0 {
-            let rank = bank >> self.rank_shift;
-            return (self.ready(Command::Activate, bank).max(self.window_ready(rank)).max(from), Command::Activate);
+    fn next_read(&self, banks: u64, from: u64) -> Plan {
+        let above = banks & !(u64::MAX >> (63 - self.turn));
+        let mut best = NOTHING;
+        for mut half in [above, banks & !above] {
+            while half != 0 {
+                let bank = half.trailing_zeros();
+                half &= half - 1;
+                let clock = self.ready(Command::Read, bank as usize % BANKS).max(from);
+                if clock < best.clock {
+                    best = Plan { clock, bank, command: Command::Read };
+                }
+            }
         }
-        let (mut clock, mut command) = (NEVER, Command::Precharge);
-        if w.precharge & bit != 0 {
-            clock = self.ready(Command::Precharge, bank).max(from);
-        }
-        let column = |wanted: u64, command: Command| {
-            if wanted & bit != 0 { self.ready(command, bank).max(from) } else { NEVER }
-        };
-        let (read, write) = (column(w.read, Command::Read), column(w.write, Command::Write));
-        if read < clock {
-            (clock, command) = (read, Command::Read);
-        }
-        if write < clock || (write == clock && command == Command::Read && w.write_first & bit != 0) {
-            (clock, command) = (write, Command::Write);
-        }
-        (clock, command)
+        best
     }
 
     /// Keeps the queues of the banks that the first due refresh needs from issuing.
@@ -455,6 +549,7 @@ impl Channel {
         let bank = plan.bank as usize;
         let rank = bank >> self.rank_shift;
         let mut command = plan.command;
+        let mut same = false;
         match command {
             Command::Activate => {
                 let head = self.queues.head(bank);
@@ -476,7 +571,7 @@ impl Channel {
             }
             Command::Read | Command::Write => {
                 let write = command == Command::Write;
-                self.column(bank, write, clock, answers);
+                same = self.column(bank, write, clock, answers) && self.memory.page == Page::Open;
                 if self.memory.page == Page::Closed {
                     command = if write { Command::WriteClose } else { Command::ReadClose };
                     self.counts.precharges += 1;
@@ -496,6 +591,9 @@ impl Channel {
             Command::ReadClose | Command::WriteClose => {}
         }
         self.raise(command, bank, rank, clock);
+        if same {
+            return;
+        }
         self.want(bank);
     }
 
@@ -508,24 +606,23 @@ impl Channel {
         }
     }
 
-    /// One column command: the first burst of the open row in the bank's queue.
+    /// One column command: the first burst of the open row in the bank's queue. True if the queue wants the same after it.
     #[inline]
-    fn column(&mut self, bank: usize, write: bool, clock: u64, answers: &mut Answers) {
-        let (key, owner) = self.queues.take(bank, self.open[bank], write);
+    fn column(&mut self, bank: usize, write: bool, clock: u64, answers: &mut Answers) -> bool {
+        let (key, owner, same) = self.queues.take(bank, self.open[bank], write);
         if self.hits[bank] > 0 {
             self.counts.row_hits += 1;
             answers.hit(owner);
         }
         self.hits[bank] += 1;
-        let t = &self.memory.timing;
-        self.counts.bus_clocks += u64::from(t.burst);
+        self.counts.bus_clocks += self.burst;
         if write {
             self.counts.writes += 1;
             self.write_keys.remove(key);
         } else {
             self.counts.reads += 1;
             self.read_keys.remove(key);
-            let at = clock + u64::from(t.cl + t.burst);
+            let at = clock + self.read_clocks;
             answers.answer_read(owner, at);
             if !self.twins.is_empty() {
                 let mut twins = std::mem::take(&mut self.twins);
@@ -538,26 +635,25 @@ impl Channel {
                 self.twins = twins;
             }
         }
+        same
     }
 
     #[inline]
     fn raise(&mut self, command: Command, bank: usize, rank: usize, clock: u64) {
-        let raise = |times: &mut [u64; TIMED], rows: &[(u8, u32)]| {
+        let raise = |times: &mut Ready, at: usize, rows: &[(u8, u32)]| {
             for (to, clocks) in rows {
-                let time = &mut times[usize::from(*to)];
+                let time = &mut times[usize::from(*to) % COMMANDS][at % BANKS];
                 *time = (*time).max(clock + u64::from(*clocks));
             }
         };
         let table = &self.table;
-        raise(&mut self.bank_ready[bank], table.raises(command, Scope::Bank));
-        raise(&mut self.group_ready[bank >> self.group_shift], table.raises(command, Scope::Group));
-        raise(&mut self.rank_ready[rank], table.raises(command, Scope::Rank));
-        if self.rank_ready.len() > 1 {
-            let rows = table.raises(command, Scope::OtherRanks);
-            for (other, times) in self.rank_ready.iter_mut().enumerate() {
-                if other != rank {
-                    raise(times, rows);
-                }
+        raise(&mut self.bank_ready, bank, table.raises(command, Scope::Bank));
+        raise(&mut self.group_ready, bank >> self.group_shift, table.raises(command, Scope::Group));
+        raise(&mut self.rank_ready, rank, table.raises(command, Scope::Rank));
+        let ranks = self.open_banks.len();
+        if ranks > 1 {
+            for other in (0..ranks).filter(|other| *other != rank) {
+                raise(&mut self.rank_ready, other, table.raises(command, Scope::OtherRanks));
             }
         }
     }
@@ -624,8 +720,9 @@ impl Channel {
         }
         if let Some(segment) = segment {
             let bank = usize::from(segment.bank);
-            self.queues.push(bank, segment);
-            self.want(bank);
+            if self.queues.push(bank, segment) {
+                self.want(bank);
+            }
         }
     }
 
@@ -663,7 +760,7 @@ impl Channel {
             }
             over = over.max(refresh);
         }
-        let times = self.bank_ready.iter().chain(&self.group_ready).chain(&self.rank_ready);
+        let times = self.bank_ready.iter().chain(self.group_ready.iter()).chain(self.rank_ready.iter());
         times.flatten().fold(over, |over, time| over.max(*time))
     }
 

@@ -11,6 +11,8 @@ pub mod energy;
 mod queue;
 mod rules;
 mod simple;
+#[cfg(test)]
+mod tests;
 pub mod traffic;
 mod transfers;
 

@@ -24,7 +24,20 @@ impl Segment {
     fn holds(&self, key: u64) -> bool {
         key.wrapping_sub(self.key) < u64::from(self.count)
     }
-    fn continues(&self, next: &Segment) -> bool {
+    /// True if a run that is offered goes on where this segment ends.
+    pub fn precedes(&self, run: &Arrival) -> bool {
+        let first = Segment {
+            key: run.key,
+            row: run.at.row,
+            count: 1,
+            owner: run.owner,
+            bank: run.at.bank as u8,
+            write: run.write,
+        };
+        self.continues(&first)
+    }
+    /// True if `next` goes on where this segment ends.
+    pub fn continues(&self, next: &Segment) -> bool {
         self.key + u64::from(self.count) == next.key
             && self.bank == next.bank
             && self.row == next.row
@@ -76,6 +89,16 @@ impl Requests {
     }
     pub fn holds(&self, key: u64) -> bool {
         self.segments.iter().any(|s| s.holds(key))
+    }
+    /// The segment that is all that waits.
+    pub fn sole(&self) -> Option<Segment> {
+        if self.segments.len() == 1 { self.segments.front().copied() } else { None }
+    }
+    /// As many bursts leave the only segment as join it.
+    pub fn slide(&mut self, bursts: u64) {
+        if let Some(segment) = self.segments.front_mut() {
+            segment.key += bursts;
+        }
     }
     /// Appends the burst `key` of a run.
     #[inline]
@@ -157,15 +180,24 @@ impl BankQueues {
         let base = bank * self.depth as usize;
         &self.slots[base..base + usize::from(self.segments[bank])]
     }
+    /// The segment of a bank that is all that waits in any bank, and fills the bank's queue.
+    pub fn sole(&self, bank: usize) -> Option<Segment> {
+        let alone = self.segments[bank] == 1 && self.bursts[bank] == self.len && self.len == self.depth;
+        alone.then(|| self.head(bank))
+    }
+    /// As many bursts leave the only segment of a bank as join it.
+    pub fn slide(&mut self, bank: usize, bursts: u64) {
+        self.slots[bank * self.depth as usize].key += bursts;
+    }
     pub fn head(&self, bank: usize) -> Segment {
         self.slots[bank * self.depth as usize]
     }
     pub fn holds(&self, key: u64, write: bool) -> bool {
         (0..self.segments.len()).any(|bank| self.of(bank).iter().any(|s| s.write == write && s.holds(key)))
     }
-    /// Appends one burst.
+    /// Appends one burst; true if it is not of a kind and row that waits already at the end.
     #[inline]
-    pub fn push(&mut self, bank: usize, one: Segment) {
+    pub fn push(&mut self, bank: usize, one: Segment) -> bool {
         let (base, segments) = (bank * self.depth as usize, usize::from(self.segments[bank]));
         self.len += 1;
         self.bursts[bank] += 1;
@@ -174,21 +206,23 @@ impl BankQueues {
         }
         if segments > 0 && self.slots[base + segments - 1].continues(&one) {
             self.slots[base + segments - 1].count += 1;
-            return;
+            return false;
         }
         self.slots[base + segments] = one;
         self.segments[bank] += 1;
+        true
     }
-    /// Takes the first burst of `row` and kind, which is there: its number and owner.
+    /// Takes the first burst of `row` and kind, which is there: its number and owner, and whether it was at the head of the
+    /// queue and the next of its segment is there now.
     #[inline]
-    pub fn take(&mut self, bank: usize, row: u32, write: bool) -> (u64, u16) {
+    pub fn take(&mut self, bank: usize, row: u32, write: bool) -> (u64, u16, bool) {
         let (base, segments) = (bank * self.depth as usize, usize::from(self.segments[bank]));
         let queue = &mut self.slots[base..base + segments];
         let at = queue.iter().position(|s| s.row == row && s.write == write).unwrap_or(0);
         let segment = &mut queue[at];
-        let taken = (segment.key, segment.owner);
         segment.key += 1;
         segment.count -= 1;
+        let taken = (segment.key - 1, segment.owner, at == 0 && segment.count > 0);
         if segment.count == 0 {
             queue.copy_within(at + 1.., at);
             self.segments[bank] -= 1;

@@ -28,9 +28,8 @@ pub(super) enum Command {
     WriteClose,
 }
 
-/// Commands that have an earliest time of their own: all but the closing column commands, which follow the open ones.
-pub(super) const TIMED: usize = 6;
-const COMMANDS: usize = 8;
+/// Commands. The closing column commands have no earliest times of their own, they follow the open ones.
+pub(super) const COMMANDS: usize = 8;
 
 /// Where a rule holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +143,11 @@ impl Table {
             }
         }
         Table { rows }
+    }
+    /// Clocks between two reads of one bank.
+    pub fn same_bank_reads(&self) -> u32 {
+        let rows = [Bank, Group, Rank].into_iter().flat_map(|scope| self.raises(Read, scope));
+        rows.filter(|(to, _)| *to == Read as u8).map(|(_, clocks)| *clocks).max().unwrap_or(1).max(1)
     }
     /// What `from` raises in `scope`.
     #[inline]

@@ -32,7 +32,7 @@ pub struct Served {
     /// Requests.
     pub requests: u64,
     /// Sum of the latencies of reads, DRAM clocks.
-    pub latency_clocks: u128,
+    pub latency_clocks: u64,
     /// Reads among the requests.
     pub reads: u64,
     /// Commands of each channel.
@@ -115,7 +115,7 @@ impl Traffic {
         Served {
             clocks: if self.requests == 0 { 0 } else { end + WAY },
             requests: self.requests,
-            latency_clocks: self.answers.given - self.answers.asked + u128::from(WAY * self.answers.reads),
+            latency_clocks: self.answers.latency + WAY * self.answers.reads,
             reads: self.answers.reads,
             channels: self.channels.iter().map(|c| c.counts).collect(),
         }

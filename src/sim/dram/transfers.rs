@@ -8,7 +8,7 @@
 //! Nothing is decided before its time: a caller may start a transfer in the very cycle in which another ends. Time moves
 //! in steps that are shorter than the latency of a read, so an answer is known before anything at its clock is decided.
 
-use super::answers::{Answers, CALENDAR};
+use super::answers::{AHEAD, Answers, CALENDAR};
 use super::channel::{Arrival, Channel, NEVER};
 use super::clocks::Clocks;
 use super::rules::Table;
@@ -194,7 +194,10 @@ impl Transfers {
             Some(clock) if !waiting => clock.clamp(self.now, limit),
             _ => self.now,
         };
-        let mut until = limit.min(from.saturating_add(self.step_clocks));
+        // While every transfer has bursts to offer none can end; with several channels those that lag must be waited for.
+        let free = self.channels.len() == 1 && self.active.iter().all(|t| !t.walk.over);
+        let step = if free { AHEAD } else { self.step_clocks };
+        let mut until = limit.min(from.saturating_add(step));
         self.offer_clock = self.offer_clock.max(from);
         while self.next_offer(until) && self.offer_once(&mut until) {}
         for channel in &mut self.channels {
@@ -244,6 +247,22 @@ impl Transfers {
         let channel = &mut self.channels[offer.at.channel as usize];
         channel.advance(self.offer_clock, &mut self.answers);
         if channel.room(write) == 0 {
+            let transfer = &mut self.active[offer.transfer];
+            let run =
+                Arrival { key: transfer.walk.next, at: offer.at, count: offer.left, owner: transfer.owner, write };
+            // The last burst of a run is offered by itself: what follows may lie elsewhere.
+            let most = allowed.min(offer.left - 1);
+            let streamed = if write { None } else { channel.stream(&run, *until, most, &mut self.answers) };
+            if let Some((count, clock)) = streamed {
+                (self.offer_clock, self.taken) = (clock, 1);
+                self.in_flight += u64::from(count);
+                transfer.issued += u64::from(count);
+                transfer.walk.pass(u64::from(count), u64::from(self.memory.burst_bytes));
+                offer.left -= count;
+                offer.at.column += count;
+                self.offer = Some(offer);
+                return true;
+            }
             match channel.advance_to_room(write, *until, &mut self.answers) {
                 Some(clock) => (self.offer_clock, self.taken) = (clock, 0),
                 None => (self.offer_clock, self.taken) = (*until, 0),
@@ -263,8 +282,9 @@ impl Transfers {
         let over = transfer.walk.over;
         let index = offer.transfer;
         self.offer = (offer.left > 0).then_some(offer);
-        if over && let Some(clock) = self.ended(&self.active[index]) {
-            *until = (*until).min(clock);
+        if over {
+            let known = self.ended(&self.active[index]).unwrap_or(NEVER);
+            *until = (*until).min(self.offer_clock + self.step_clocks).min(known);
         }
         true
     }
