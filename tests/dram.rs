@@ -110,6 +110,18 @@ fn an_unloaded_read_waits_for_its_commands_only() {
     }
 }
 
+/// A request long after the others costs no more than one.
+#[test]
+fn idle_time_is_free() {
+    let mut traffic = Traffic::new(load("dram-hbm2", &[]).dram.memory.as_ref().unwrap(), false);
+    for clock in [0, 1 << 50] {
+        traffic.offer(&Request { address: 64, write: false, clock });
+    }
+    let served = traffic.finish();
+    let per_channel = (1u64 << 50) / 3900;
+    assert!(served.counts().refreshes.abs_diff(8 * per_channel) <= 8, "every refresh is counted");
+}
+
 /// Every pattern, page policy, refresh and standard: stepping each clock finds the same figures.
 #[test]
 fn stepping_every_clock_changes_nothing() {
@@ -140,6 +152,12 @@ fn stepping_every_clock_changes_nothing() {
                 let fast = run(&machine, pattern, 3000, issue, writes, false);
                 let slow = run(&machine, pattern, 3000, issue, writes, true);
                 assert_eq!(fast, slow, "{name} {sets:?} {pattern:?} {writes} {issue}");
+                let sparse = [false, true].map(|step| {
+                    let mut traffic = Traffic::new(machine.dram.memory.as_ref().unwrap(), step);
+                    (0..4u64).for_each(|n| traffic.offer(&Request { address: n << 13, write: false, clock: n * n * 30_001 }));
+                    traffic.finish()
+                });
+                assert_eq!(sparse[0], sparse[1], "{name} {sets:?}: seldom");
                 let counts = fast.counts();
                 assert!(counts.activates >= counts.precharges && counts.bus_clocks > 0);
             }
@@ -276,4 +294,19 @@ fn bandwidth_and_ideal_are_first_come_and_free() {
     free.start(1, 40, &Strided::contiguous(0, 1 << 30), false);
     assert_eq!(free.advance(41).unwrap().end_cycle, 40);
     assert_eq!(free.advance(u64::MAX), None);
+}
+
+/// `PREON_BLESS=1 cargo test --test dram` writes the table into the page.
+#[test]
+fn the_page_lists_every_standard() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/dram.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (begin, end) = ("<!-- standards: generated -->\n", "<!-- end of standards -->");
+    let (head, rest) = page.split_once(begin).unwrap();
+    let (table, tail) = rest.split_once(end).unwrap();
+    let wanted = machine::dram::standards_table();
+    if std::env::var_os("PREON_BLESS").is_some() {
+        return std::fs::write(path, format!("{head}{begin}{wanted}{end}{tail}")).unwrap();
+    }
+    assert_eq!(table, wanted, "docs/dram.md is out of date: run PREON_BLESS=1 cargo test --test dram");
 }

@@ -253,6 +253,35 @@ pub const STANDARDS: &[Standard] = &[
     },
 ];
 
+/// The standards as the table of docs/dram.md.
+pub fn standards_table() -> String {
+    let mut rows = vec![vec!["".to_owned()], vec!["---".to_owned()]];
+    let names =
+        ["channels x pseudo", "ranks", "groups x banks", "rows", "row, B", "bus, bit", "burst, B", "clock, ps", "map"];
+    rows.extend(names.iter().chain(&TIMING.map(|(name, _)| name)).chain(&["source"]).map(|n| vec![(*n).to_owned()]));
+    for standard in STANDARDS {
+        let (s, mut timing) = (&standard.shape, standard.timing);
+        let burst = standard.bus_bits / 8 * standard.burst_length;
+        let mut cells = vec![
+            standard.name.to_owned(),
+            "---".to_owned(),
+            format!("{} x {}", s.channels, s.pseudo_channels),
+            s.ranks.to_string(),
+            format!("{} x {}", s.groups, s.banks),
+            s.rows.to_string(),
+            (s.columns * burst).to_string(),
+            standard.bus_bits.to_string(),
+            burst.to_string(),
+            standard.tck_ps.to_string(),
+            format!("`{}`", standard.address_map),
+        ];
+        cells.extend(TIMING.iter().map(|(_, field)| field(&mut timing).to_string()));
+        cells.push(standard.cite.to_owned());
+        rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
+    }
+    rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect()
+}
+
 /// The standard that a `dram.standard` such as `LPDDR4-2400 x64` begins with.
 pub fn standard(text: &str) -> Option<&'static Standard> {
     let name = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();

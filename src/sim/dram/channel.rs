@@ -233,9 +233,34 @@ impl Channel {
     #[inline]
     pub fn advance(&mut self, to: u64, answers: &mut Answers) {
         while self.wake < to {
+            if self.wake == self.refresh_at {
+                self.skip_refreshes(to);
+            }
             self.tick(self.wake, answers);
         }
         self.now = self.now.max(to);
+    }
+
+    /// While nothing waits and every row is closed, all refreshes before `to` but the last of every unit are only counted.
+    fn skip_refreshes(&mut self, to: u64) {
+        let Some(interval) = self.refresh_interval() else { return };
+        let units = self.refresh_units();
+        let spare = u64::from(units) + 1;
+        let skipped = ((to - self.refresh_at) / interval).saturating_sub(spare);
+        if skipped == 0 || self.step || !self.is_idle() || self.open_banks.iter().any(|open| *open > 0) {
+            return;
+        }
+        let counter =
+            if self.memory.refresh == Refresh::PerBank { &mut self.counts.bank_refreshes } else { &mut self.counts.refreshes };
+        *counter += skipped;
+        self.refresh_at += skipped * interval;
+        self.refresh_next = ((u64::from(self.refresh_next) + skipped) % u64::from(units)) as u32;
+        self.wake = self.refresh_at;
+    }
+
+    /// What is refreshed in turn: ranks or banks.
+    fn refresh_units(&self) -> u32 {
+        if self.memory.refresh == Refresh::PerBank { self.open.len() as u32 } else { self.memory.ranks }
     }
 
     /// Does clocks before `limit` until the queue has room; the first clock in which a request can arrive, if there is one.
@@ -356,9 +381,7 @@ impl Channel {
     fn tick(&mut self, clock: u64, answers: &mut Answers) {
         if clock == self.refresh_at {
             self.refresh_due.push_back(self.refresh_next);
-            let units =
-                if self.memory.refresh == Refresh::PerBank { self.open.len() as u32 } else { self.memory.ranks };
-            self.refresh_next = (self.refresh_next + 1) % units;
+            self.refresh_next = (self.refresh_next + 1) % self.refresh_units();
             self.refresh_at += self.refresh_interval().unwrap_or(NEVER);
         }
         let mut first = None;
