@@ -154,7 +154,9 @@ fn stepping_every_clock_changes_nothing() {
                 assert_eq!(fast, slow, "{name} {sets:?} {pattern:?} {writes} {issue}");
                 let sparse = [false, true].map(|step| {
                     let mut traffic = Traffic::new(machine.dram.memory.as_ref().unwrap(), step);
-                    (0..4u64).for_each(|n| traffic.offer(&Request { address: n << 13, write: false, clock: n * n * 30_001 }));
+                    (0..4u64).for_each(|n| {
+                        traffic.offer(&Request { address: n << 13, write: false, clock: n * n * 30_001 })
+                    });
                     traffic.finish()
                 });
                 assert_eq!(sparse[0], sparse[1], "{name} {sets:?}: seldom");

@@ -1,6 +1,6 @@
 //! From a checked tree to a [`Machine`]: units converted, prices per counted unit, what the schema cannot say checked.
 
-use super::dram::{Map, Memory, Page, Refresh, Shape};
+use super::dram::{Map, Memory, Page, Refresh, Shape, Timing};
 use super::tree::{Node, Value};
 use super::widen::Widening;
 use super::{
@@ -261,72 +261,19 @@ fn memory(r: &Reader<'_>) -> Result<Option<Memory>> {
         return Ok(None);
     };
     let given = |key: &str| r.0.at(["dram", key]);
-    let number = |key: &str, otherwise: u32| match given(key) {
-        Some(_) => r.small(&format!("dram.{key}")),
-        None => Ok(otherwise),
-    };
-    let power = |key: &str, otherwise: u32| {
-        let value = number(key, otherwise)?;
-        match given(key) {
-            Some(node) if !value.is_power_of_two() => {
-                Err(node.from.error(format!("`dram.{key}` must be a power of two, not {value}")))
-            }
-            _ => Ok(value),
-        }
-    };
-    let of = &standard.shape;
-    let shape = Shape {
-        channels: power("channels", of.channels)?,
-        pseudo_channels: power("pseudo_channels", of.pseudo_channels)?,
-        ranks: power("ranks", of.ranks)?,
-        groups: power("bank_groups", of.groups)?,
-        banks: power("banks", of.banks)?,
-        rows: power("rows", of.rows)?,
-        columns: power("columns", of.columns)?,
-    };
     let home = || given("standard").map_or_else(|| r.0.from.clone(), |node| node.from.clone());
+    let shape = shape(r, &standard.shape)?;
     let banks = shape.ranks * shape.groups * shape.banks;
     if banks > 64 {
         let node = ["ranks", "bank_groups", "banks"].into_iter().find_map(given);
         let from = node.map_or_else(home, |node| node.from.clone());
         return Err(from.error(format!("a channel has {banks} banks in its ranks; at most 64 are served")));
     }
-    let burst_bytes = power("bus_bits", standard.bus_bits)? / 8 * power("burst_length", standard.burst_length)?;
-    let mut timing = standard.timing;
-    for (name, field) in dram::TIMING {
-        if r.0.at(["dram", "timing", name]).is_some() {
-            let path = format!("dram.timing.{name}");
-            let value = r.whole(&path)?;
-            let low = u32::from(matches!(name, "burst" | "rfc" | "refi"));
-            let high = if matches!(name, "rfc" | "refi" | "rfc_pb") { 1 << 24 } else { 500 };
-            if !(low..=high).contains(&value) {
-                let from = &r.node(&path)?.from;
-                return Err(from.error(format!("`{path}` must lie in {low}..={high} clocks, not {value}")));
-            }
-            *field(&mut timing) = value;
-        }
-    }
-    let refresh = match r.text("dram.refresh")?.as_str() {
-        "per_bank" if timing.rfc_pb == 0 => {
-            let error = r.node("dram.refresh")?.from.error(format!("{} has no refresh of single banks", standard.name));
-            return Err(error.help("state `dram.timing.rfc_pb`, or refresh all banks at once"));
-        }
-        "per_bank" => Refresh::PerBank,
-        "off" => Refresh::None,
-        _ => Refresh::AllBank,
-    };
-    // Time to close the banks, between two refresh commands and between two of a bank.
-    let (interval, closing, length) = match refresh {
-        Refresh::PerBank => (timing.refi / banks, timing.rc, timing.rfc_pb),
-        _ => (timing.refi / shape.ranks, timing.rc, timing.rfc),
-    };
-    let crowded = interval <= closing || timing.refi / 2 <= length + closing;
-    if refresh != Refresh::None && crowded {
-        let from = r.node("dram.timing.refi").map_or_else(|_| home(), |node| node.from.clone());
-        return Err(
-            from.error(format!("`dram.timing.refi` of {} clocks leaves no time between refreshes", timing.refi))
-        );
-    }
+    let bus_bytes = power_of_two(r, "bus_bits", standard.bus_bits)? / 8;
+    let burst_bytes = bus_bytes * power_of_two(r, "burst_length", standard.burst_length)?;
+    let timing = timing(r, standard.timing)?;
+    let refresh = refresh(r, &timing, &shape, standard.name)?;
+    let number = |key: &str, otherwise: u32| number(r, key, otherwise);
     let given_map = given("address_map").and_then(Node::text);
     let map = Map::parse(given_map.unwrap_or(standard.address_map), &shape).map_err(|(what, help)| {
         given("address_map").map_or_else(home, |node| node.from.clone()).error(what).help(help)
@@ -356,6 +303,79 @@ fn memory(r: &Reader<'_>) -> Result<Option<Memory>> {
         crossing: [r.small("dram.crossing_in")?, r.small("dram.crossing_out")?],
         outstanding: r.small("dma.outstanding_bursts")?,
     }))
+}
+
+/// A number of `[dram]`, or what the standard says.
+fn number(r: &Reader<'_>, key: &str, otherwise: u32) -> Result<u32> {
+    match r.0.at(["dram", key]) {
+        Some(_) => r.small(&format!("dram.{key}")),
+        None => Ok(otherwise),
+    }
+}
+
+/// The same for a number that address bits count.
+fn power_of_two(r: &Reader<'_>, key: &str, otherwise: u32) -> Result<u32> {
+    let value = number(r, key, otherwise)?;
+    match r.0.at(["dram", key]) {
+        Some(node) if !value.is_power_of_two() => {
+            Err(node.from.error(format!("`dram.{key}` must be a power of two, not {value}")))
+        }
+        _ => Ok(value),
+    }
+}
+
+fn shape(r: &Reader<'_>, of: &Shape) -> Result<Shape> {
+    Ok(Shape {
+        channels: power_of_two(r, "channels", of.channels)?,
+        pseudo_channels: power_of_two(r, "pseudo_channels", of.pseudo_channels)?,
+        ranks: power_of_two(r, "ranks", of.ranks)?,
+        groups: power_of_two(r, "bank_groups", of.groups)?,
+        banks: power_of_two(r, "banks", of.banks)?,
+        rows: power_of_two(r, "rows", of.rows)?,
+        columns: power_of_two(r, "columns", of.columns)?,
+    })
+}
+
+/// The timing figures of the file over those of its standard.
+fn timing(r: &Reader<'_>, mut timing: Timing) -> Result<Timing> {
+    for (name, field) in dram::TIMING {
+        if r.0.at(["dram", "timing", name]).is_some() {
+            let path = format!("dram.timing.{name}");
+            let value = r.whole(&path)?;
+            let low = u32::from(matches!(name, "burst" | "rfc" | "refi"));
+            let high = if matches!(name, "rfc" | "refi" | "rfc_pb") { 1 << 24 } else { 500 };
+            if !(low..=high).contains(&value) {
+                let from = &r.node(&path)?.from;
+                return Err(from.error(format!("`{path}` must lie in {low}..={high} clocks, not {value}")));
+            }
+            *field(&mut timing) = value;
+        }
+    }
+    Ok(timing)
+}
+
+/// How rows are refreshed, if there is time for it.
+fn refresh(r: &Reader<'_>, timing: &Timing, shape: &Shape, standard: &str) -> Result<Refresh> {
+    let refresh = match r.text("dram.refresh")?.as_str() {
+        "per_bank" if timing.rfc_pb == 0 => {
+            let error = r.node("dram.refresh")?.from.error(format!("{standard} has no refresh of single banks"));
+            return Err(error.help("state `dram.timing.rfc_pb`, or refresh all banks at once"));
+        }
+        "per_bank" => Refresh::PerBank,
+        "off" => return Ok(Refresh::None),
+        _ => Refresh::AllBank,
+    };
+    // Between two refresh commands there is time to close the banks, between two of a bank to refresh it.
+    let (units, length) = match refresh {
+        Refresh::PerBank => (shape.ranks * shape.groups * shape.banks, timing.rfc_pb),
+        _ => (shape.ranks, timing.rfc),
+    };
+    if timing.refi / units <= timing.rc || timing.refi / 2 <= length + timing.rc {
+        let node = r.node("dram.timing.refi").or_else(|_| r.node("dram.standard"))?;
+        let error = format!("`dram.timing.refi` of {} clocks leaves no time between refreshes", timing.refi);
+        return Err(node.from.error(error));
+    }
+    Ok(refresh)
 }
 
 fn leakage(r: &Reader<'_>, clock_hz: f64, prices: &BTreeMap<String, Price>, dram: &Dram) -> Result<Vec<Leakage>> {

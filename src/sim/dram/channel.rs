@@ -7,6 +7,7 @@
 //! committed figures are compared with.
 
 use super::answers::Answers;
+use super::counts::Counts;
 use super::queue::{BankQueues, Filter, Requests};
 use super::rules::{COMMANDS, Command, Scope, Table};
 use crate::machine::dram::{Location, Memory, Page, Refresh};
@@ -23,47 +24,6 @@ const BANKS: usize = 64;
 
 /// Earliest clocks of commands.
 type Ready = [[u64; BANKS]; COMMANDS];
-
-/// What a channel has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Bursts read.
-    pub reads: u64,
-    /// Bursts written.
-    pub writes: u64,
-    /// Rows opened.
-    pub activates: u64,
-    /// Rows closed.
-    pub precharges: u64,
-    /// Refreshes of a rank.
-    pub refreshes: u64,
-    /// Refreshes of a bank.
-    pub bank_refreshes: u64,
-    /// Column commands after the first of their row.
-    pub row_hits: u64,
-    /// Clocks that the data bus carried data.
-    pub bus_clocks: u64,
-    /// Clocks, over ranks, in which a rank had an open row.
-    pub active_clocks: u64,
-    /// Reads that found their data in a waiting write, and writes that replaced one.
-    pub forwarded: u64,
-}
-
-impl Counts {
-    /// Adds another channel's.
-    pub fn add(&mut self, other: &Counts) {
-        self.reads += other.reads;
-        self.writes += other.writes;
-        self.activates += other.activates;
-        self.precharges += other.precharges;
-        self.refreshes += other.refreshes;
-        self.bank_refreshes += other.bank_refreshes;
-        self.row_hits += other.row_hits;
-        self.bus_clocks += other.bus_clocks;
-        self.active_clocks += other.active_clocks;
-        self.forwarded += other.forwarded;
-    }
-}
 
 /// A run of requests that arrives in one clock: consecutive bursts of one row.
 #[derive(Debug, Clone, Copy)]
@@ -250,8 +210,11 @@ impl Channel {
         if skipped == 0 || self.step || !self.is_idle() || self.open_banks.iter().any(|open| *open > 0) {
             return;
         }
-        let counter =
-            if self.memory.refresh == Refresh::PerBank { &mut self.counts.bank_refreshes } else { &mut self.counts.refreshes };
+        let counter = if self.memory.refresh == Refresh::PerBank {
+            &mut self.counts.bank_refreshes
+        } else {
+            &mut self.counts.refreshes
+        };
         *counter += skipped;
         self.refresh_at += skipped * interval;
         self.refresh_next = ((u64::from(self.refresh_next) + skipped) % u64::from(units)) as u32;

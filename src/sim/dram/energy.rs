@@ -1,6 +1,6 @@
 //! Energy of DRAM by command: counts times prices, each part beside the others.
 
-use super::channel::Counts;
+use super::counts::Counts;
 use crate::diag::Result;
 use crate::machine::Machine;
 

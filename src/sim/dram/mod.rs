@@ -7,6 +7,7 @@
 mod answers;
 mod channel;
 mod clocks;
+mod counts;
 pub mod energy;
 mod queue;
 mod rules;
@@ -16,7 +17,7 @@ mod tests;
 pub mod traffic;
 mod transfers;
 
-pub use channel::Counts;
+pub use counts::Counts;
 
 use crate::machine::Machine;
 use crate::machine::dram::DramModel;

@@ -1,6 +1,6 @@
 //! The two models without commands: a first-come channel of stated bandwidth, and memory that costs no time.
 
-use super::channel::Counts;
+use super::counts::Counts;
 use super::{Done, Strided};
 use crate::machine::Dram;
 

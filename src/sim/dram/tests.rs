@@ -1,7 +1,8 @@
 //! Timing rules from both sides: a command is refused in the clock before its time and issues in it.
 
 use super::answers::Answers;
-use super::channel::{Arrival, Channel, Counts};
+use super::channel::{Arrival, Channel};
+use super::counts::Counts;
 use super::rules::Table;
 use crate::machine::dram::{Location, Map, Memory, Page, Refresh, STANDARDS, Shape, Standard};
 use std::sync::Arc;

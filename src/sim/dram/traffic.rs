@@ -5,7 +5,8 @@
 //! offer to the one in which the last answer is seen.
 
 use super::answers::Answers;
-use super::channel::{Arrival, Channel, Counts};
+use super::channel::{Arrival, Channel};
+use super::counts::Counts;
 use super::rules::Table;
 use crate::machine::dram::Memory;
 use std::sync::Arc;

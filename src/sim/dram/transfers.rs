@@ -1,8 +1,8 @@
 //! The cycle-level memory behind DMA: strided transfers cut into bursts as they are offered.
 //!
-//! Transfers share one port, in order: a row-run (bursts that follow each other in one row) of one transfer, then one of
-//! the next, at most [`Memory::issue`] bursts a clock and [`Memory::outstanding`] unanswered ones in all. A run whose
-//! channel is full holds back the others. Reads are answered when their data has left the bus, writes when the channel
+//! Transfers share one port, in order: the oldest that has bursts to ask for goes first, at most [`Memory::issue`] bursts a
+//! clock and [`Memory::outstanding`] unanswered ones in all. A row-run (bursts that follow each other in one row) whose
+//! channel is full holds back what follows. Reads are answered when their data has left the bus, writes when the channel
 //! has taken them (posted). Memory is constant: a transfer is a few counters, however long it is.
 //!
 //! Nothing is decided before its time: a caller may start a transfer in the very cycle in which another ends. Time moves
