@@ -53,8 +53,8 @@ pub struct LawArgs {
     #[arg(required = true, value_name = "LAYER")]
     layers: Vec<String>,
     /// Bits of weights and of inputs
-    #[arg(long, value_name = "W,X", value_delimiter = ',', num_args = 2, default_values_t = [8, 8])]
-    bits: Vec<u32>,
+    #[arg(long, value_name = "W,X", default_value = "8,8", value_parser = bits)]
+    bits: [u32; 2],
     /// Images
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     batch: u64,
@@ -66,11 +66,18 @@ pub struct LawArgs {
     format: args::Shape,
 }
 
+/// Two widths.
+fn bits(text: &str) -> std::result::Result<[u32; 2], String> {
+    let both = text.split_once(',').and_then(|(w, x)| Some([w.parse().ok()?, x.parse().ok()?]));
+    both.filter(|both| both.iter().all(|bits| (1..=64).contains(bits)))
+        .ok_or_else(|| "write two widths: 2,8".to_owned())
+}
+
 /// The law of the machine's array on layers.
 fn law(args: &LawArgs) -> Result<()> {
     let machine = machine::load_with(&args.machine, &args.sets)?;
     let read = |text: &String| {
-        let (weight_bits, input_bits) = (args.bits[0], args.bits[1]);
+        let [weight_bits, input_bits] = args.bits;
         Layer::parse(text).map(|layer| Layer { batch: args.batch, weight_bits, input_bits, ..layer })
     };
     let layers = args.layers.iter().map(read).collect::<Result<Vec<Layer>>>()?;

@@ -69,8 +69,9 @@ impl Machine {
     /// Peak multiply-accumulates a cycle of the pair: the better of array and S unit; 0 if neither serves it.
     pub fn peak_macs_per_cycle(&self, weights: &str, inputs: &str) -> f64 {
         let s = self.s_terms_per_cycle(weights, inputs).map_or(0.0, f64::from);
+        let bits = |name: &str| find(name).map_or(0, |format| format.bits);
         let array = match (&self.array, self.array_row_cycles(weights, inputs)) {
-            (Some(array), Some(cycles)) => array.kind.peak(cycles),
+            (Some(array), Some(cycles)) => array.kind.peak(cycles, [weights, inputs].map(bits)),
             _ => 0.0,
         };
         if array > s { array } else { s }

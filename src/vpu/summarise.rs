@@ -268,7 +268,8 @@ fn peak(machine: &Machine, ledger: &Ledger) -> Peak {
     let ceiling = |place: Place, weights: &str, inputs: &str| match (place, &machine.array) {
         (Place::Unit(crate::isa::Unit::M), Some(array)) => {
             let row_cycles = machine.array_row_cycles(weights, inputs).unwrap_or(1);
-            array.kind.peak(row_cycles)
+            let bits = |name: &str| crate::num::format::find(name).map_or(0, |format| format.bits);
+            array.kind.peak(row_cycles, [weights, inputs].map(bits))
         }
         _ => machine.s_terms_per_cycle(weights, inputs).map_or(0.0, f64::from),
     };

@@ -251,8 +251,9 @@ impl Kind for BitComposable {
         let occupied = alive.passes([wide, self.cols]) * tile.tm * u64::from(row_cycles);
         ArrayCost { occupied: occupied.max(1), latency: u64::from(self.rows) + u64::from(self.cols) - 2 }
     }
-    fn peak(&self, row_cycles: u32) -> f64 {
-        f64::from(self.rows) * f64::from(self.cols) / f64::from(row_cycles)
+    fn peak(&self, row_cycles: u32, [weight_bits, input_bits]: [u32; 2]) -> f64 {
+        let split = self.split(weight_bits, input_bits) as f64;
+        f64::from(self.rows) * f64::from(self.cols) * split / f64::from(row_cycles)
     }
     fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
         let mut sum = LayerCost::default();
@@ -301,6 +302,7 @@ mod tests {
             [occupied(8, 8), occupied(8, 4), occupied(2, 8), occupied(2, 2), occupied(1, 1)],
             [640, 320, 160, 40, 40]
         );
+        assert_eq!(machine.peak_macs_per_cycle("int2", "int2"), 512.0 * 16.0);
         let load = |w, x| array.load(&tile(w, x));
         assert_eq!([load(8, 8), load(2, 8)], [64 * 16, 16 * 16]);
     }

@@ -75,9 +75,9 @@ pub trait Kind: std::any::Any + std::fmt::Debug + Send + Sync {
     fn load(&self, tile: &Tile) -> u64;
     /// `tm` input rows, `row_cycles` each, with the loaded tile.
     fn compute(&self, tile: &Tile, row_cycles: u32) -> ArrayCost;
-    /// Products a cycle when all work.
-    fn peak(&self, row_cycles: u32) -> f64 {
-        let [terms, outputs] = self.block();
+    /// Products a cycle when all work, of weights and inputs of so many bits.
+    fn peak(&self, row_cycles: u32, bits: [u32; 2]) -> f64 {
+        let (_, [terms, outputs]) = (bits, self.block());
         f64::from(terms) * f64::from(outputs) / f64::from(row_cycles)
     }
     /// Times that each sum of a tile passes through its accumulator.

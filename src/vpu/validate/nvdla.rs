@@ -13,8 +13,9 @@ pub(super) const SUITE: Suite = Suite {
     statement: "Calibrated on nothing. The law is the vendor's own spreadsheet, written anew: its layers at 2048 units are equal, \
         so the frames a second check the configurations, not the law. The smaller ones count 3x3 layers without Winograd, \
         because the vendor's configuration files disable it, and align outputs to their own units instead of the sheet's 128 \
-        (no layer of ResNet-50 tells the two apart). The engine has no Winograd, tiles in its own way, and runs convolutions as \
-        products of unrolled windows (m = P*Q, n = K, k = C*R*S), so that each input is fetched once a tap.",
+        (no layer of ResNet-50 tells the two apart). The engine has no Winograd and tiles in its own way; its row runs convolutions as products of unrolled windows \
+        (m = P*Q, n = K, k = C*R*S) whose inputs arrive as fp32 and are quantised on the vector core: each input is moved four \
+        bytes wide and once a tap, and memory binds it.",
     cases,
 };
 
