@@ -16,7 +16,7 @@ pub struct Args {
     output: args::Output,
 }
 
-/// Every built-in policy on every machine of this project.
+/// Every built-in policy on an edge machine and a server machine.
 pub fn run(args: &Args) -> Result<()> {
     let machines = machine::general().into_iter().map(machine::load).collect::<Result<Vec<_>>>()?;
     let policies = policy::built_ins();
