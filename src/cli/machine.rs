@@ -184,6 +184,17 @@ fn show(m: &Machine, resolved: bool, origin: bool) -> String {
     rows.push(("SRAM", sram(m)));
     rows.push(("DRAM", format!("{}, {} cycles latency", dram(m), m.dram.latency_cycles)));
     rows.push(("leakage", format!("{:.1} mW", m.leakage.iter().fold(0.0, |sum, part| sum + part.milliwatt))));
+    let derived = m.prices.values().filter(|price| price.source.starts_with("anchored_")).count();
+    if derived > 0 {
+        let stated = m.prices.len() - derived;
+        rows.push(("prices", format!("{derived} derived by energy.law (--origin shows how), {stated} stated")));
+    }
+    if let Some(supply) = &m.power.supply {
+        rows.push((
+            "supply",
+            format!("{} V, clock {}; --set machine.vdd for another", supply.volts, supply.known.name()),
+        ));
+    }
     rows.retain(|(_, text)| !text.is_empty());
     let text: String = rows.iter().map(|(name, text)| format!("{name:<14} {text}\n")).collect();
     text + "\n--resolved prints every figure, --origin where each comes from\n"
