@@ -93,11 +93,8 @@ pub fn run(run: &RunSummary) -> String {
             story::shown(&run.bound_by.what)
         ),
     );
-    let range = run.energy_range_pj;
-    let spread = match range.high > 0.0 {
-        true => format!(" ({} to {} by the sources' spread)", units::energy(range.low), units::energy(range.high)),
-        false => String::new(),
-    };
+    let spread = story::spread(run);
+    let spread = if spread.is_empty() { spread } else { format!(" ({spread} by the sources' spread)") };
     let e = &run.energy_pj;
     line(
         "energy",
