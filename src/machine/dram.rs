@@ -145,8 +145,11 @@ impl Memory {
     }
 }
 
+/// A field of [`Timing`].
+type Figure = fn(&mut Timing) -> &mut u32;
+
 /// Names of the figures of [`Timing`], as keys of `[dram.timing]`.
-pub(super) const TIMING: [(&str, fn(&mut Timing) -> &mut u32); 22] = [
+pub(super) const TIMING: [(&str, Figure); 22] = [
     ("cl", |t| &mut t.cl),
     ("cwl", |t| &mut t.cwl),
     ("rcd_rd", |t| &mut t.rcd_rd),
@@ -367,7 +370,7 @@ impl Map {
         let mut fields = [None; 7];
         let (mut shift, mut run) = (0, None);
         let odd = |what: String| Err((format!("the address map `{text}` {what}"), help()));
-        if !text.is_ascii() || text.len() % 2 != 0 {
+        if !text.is_ascii() || !text.len().is_multiple_of(2) {
             return odd("is not a row of two-letter fields".to_owned());
         }
         for at in (0..text.len()).step_by(2).rev() {

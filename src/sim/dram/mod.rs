@@ -96,7 +96,7 @@ pub struct Dram(Model);
 #[derive(Debug, Clone)]
 enum Model {
     Cycle(Box<transfers::Transfers>),
-    Simple(simple::Simple),
+    Simple(Box<simple::Simple>),
 }
 
 impl Dram {
@@ -111,8 +111,8 @@ impl Dram {
             (DramModel::Cycle, Some(memory)) => {
                 Model::Cycle(Box::new(transfers::Transfers::new(memory, clock_hz, step)))
             }
-            (DramModel::Ideal, _) => Model::Simple(simple::Simple::ideal(&machine.dram)),
-            _ => Model::Simple(simple::Simple::bandwidth(&machine.dram, clock_hz)),
+            (DramModel::Ideal, _) => Model::Simple(Box::new(simple::Simple::ideal(&machine.dram))),
+            _ => Model::Simple(Box::new(simple::Simple::bandwidth(&machine.dram, clock_hz))),
         })
     }
     /// Begins a transfer in core cycle `at_cycle`, which is not before the time that [`Dram::advance`] has moved to.
