@@ -82,6 +82,7 @@ fn simulate(c: &mut Criterion) {
     group.finish();
 }
 
+#[expect(clippy::print_stdout, reason = "a bench says what it measured")]
 fn ratios() {
     let product = Product::new(SHAPE);
     // The same without most of its outputs: what is not the product.
