@@ -186,6 +186,29 @@ pub fn notes(runs: &[RunSummary]) -> Vec<String> {
     notes.into_iter().map(|(note, policies)| format!("{}: {note}", policies.join(", "))).collect()
 }
 
+/// Total and spread, its parts and the power.
+pub fn energy(run: &RunSummary) -> String {
+    let (range, parts) = (run.energy_range_pj, &run.energy_pj);
+    let spread = match range.high > 0.0 {
+        true => format!(" ({} to {} by the sources' spread)", units::energy(range.low), units::energy(range.high)),
+        false => String::new(),
+    };
+    format!(
+        "{}{spread}   arithmetic {}, movement {}, leakage {}   {:.3} W",
+        units::energy(parts.total),
+        units::energy(parts.arithmetic),
+        units::energy(parts.movement),
+        units::energy(parts.leakage),
+        watts(run)
+    )
+}
+
+/// How the machine was timed, a line each.
+pub fn assumptions(run: &RunSummary) -> Vec<String> {
+    let structural = run.assumptions.iter().filter(|row| !row.text.starts_with("energy."));
+    structural.map(|row| format!("{}: {}", row.text, row.value)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

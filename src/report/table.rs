@@ -56,21 +56,6 @@ fn bar(share: f64, width: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
-/// The total with its band, its parts, and the power.
-fn energy_line(run: &RunSummary) -> String {
-    let spread = story::spread(run);
-    let spread = if spread.is_empty() { spread } else { format!(" ({spread} by the sources' spread)") };
-    let e = &run.energy_pj;
-    format!(
-        "{}{spread}   arithmetic {}, movement {}, leakage {}   {:.3} W",
-        units::energy(e.total),
-        units::energy(e.arithmetic),
-        units::energy(e.movement),
-        units::energy(e.leakage),
-        story::watts(run)
-    )
-}
-
 /// One run in full.
 pub fn run(run: &RunSummary) -> String {
     let mut out = String::new();
@@ -108,7 +93,7 @@ pub fn run(run: &RunSummary) -> String {
             story::shown(&run.bound_by.what)
         ),
     );
-    line("energy", energy_line(run));
+    line("energy", story::energy(run));
     story::joules(run).into_iter().for_each(|(name, text)| line(name, text));
     line(
         "DRAM",
@@ -119,13 +104,7 @@ pub fn run(run: &RunSummary) -> String {
             units::bytes(run.bytes.peak_sram)
         ),
     );
-    let taken: Vec<String> = run
-        .assumptions
-        .iter()
-        .filter(|row| !row.text.starts_with("energy."))
-        .map(|row| format!("{}: {}", row.text, row.value))
-        .collect();
-    line("assumes", taken.join("; "));
+    story::assumptions(run).into_iter().for_each(|text| line("assumes", text));
     if run.quality.metric != "none" {
         line("quality", format!("{} {}", run.quality.metric, units::quality(run.quality.value)));
     }

@@ -69,7 +69,7 @@ impl Engine {
             };
             match span {
                 Some(span) => {
-                    self.close::<O>(seq, &open, span);
+                    self.close(seq, &open, span);
                     closed = true;
                 }
                 None => {
@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// The times of an instruction in flight are known: they go where its number stands.
-    pub(super) fn close<O: Observer>(&mut self, seq: u64, open: &Open, span: Span) {
+    pub(super) fn close(&mut self, seq: u64, open: &Open, span: Span) {
         let event = &open.event;
         let unit = event.unit as usize;
         self.units[unit].starts[open.slot].set(seq, span.start);
