@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 0 | [`num`] formats, codecs, per-element functions; [`diag`] errors |
 //! | 1 | [`tensor`] packed values; [`isa`] instructions, assembler; [`machine`] descriptions |
-//! | 2 | [`graph`] the network; [`exec`] what instructions do |
+//! | 2 | [`graph`] the network; [`workload`] layers without weights; [`exec`] what instructions do |
 //! | 3 | [`policy`] precision; [`model`] readers; [`native`] CPU backend; [`compile`]; [`sim`] cycles and joules |
 //! | 4 | [`check`] virtual against native; [`look`] what a precision does to a model's tensors; [`debug`] programs step by step |
 //! | 5 | [`vpu`] the facade |
@@ -35,6 +35,7 @@ pub mod report;
 pub mod sim;
 pub mod tensor;
 pub mod vpu;
+pub mod workload;
 
 pub use diag::{Error, Result};
 pub use vpu::Vpu;

@@ -286,8 +286,9 @@ fn the_page_lists_every_kernel_where_it_belongs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/kernels.md")).expect("the page");
     let (linked, for_programs) = page.split_once("## For programs").expect("two tables");
-    let lowerings = std::fs::read_dir(root.join("src/compile/lower")).expect("the lowerings");
-    let lowerings: String = lowerings
+    let folder = |name: &str| std::fs::read_dir(root.join("src/compile").join(name)).expect("the lowerings");
+    let lowerings: String = folder("lower")
+        .chain(folder("layers"))
         .map(|entry| std::fs::read_to_string(entry.expect("readable").path()).expect("a source text"))
         .collect();
     for (file, _) in Kernels::builtin().iter() {

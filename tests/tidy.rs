@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 9] = [
     &["diag"],
     &["num"],
     &["tensor", "isa", "machine"],
-    &["graph", "exec"],
+    &["graph", "workload", "exec"],
     &["policy", "model", "native", "compile", "sim"],
     &["check", "look", "debug"],
     &["vpu"],

@@ -28,6 +28,7 @@ mod sensitivity;
 mod test;
 mod tracing;
 mod validate;
+mod workload;
 
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Verb {
     Gemm(gemm::Args),
     /// Requests straight to a machine's DRAM, without a core: cycles, row hits, joules by command
     Dram(dram::Args),
+    /// Cycles and joules of a network of which only the layers' shapes are known
+    Workload(workload::Args),
     /// What is in the tensors of a model: range, spread, outliers, zeros, entropy
     Inspect(inspect::Args),
     /// Write a model's weights in the formats of a policy: codes, scales and a report
@@ -109,6 +112,7 @@ impl Verb {
             Verb::Check(args) => check::run(args),
             Verb::Gemm(args) => gemm::run(args),
             Verb::Dram(args) => dram::run(args),
+            Verb::Workload(args) => workload::run(args),
             Verb::Inspect(args) => inspect::run(args),
             Verb::Quantise(args) => quantise::run(args),
             Verb::Sensitivity(args) => sensitivity::run(args),

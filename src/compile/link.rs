@@ -10,6 +10,7 @@ use crate::diag::{Error, Result};
 use crate::isa::{Inst, Object, Op, asm};
 use crate::machine::Machine;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Register that carries the address of the parameter block.
 const PARAMS: u8 = 10;
@@ -29,18 +30,41 @@ fn body_key(call: &Call) -> BodyKey {
     (call.kernel, call.formats.iter().map(|(name, format)| (*name, format.id)).collect(), call.consts.clone())
 }
 
-/// Links the program; parameter blocks start at byte `control_start` of control memory.
+/// Kernel bodies that were assembled, for programs that share them.
+#[derive(Debug, Default)]
+pub struct Bodies(BTreeMap<BodyKey, Arc<Object>>);
+
+impl Bodies {
+    fn of(&mut self, call: &Call, kernels: &Kernels) -> Result<Arc<Object>> {
+        let key = body_key(call);
+        if let Some(known) = self.0.get(&key) {
+            return Ok(known.clone());
+        }
+        let body = Arc::new(assemble(call, kernels)?);
+        self.0.insert(key, body.clone());
+        Ok(body)
+    }
+}
+
+/// Links the program; parameter blocks start at byte `control_start` of control memory. `known` are bodies that earlier
+/// programs were made of, from the same `kernels`.
 ///
 /// # Errors
 /// A kernel that does not assemble, that lacks a parameter, or that asks for one nobody fills; control memory too small.
-pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &Machine) -> Result<Object> {
+pub fn link(
+    steps: &[Lowered],
+    kernels: &Kernels,
+    control_start: u64,
+    machine: &Machine,
+    known: &mut Bodies,
+) -> Result<Object> {
     let calls = || steps.iter().flat_map(|step| &step.calls);
     let mut bodies: BTreeMap<BodyKey, usize> = BTreeMap::new();
-    let mut objects: Vec<Object> = Vec::new();
+    let mut objects: Vec<Arc<Object>> = Vec::new();
     for call in calls() {
         if let std::collections::btree_map::Entry::Vacant(entry) = bodies.entry(body_key(call)) {
             entry.insert(objects.len());
-            objects.push(assemble(call, kernels)?);
+            objects.push(known.of(call, kernels)?);
         }
     }
     let driver_words = steps.iter().map(|step| STEP_WORDS + CALL_WORDS * step.calls.len()).sum::<usize>() + 1;
@@ -87,7 +111,7 @@ pub fn link(steps: &[Lowered], kernels: &Kernels, control_start: u64, machine: &
     };
     let mut names: Vec<(usize, &str)> = bodies.iter().map(|(key, body)| (*body, key.0)).collect();
     names.sort_unstable();
-    let named: Vec<(&str, &Object)> = names.into_iter().map(|(body, name)| (name, &objects[body])).collect();
+    let named: Vec<(&str, &Object)> = names.into_iter().map(|(body, name)| (name, &*objects[body])).collect();
     Ok(crate::isa::object::link(&head, &named)?.object)
 }
 

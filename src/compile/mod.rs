@@ -5,6 +5,7 @@
 
 pub mod fuse;
 pub mod kernels;
+pub mod layers;
 pub mod link;
 pub mod lower;
 pub mod place;
@@ -78,11 +79,30 @@ pub struct Options {
     pub fuse: bool,
     /// The kernels to link.
     pub kernels: Kernels,
+    /// Where values lie.
+    pub layout: Layout,
+}
+
+/// Where the values of a program lie in DRAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The first byte in use; not 0, which means "absent" in parameter blocks.
+    pub from: u64,
+    /// Where the first input lies, if that is decided already.
+    pub input: Option<u64>,
+    /// Whether named results go to DRAM even where the chip has room for them.
+    pub results_in_dram: bool,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Layout { from: ALIGN, input: None, results_in_dram: false }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { fuse: true, kernels: Kernels::builtin() }
+        Options { fuse: true, kernels: Kernels::builtin(), layout: Layout::default() }
     }
 }
 
@@ -266,8 +286,21 @@ fn constant_global_at(ty: &TensorType, rows: usize, cols: usize) -> usize {
 /// # Errors
 /// Unsupported, naming the node, where no kernel serves an op and its formats or a tile does not fit the SRAM.
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled> {
+    compile_with(graph, machine, options, &mut link::Bodies::default())
+}
+
+/// As [`compile`], with bodies of kernels that earlier programs with the same kernels were made of.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(
+    graph: &Graph,
+    machine: &Machine,
+    options: &Options,
+    bodies: &mut link::Bodies,
+) -> Result<Compiled> {
     let groups = fuse::groups(graph, options.fuse);
-    let mut plan = Plan::new(graph, machine);
+    let mut plan = Plan::new(graph, machine, options.layout);
     plan.constants_and_inputs()?;
     plan.results(&groups)?;
     let context = Context {
@@ -282,7 +315,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let steps = steps(graph, &plan.storage, &groups, &lowered, &options.kernels)?;
     let called: Vec<&str> = lowered.iter().filter_map(|step| Some(step.calls.first()?.kernel)).collect();
     let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
-    let mut object = link::link(&lowered, &options.kernels, plan.control_bytes, machine)?;
+    let mut object = link::link(&lowered, &options.kernels, plan.control_bytes, machine, bodies)?;
     let names = steps.iter().map(|step| format!("node {}", step.name));
     object.symbols.extend(names.zip(link::step_words(&lowered)));
     let (weight_bytes, weight_bytes_by_format) = weights(graph);
@@ -321,10 +354,11 @@ struct Plan<'a> {
     /// Arena of results that do not fit on chip.
     dram: Arena,
     dram_capacity: u64,
+    layout: Layout,
 }
 
 impl<'a> Plan<'a> {
-    fn new(graph: &'a Graph, machine: &'a Machine) -> Self {
+    fn new(graph: &'a Graph, machine: &'a Machine, layout: Layout) -> Self {
         let own = machine.sram[0].bytes;
         // Results go to the shared level where there is one; else a quarter of the own SRAM is kept for them.
         let (workspace_bytes, chip) = match machine.sram.get(1) {
@@ -342,12 +376,13 @@ impl<'a> Plan<'a> {
             coded: Vec::new(),
             sparse: Vec::new(),
             inputs: Vec::new(),
-            dram_bytes: ALIGN,
+            dram_bytes: layout.from,
             control_bytes: 0,
             workspace_bytes,
             chip,
             dram: Arena::new(0, 0),
             dram_capacity: machine.dram.bytes,
+            layout,
         }
     }
 
@@ -380,7 +415,12 @@ impl<'a> Plan<'a> {
                     self.constants.push(place);
                 }
                 Def::Input => {
-                    let place = self.in_dram(value)?;
+                    let mut place = self.in_dram(value)?;
+                    if let (true, Some(at)) = (self.inputs.is_empty(), self.layout.input) {
+                        let scales = self.storage.places[index].map_or(0, |(_, scales)| scales);
+                        self.storage.places[index] = Some((at, scales));
+                        place = self.storage.place(self.graph, value)?;
+                    }
                     self.inputs.push(place);
                 }
                 Def::Indices => {
@@ -447,14 +487,18 @@ impl<'a> Plan<'a> {
             let padded = payload.next_multiple_of(ALIGN);
             let until = last_use[value.0 as usize].max(step);
             let bytes = padded + scales;
-            let addr =
-                self.chip.take(bytes, step, until).or_else(|| self.dram.take(bytes, step, until)).ok_or_else(|| {
-                    Error::unsupported(format!(
-                        "`{}` needs {bytes} bytes, neither SRAM nor DRAM has them",
-                        self.graph.value(value).name
-                    ))
-                    .code("E0401")
-                })?;
+            let named = self.graph.outputs.iter().any(|(_, output)| *output == value);
+            let chip = match named && self.layout.results_in_dram {
+                true => None,
+                false => self.chip.take(bytes, step, until),
+            };
+            let addr = chip.or_else(|| self.dram.take(bytes, step, until)).ok_or_else(|| {
+                Error::unsupported(format!(
+                    "`{}` needs {bytes} bytes, neither SRAM nor DRAM has them",
+                    self.graph.value(value).name
+                ))
+                .code("E0401")
+            })?;
             self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { addr + padded }));
         }
         Ok(())

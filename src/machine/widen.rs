@@ -9,6 +9,7 @@ use super::{Array, Machine, Price};
 use crate::num::format::{FormatRef, find, with_learned};
 use crate::num::subset::holds;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Where a pair of formats is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +31,13 @@ impl Datapath<'_> {
     }
 }
 
-/// Rows of listed pairs, by the ids of the formats that were known when the machine was read.
+/// Rows of listed pairs, by the ids of the formats that were known when the machine was read. A row is found when it is
+/// first asked for: a run asks for few of the pairs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Widening {
     formats: usize,
-    vector: Vec<Option<u16>>,
-    array: Vec<Option<u16>>,
+    vector: Vec<OnceLock<Option<u16>>>,
+    array: Vec<OnceLock<Option<u16>>>,
     candidates: [Vec<Candidate>; 2],
 }
 
@@ -85,17 +87,11 @@ fn tabled((weights, inputs): (FormatRef, FormatRef)) -> bool {
 }
 
 impl Widening {
-    /// The rows of all pairs of the formats known now.
+    /// Tables, still empty, for all pairs of the formats known now.
     pub(super) fn new(rates: &Pairs, array: Option<&Array>, prices: &BTreeMap<String, Price>) -> Widening {
-        let candidates = both(rates, array, prices);
-        let all = with_learned();
-        let table = |own: &[Candidate], other: &[Candidate]| {
-            let pairs = all.iter().flat_map(|w| all.iter().map(move |x| (*w, *x)));
-            let row = |(w, x)| choose(own, w, x, listed(other, w, x)).map(|at| at as u16);
-            pairs.map(|pair| tabled(pair).then(|| row(pair)).flatten()).collect()
-        };
-        let [vector, array] = &candidates;
-        Widening { formats: all.len(), vector: table(vector, array), array: table(array, vector), candidates }
+        let formats = with_learned().len();
+        let table = || vec![OnceLock::new(); formats * formats];
+        Widening { formats, vector: table(), array: table(), candidates: both(rates, array, prices) }
     }
 }
 
@@ -112,14 +108,15 @@ impl Machine {
     fn path(&self, weights: FormatRef, inputs: FormatRef, array: bool) -> Option<Datapath<'_>> {
         let (w, x) = (usize::from(weights.id), usize::from(inputs.id));
         let known = self.widening.formats;
+        let [vector, arrays] = &self.widening.candidates;
+        let (own, other) = if array { (arrays, vector) } else { (vector, arrays) };
+        let chosen = || choose(own, weights, inputs, listed(other, weights, inputs));
         let row = if w < known && x < known && tabled((weights, inputs)) {
             let table = if array { &self.widening.array } else { &self.widening.vector };
-            table[w * known + x].map(usize::from)
+            table[w * known + x].get_or_init(|| chosen().map(|at| at as u16)).map(usize::from)
         } else {
             // A learned format, or one that joined the table after the machine was read.
-            let [vector, arrays] = &self.widening.candidates;
-            let (own, other) = if array { (arrays, vector) } else { (vector, arrays) };
-            choose(own, weights, inputs, listed(other, weights, inputs))
+            chosen()
         };
         let pairs = if array { &self.array.as_ref()?.pairs } else { &self.rates };
         let (wide_w, wide_x, figure) = pairs.get(row?)?;

@@ -20,6 +20,7 @@ pub use glob::Glob;
 
 use crate::diag::{Error, Place, Result, did_you_mean};
 use crate::num::Accumulator;
+use crate::num::format::CODEBOOK;
 use crate::tensor::{Recipe, Store, TensorType};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -94,6 +95,18 @@ impl Policy {
     /// BadInput with the place for a text that is not a policy; Unsupported for a key that is known but not served.
     pub fn parse(path: &str, text: &str) -> Result<Policy> {
         file::parse(path, text)
+    }
+
+    /// Whether the sizes of a quantised model depend on its values: entropy-coded or sparse weights, pruning, tables and
+    /// scales that are learned. Where they do not, shapes alone are enough to count cycles and joules.
+    pub fn looks_at_values(&self) -> bool {
+        let fixed = |store: Store| store == Store::default();
+        let learned = |ty: TensorType| ty.format.name.starts_with(CODEBOOK) || ty.format.name == "nf4";
+        self.rules.iter().any(|rule| {
+            rule.recipe != Recipe::default()
+                || rule.store.is_some_and(|store| !fixed(store))
+                || rule.weights.is_some_and(learned)
+        })
     }
 
     /// Line of a rule in its file, from 1.

@@ -220,10 +220,12 @@ impl<'a> Rewriter<'a> {
             return self.mapped(id);
         }
         let tensor = self.weight(id)?;
-        let quantised = tensor
-            .requantised(ty, &recipe, &value.name)
-            .and_then(|tensor| tensor.stored(store))
-            .map_err(|e| e.at(self.place(&value.name)))?;
+        let quantised = match tensor.is_hollow() {
+            // What decides shapes and bytes is known; only codes that depend on values would not be.
+            true => Ok(Tensor::hollow(tensor.shape.clone(), ty)),
+            false => tensor.requantised(ty, &recipe, &value.name).and_then(|tensor| tensor.stored(store)),
+        };
+        let quantised = quantised.map_err(|e| e.at(self.place(&value.name)))?;
         // The weight keeps its name; only a weight that is also read in another type needs a second one.
         let taken = self.plain.contains(&id) || self.made.keys().any(|(known, _)| *known == id);
         let name =

@@ -14,6 +14,7 @@ pub mod terminal;
 pub mod trace;
 pub mod units;
 pub mod validate;
+pub mod workload;
 
 pub use folder::{Artifact, Report, headline};
 pub use npy::npy;

@@ -3,16 +3,20 @@
 use crate::machine::{Array, Dram, Machine, Sram, Units};
 use crate::num::FormatRef;
 use crate::num::format::with_learned;
+use std::sync::{Arc, OnceLock};
 
 /// What the engine needs of a machine, resolved once.
 #[derive(Debug, Clone)]
 pub(super) struct Rates {
     /// Number of formats.
     pub formats: usize,
-    /// Terms a cycle of (weights, inputs) on the S unit; 0 = not served.
-    s_terms: Vec<u32>,
-    /// Cycles an input row of (weights, inputs) on the array; 0 = not served.
-    array_rows: Vec<u32>,
+    /// Terms a cycle of (weights, inputs) on the S unit, once asked for: a run meets few of the pairs.
+    s_terms: Vec<OnceLock<Option<u32>>>,
+    /// Cycles an input row of (weights, inputs) on the array.
+    array_rows: Vec<OnceLock<Option<u32>>>,
+    /// Formats by id, and the machine that knows their pairs.
+    known: Vec<FormatRef>,
+    of: Arc<Machine>,
     /// Name of the machine, for errors.
     pub machine: String,
     /// Units.
@@ -44,15 +48,13 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn new(machine: &Machine) -> Self {
         let all = with_learned();
-        // Inputs are never learned: tables of that belong to weights.
-        let table = |path: &dyn Fn(FormatRef, FormatRef) -> Option<u32>| {
-            let pairs = all.iter().flat_map(|w| all.iter().map(move |x| (*w, *x)));
-            pairs.map(|(w, x)| if x.is_learned() { 0 } else { path(w, x).unwrap_or(0) }).collect()
-        };
+        let pairs = || vec![OnceLock::new(); all.len() * all.len()];
         Rates {
             formats: all.len(),
-            s_terms: table(&|w, x| machine.vector_path(w, x).map(|path| path.figure)),
-            array_rows: table(&|w, x| machine.array_path(w, x).map(|path| path.figure)),
+            s_terms: pairs(),
+            array_rows: pairs(),
+            known: all,
+            of: Arc::new(machine.clone()),
             machine: machine.name.clone(),
             units: machine.units,
             own: machine.own().clone(),
@@ -75,10 +77,22 @@ impl Rates {
     }
     /// Terms a cycle on the S unit, if served.
     pub(super) fn s_terms(&self, pair: usize) -> Option<u32> {
-        self.s_terms.get(pair).copied().filter(|t| *t > 0)
+        self.figure(&self.s_terms, pair, |w, x| self.of.vector_path(w, x).map(|path| path.figure))
     }
     /// Cycles an input row on the array, if served.
     pub(super) fn array_row(&self, pair: usize) -> Option<u32> {
-        self.array_rows.get(pair).copied().filter(|c| *c > 0)
+        self.figure(&self.array_rows, pair, |w, x| self.of.array_path(w, x).map(|path| path.figure))
+    }
+    fn figure(
+        &self,
+        table: &[OnceLock<Option<u32>>],
+        pair: usize,
+        find: impl Fn(FormatRef, FormatRef) -> Option<u32>,
+    ) -> Option<u32> {
+        *table.get(pair)?.get_or_init(|| {
+            let (w, x) = (self.known[pair / self.formats], self.known[pair % self.formats]);
+            // Inputs are never learned: tables of that belong to weights.
+            find(w, x).filter(|figure| *figure > 0 && !x.is_learned())
+        })
     }
 }

@@ -85,6 +85,21 @@ impl Tensor {
         let store = (Store::default(), payload.len());
         Ok(Tensor { shape, ty, payload, scales, offsets, global, store, mask: None, double_bytes: None })
     }
+    /// A tensor of which only shape and type are known: no codes, no scales, and 1 where a type has one scale. It is enough
+    /// to lay memory out and to count cycles and joules, and takes no memory itself.
+    pub fn hollow(shape: Vec<usize>, ty: TensorType) -> Self {
+        let (rows, cols) = rows_cols(&shape);
+        let bytes = rows.saturating_mul(ty.row_bytes(cols));
+        let scales = if ty.scaling == Scaling::Tensor { vec![1.0; ty.scale_count(rows, cols)] } else { Vec::new() };
+        let store = (Store::default(), bytes);
+        let payload = Vec::new();
+        let offsets = Vec::new();
+        Tensor { shape, ty, payload, scales, offsets, global: 1.0, store, mask: None, double_bytes: None }
+    }
+    /// Whether only shape and type of the tensor are known.
+    pub fn is_hollow(&self) -> bool {
+        self.payload.is_empty() && self.store.1 > 0
+    }
     /// The tensor with only the live elements of `mask`.
     ///
     /// # Errors

@@ -251,7 +251,7 @@ fn weights(graph: &Graph) -> Vec<WeightTensor> {
             columns: columns as u64,
             bits: u64::from(value.ty.format.bits),
             scaling: value.ty.to_string().split_once('/').map_or("none", |(_, scaling)| scaling).to_owned(),
-            scales: tensor.scales.len() as u64,
+            scales: value.ty.scale_count(rows, columns) as u64,
             sparsity: tensor.mask.as_ref().map_or(String::new(), |mask| mask.sparsity.to_string()),
             mask_bytes: tensor.mask_bytes() as u64,
             bytes: tensor.bytes() as u64,

@@ -7,6 +7,7 @@ use crate::compile::tile::{Path, Product, Tiling, choose};
 use crate::compile::{CodedWeights, Placement, ScaleOrder, mask_row_bytes};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
+use crate::num::format::ScaleRule;
 use crate::num::philox::{Draws, Use};
 use crate::num::{Accumulator, DotClass, FormatRef, dot_class};
 use crate::tensor::layout::entropy::Restart;
@@ -217,7 +218,7 @@ fn call(
         ("act", epilogue.activation),
         ("res", epilogue.residual),
         ("y", operands.y.addr),
-        ("y_row", 4 * product.n),
+        ("y_row", operands.y.ty.row_bytes(product.n as usize) as u64),
     ];
     params.extend(scale_params(operands, product, tiling.nt));
     params.extend(converter_params(context, node, operands, product));
@@ -237,6 +238,9 @@ fn call(
     }
     let mut consts = scale_consts(operands, product, node.accumulator)?;
     let bits = |format: FormatRef| i64::from(format.bits);
+    let lanes = u64::from(context.machine.vlen_bits / 32).max(1);
+    let y = results(operands, epilogue, product, tiling, (&consts, lanes))?;
+    consts.extend(y);
     consts.extend([("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class as i64)]);
     if tiling.path == Path::Vector {
         consts.extend([("OFFSET", i64::from(product.offset)), ("CODED", i64::from(product.coded.is_some()))]);
@@ -244,8 +248,40 @@ fn call(
         params.push(("mask_at", product.w_codes()));
     }
     let (x, w) = (&operands.x.ty, &operands.w.ty);
-    let formats = vec![("W", w.format), ("X", x.format), ("SW", w.scale.format), ("SX", x.scale.format)];
+    let mut formats = vec![("W", w.format), ("X", x.format), ("SW", w.scale.format), ("SX", x.scale.format)];
+    if operands.y.ty.format.name != "fp32" {
+        formats.push(("Y", operands.y.ty.format));
+    }
     Ok(Call { kernel, formats, consts, params })
+}
+
+/// Constants for results in another format than fp32: their bits, whether the array's kernel stores a tile as codes at
+/// once because nothing follows the product, and whether a tile is narrowed as one run.
+fn results(
+    operands: &Operands<'_>,
+    epilogue: &Epilogue,
+    product: &Product,
+    tiling: &Tiling,
+    (consts, lanes): (&[(&'static str, i64)], u64),
+) -> Result<Vec<(&'static str, i64)>> {
+    let ty = &operands.y.ty;
+    if ty.format.name == "fp32" {
+        return Ok(Vec::new());
+    }
+    let bits = u64::from(ty.format.bits);
+    let narrow = ty.scaling == Scaling::None && bits < 32;
+    let whole = |codes: u64| (codes * bits).is_multiple_of(8);
+    if !narrow || !whole(lanes) || (tiling.nt < product.n && !whole(tiling.nt)) {
+        let why = "results are fp32 or codes without scales, of which a register and a tile's row are whole bytes";
+        return Err(Error::unsupported(format!("results in {ty} have no kernel: {why}")).code("E0403"));
+    }
+    let follows = epilogue.bias != 0 || epilogue.activation != 0 || epilogue.residual != 0;
+    let last = consts.iter().any(|(name, value)| *name == "FINAL" && *value != 0);
+    // Tiles are stored in formats that take no scale.
+    let cast = ty.format.rule == ScaleRule::Cast;
+    let stored = tiling.path == Path::Array && cast && !follows && !last;
+    let flat = !stored && !follows && whole(tiling.nt);
+    Ok(vec![("YBITS", bits as i64), ("STORED", i64::from(stored)), ("FLAT", i64::from(flat))])
 }
 
 /// Parameters by which the kernels walk scales.

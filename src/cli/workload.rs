@@ -1,0 +1,119 @@
+//! `preon workload`: layers without weights.
+
+use std::path::PathBuf;
+
+use super::{args, out};
+use crate::diag::{Error, Result};
+use crate::report;
+use crate::vpu::workload::{self as vpu, Epochs, WorkloadReport};
+use crate::workload::{self, builtin};
+
+/// Arguments of `workload`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The layers: resnet50, alexnet, bert-base, bert-large, bitnet-2b, gemm-a, gemm-b, bert-l-layer; or a list as .toml,
+    /// .csv (SCALE-Sim) or .onnx (shapes only)
+    #[arg(value_name = "NAME|FILE", required_unless_present = "list")]
+    workload: Option<String>,
+    #[command(flatten)]
+    machines: args::Machines,
+    #[command(flatten)]
+    policies: args::Policies,
+    #[command(flatten)]
+    kernels: args::OwnKernels,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    seq: Option<u64>,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=4096))]
+    prefill: Option<u64>,
+    /// Tokens generated behind it, one by one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=4096))]
+    decode: Option<u64>,
+    /// Images or sequences at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    batch: Option<u64>,
+    /// Simulate every instance of every layer, not each program once
+    #[arg(long, conflicts_with = "estimate")]
+    step: bool,
+    /// What separates layers; `none` runs them as one program and tells what the drains cost
+    #[arg(long, value_name = "WHICH", default_value = "layers", conflicts_with = "estimate")]
+    epochs: Which,
+    /// Do not simulate: estimate, in microseconds
+    #[arg(long)]
+    estimate: bool,
+    /// List the built-in workloads
+    #[arg(long)]
+    list: bool,
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    format: args::Format,
+    /// Also write workload.json and workload.csv into this folder
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What stands between layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// An epoch: everything drains
+    Layers,
+    /// Nothing
+    None,
+}
+
+/// Prices the workload under every policy on every machine.
+pub fn run(args: &Args) -> Result<()> {
+    if args.list {
+        let line = |(name, doc): &(&str, &str)| format!("{name:<14}{doc}\n");
+        return out::data(&builtin::NAMES.iter().map(line).collect::<String>());
+    }
+    let options = builtin::Options { seq: args.seq, prefill: args.prefill, decode: args.decode, batch: args.batch };
+    let layers = workload::load(args.workload.as_deref().unwrap_or_default(), &options)?;
+    let (machines, policies, kernels) = (args.machines.load()?, args.policies.load()?, args.kernels.load()?);
+    let epochs = if args.epochs == Which::None { Epochs::None } else { Epochs::Layers };
+    let how = vpu::Run { step: args.step, epochs, estimate: args.estimate };
+    let (mut runs, mut costs) = (Vec::new(), String::new());
+    for machine in &machines {
+        for policy in &policies {
+            let run = vpu::run(&layers, machine, policy, &kernels, &how)?;
+            if epochs == Epochs::None {
+                let drained = vpu::run(&layers, machine, policy, &kernels, &vpu::Run::default())?;
+                costs += &epochs_cost(&run, &drained);
+            }
+            runs.push(run);
+        }
+    }
+    let json = || match runs.as_slice() {
+        [one] => serde_json::to_string_pretty(one),
+        all => serde_json::to_string_pretty(all),
+    };
+    let json = || json().map_err(|error| Error::internal(format!("a report that is no JSON: {error}")));
+    if let Some(folder) = &args.out {
+        let wrong = |error: std::io::Error| {
+            Error::usage(format!("the folder cannot be written: {error}")).in_file(folder.display().to_string())
+        };
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+        std::fs::write(folder.join("workload.json"), json()? + "\n").map_err(wrong)?;
+        std::fs::write(folder.join("workload.csv"), report::workload::rows(&runs)).map_err(wrong)?;
+    }
+    out::data(&match (args.format, runs.as_slice()) {
+        (args::Format::Json, _) => json()? + "\n",
+        (args::Format::Csv, _) => report::workload::rows(&runs),
+        (args::Format::Table, [one]) => report::workload::run(one) + &costs,
+        (args::Format::Table, _) => report::workload::runs(&runs) + &costs,
+    })
+}
+
+/// What the drains between layers cost.
+fn epochs_cost(joined: &WorkloadReport, drained: &WorkloadReport) -> String {
+    let more = drained.cycles as f64 / joined.cycles.max(1) as f64 - 1.0;
+    format!(
+        "epochs   {} {}: {} cycles with a drain after each layer, {} without: {:+.1} %\n",
+        joined.machine,
+        joined.policy,
+        report::units::count(drained.cycles),
+        report::units::count(joined.cycles),
+        100.0 * more
+    )
+}

@@ -1,0 +1,351 @@
+//! Convolutions and pools: kernels that walk strips of an image, of which every byte is loaded once a strip.
+
+use super::{Formats, Program, codes};
+use crate::compile::link::{Bodies, link};
+use crate::compile::lower::{Call, Lowered};
+use crate::compile::place::{ALIGN, SPACE_SHIFT, Workspace};
+use crate::compile::tile::{estimate_of, sizes};
+use crate::compile::{Layout, Options};
+use crate::diag::{Error, Result};
+use crate::machine::Machine;
+use crate::num::format::ScaleRule;
+use crate::num::{DotClass, FormatRef, dot_class};
+use crate::tensor::{Scaling, TensorType};
+use crate::workload::{Act, Conv, Pool};
+use std::sync::Arc;
+
+fn refuse<T>(why: impl Into<String>) -> Result<T> {
+    Err(Error::unsupported(why).code("E0403"))
+}
+
+/// Whole bytes of `elements` codes.
+fn bytes(format: FormatRef, elements: u64) -> u64 {
+    (elements * u64::from(format.bits)).div_ceil(8)
+}
+
+/// A convolution on the array, one group after the other, with its buffers in SRAM.
+pub(super) struct Plan {
+    /// Output rows of a strip, pixels and channels of a tile.
+    pub sr: u64,
+    pub mt: u64,
+    pub nt: u64,
+    /// Cycles by the rule that ranks tilings.
+    pub cycles: u64,
+    buffers: Vec<(&'static str, u64)>,
+}
+
+/// Channels of the image and of the result in a group.
+fn of_group(conv: &Conv) -> (u64, u64) {
+    (conv.c / conv.groups, conv.k / conv.groups)
+}
+
+/// Rows of the image that a strip of `sr` output rows needs at most.
+fn strip_rows(conv: &Conv, sr: u64) -> u64 {
+    let reach = (conv.r - 1) * conv.dilation + 1;
+    // The first row is rounded down to a multiple of the stride.
+    ((sr - 1) * conv.stride + reach + conv.stride - 1).min(conv.h)
+}
+
+fn buffers(conv: &Conv, types: &Types, sr: u64, mt: u64, nt: u64) -> Vec<(&'static str, u64)> {
+    let (c, n) = of_group(conv);
+    let (oh, _) = conv.out();
+    let depth = c * conv.r * conv.s;
+    let strip = strip_rows(conv, sr) * conv.w * bytes(types.x, c);
+    let weights = nt * bytes(types.w, depth);
+    let tile = mt * bytes(types.y, nt);
+    vec![
+        ("bx0", strip),
+        ("bx1", if sr < oh { strip } else { 0 }),
+        ("bw0", weights),
+        ("bw1", if nt < n { weights } else { 0 }),
+        ("bs", 8 * nt),
+        ("bt", if types.direct { 0 } else { 4 * mt * nt }),
+        ("bres", if conv.then.residual { tile } else { 0 }),
+        ("by0", tile),
+        ("by1", tile),
+    ]
+}
+
+struct Types {
+    x: FormatRef,
+    w: FormatRef,
+    y: FormatRef,
+    /// Tiles are stored as they are.
+    direct: bool,
+}
+
+/// The best strips and tiles that fit.
+fn plan(conv: &Conv, types: &Types, machine: &Machine, room: u64) -> Result<Plan> {
+    let (c, n) = of_group(conv);
+    let (oh, ow) = conv.out();
+    let depth = c * conv.r * conv.s;
+    let scales = u64::from(machine.scale_entries());
+    let mt = (oh * ow).min(u64::from(machine.acc_rows)).min(scales);
+    let (mut best, mut least): (Option<Plan>, u64) = (None, u64::MAX);
+    for nt in sizes(n, u64::from(machine.acc_cols).min(scales)) {
+        if nt < n && !(nt * u64::from(types.y.bits)).is_multiple_of(8) {
+            continue;
+        }
+        // As many rows as fit, found by halving the range.
+        let total = |sr: u64| -> u64 {
+            let sizes = buffers(conv, types, sr, mt, nt);
+            sizes.iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(ALIGN)).sum()
+        };
+        least = least.min(total(1));
+        if total(1) > room {
+            continue;
+        }
+        let (mut low, mut high) = (1, oh);
+        while low < high {
+            let middle = (low + high).div_ceil(2);
+            if total(middle) <= room { low = middle } else { high = middle - 1 }
+        }
+        // Strips of about one size.
+        let sr = oh.div_ceil(oh.div_ceil(low));
+        let strips = oh.div_ceil(sr);
+        let tiles = strips * (sr * ow).div_ceil(mt) * n.div_ceil(nt);
+        let compute = tiles * machine.array_tile_cycles(mt, nt, depth, types.w, types.x);
+        let weights = n * bytes(types.w, depth) * if nt < n { strips } else { 1 };
+        let image = strips * strip_rows(conv, sr) * conv.w * bytes(types.x, c);
+        let y = oh * ow * bytes(types.y, n) * if conv.then.residual { 2 } else { 1 };
+        let work = conv.batch * conv.groups;
+        let cycles = estimate_of(machine, work * (weights + image + y), work * compute, work * tiles * 60);
+        if best.as_ref().is_none_or(|best| cycles < best.cycles) {
+            best = Some(Plan { sr, mt, nt, cycles, buffers: buffers(conv, types, sr, mt, nt) });
+        }
+    }
+    best.ok_or_else(|| {
+        Error::unsupported(format!(
+            "does not fit: the smallest strip and weights of the convolution need {least} bytes of SRAM, {} has {room} for it",
+            machine.name
+        ))
+        .code("E0401")
+        .help("use a machine with more SRAM, or narrower formats")
+    })
+}
+
+/// Scratch of a program without results on chip: all of the own SRAM where there is a shared level, else as for graphs.
+pub(super) fn room(machine: &Machine) -> u64 {
+    let own = machine.own().bytes;
+    if machine.shared().is_some() { own } else { (own - own / 4) / ALIGN * ALIGN }
+}
+
+/// Ranges of DRAM, upwards.
+struct Dram {
+    next: u64,
+}
+
+impl Dram {
+    fn take(&mut self, bytes: u64) -> u64 {
+        let at = self.next;
+        self.next = (at + bytes).next_multiple_of(ALIGN);
+        at
+    }
+}
+
+fn types(conv: &Conv, formats: &Formats, machine: &Machine) -> Result<(Types, DotClass)> {
+    let (w, x) = (&formats.weights, &formats.inputs);
+    let plain =
+        |ty: &TensorType| !matches!(ty.scaling, Scaling::Block(_) | Scaling::Tile(..)) && ty.planes == 1 && !ty.offset;
+    if !plain(w) || !plain(x) {
+        return refuse(format!("a convolution of {x} with {w} has no kernel: scales of blocks, planes and offsets"));
+    }
+    if !machine.array_serves(w.format, x.format) {
+        let message = format!(
+            "a convolution of {x} with {w} has no kernel on {}: its array does not serve the pair, or it has none",
+            machine.name
+        );
+        return Err(Error::unsupported(message).code("E0404").help("list the product that it is, as a gemm"));
+    }
+    let Some(y) = codes(&formats.outputs) else {
+        return refuse(format!("results of a convolution in {} have no kernel", formats.outputs));
+    };
+    let follows = conv.then.act.is_some() || conv.then.residual;
+    let direct = !follows && y.format.rule == ScaleRule::Cast;
+    let (_, n) = of_group(conv);
+    let whole = |codes: u64| (codes * u64::from(y.format.bits)).is_multiple_of(8);
+    if !whole(n) || !whole(u64::from(machine.vlen_bits / 32).max(1)) {
+        return refuse(format!("a pixel of {n} channels of {y}, or a register, is no whole bytes"));
+    }
+    let class = dot_class(x.format, w.format, formats.accumulator)?;
+    Ok((Types { x: x.format, w: w.format, y: y.format, direct }, class))
+}
+
+/// The program of a convolution.
+pub(super) fn conv(
+    conv: &Conv,
+    formats: &Formats,
+    machine: &Machine,
+    options: &Options,
+    bodies: &mut Bodies,
+) -> Result<Program> {
+    let (types, class) = types(conv, formats, machine)?;
+    let plan = plan(conv, &types, machine, room(machine))?;
+    let (c, n) = of_group(conv);
+    let (oh, ow) = conv.out();
+    let depth = c * conv.r * conv.s;
+    let (x_row, w_row, y_row) = (conv.w * bytes(types.x, c), bytes(types.w, depth), bytes(types.y, n));
+    let (x_image, y_image) = (conv.h * x_row, oh * ow * y_row);
+    let sws = matches!(formats.weights.scaling, Scaling::Row);
+    let mut dram = Dram { next: options.layout.from };
+    let w = dram.take(conv.groups * n * w_row);
+    let bias = if conv.then.bias { dram.take(4 * conv.k) } else { 0 };
+    let sw = if sws { dram.take(4 * conv.k) } else { u64::from(1f32.to_bits()) };
+    let images = conv.batch * conv.groups;
+    let x = options.layout.input.unwrap_or_else(|| dram.take(images * x_image));
+    let res = if conv.then.residual { dram.take(images * y_image) } else { 0 };
+    let y = dram.take(images * y_image);
+    check_dram(machine, dram.next)?;
+    // Groups change weights, images of a batch do not: groups are the outer loop of a call where there are any.
+    let (outer, calls) = if conv.groups > 1 { (conv.groups, conv.batch) } else { (conv.batch, 1) };
+    let pair = |low: u64, high: u64| low | high << 32;
+    let mut lowered = lowered(conv.macs());
+    for call in 0..calls {
+        let (x_at, y_at) = (call * outer * x_image, call * outer * y_image);
+        let by_group = |bytes: u64| if conv.groups > 1 { bytes } else { 0 };
+        let mut params = vec![
+            ("outer", outer),
+            ("x_outer", x_image),
+            ("w_outer", by_group(n * w_row)),
+            ("n_outer", by_group(4 * n)),
+            ("y_outer", y_image),
+            ("oh", oh),
+            ("ow", ow),
+            ("sr", plan.sr),
+            ("mt", plan.mt),
+            ("nt", plan.nt),
+            ("n", n),
+            ("depth", depth),
+            ("rec0", pair(c, conv.h)),
+            ("rec1", pair(conv.w, conv.r)),
+            ("rec2", pair(conv.s, conv.stride)),
+            ("rec3", pair(conv.pad, conv.dilation)),
+            ("h", conv.h),
+            ("stride", conv.stride),
+            ("pad", conv.pad),
+            ("reach", (conv.r - 1) * conv.dilation + 1),
+            ("x", x + x_at),
+            ("x_row", x_row),
+            ("w", w),
+            ("w_row", w_row),
+            ("sx", u64::from(1f32.to_bits())),
+            ("sw", sw),
+            ("bias", bias),
+            ("res", if res == 0 { 0 } else { res + y_at }),
+            ("y", y + y_at),
+            ("y_row", y_row),
+        ];
+        let mut workspace = Workspace::new(room(machine));
+        for (name, size) in &plan.buffers {
+            params.push((name, workspace.take(*size, &format!("buffer `{name}`"))?));
+        }
+        lowered.workspace_bytes = workspace.used();
+        lowered.calls.push(Call {
+            kernel: "conv-strips",
+            formats: vec![("W", types.w), ("X", types.x), ("Y", types.y)],
+            consts: constants(conv, &types, class, sws),
+            params,
+        });
+    }
+    finish(lowered, options, machine, bodies, (dram.next, y))
+}
+
+fn constants(conv: &Conv, types: &Types, class: DotClass, sws: bool) -> Vec<(&'static str, i64)> {
+    let class = DotClass::ALL.iter().position(|known| *known == class).expect("every class is listed");
+    let act = match conv.then.act {
+        None => 0,
+        Some(Act::Relu) => 1,
+        Some(Act::Relu2) => 2,
+        Some(Act::Gelu) => 3,
+        Some(Act::Silu) => 4,
+    };
+    vec![
+        ("CLASS", class as i64),
+        ("SWS", i64::from(sws)),
+        ("BIAS", i64::from(conv.then.bias)),
+        ("RES", i64::from(conv.then.residual)),
+        ("ACT", act),
+        ("DIRECT", i64::from(types.direct)),
+        ("YBITS", i64::from(types.y.bits)),
+    ]
+}
+
+fn lowered(macs_dense: u64) -> Lowered {
+    Lowered { calls: Vec::new(), workspace_bytes: 0, macs_dense, loops: Vec::new() }
+}
+
+fn check_dram(machine: &Machine, end: u64) -> Result<()> {
+    if end > machine.dram.bytes {
+        let message = format!("the layer needs {end} bytes of DRAM, {} has {}", machine.name, machine.dram.bytes);
+        return Err(Error::unsupported(message).code("E0401"));
+    }
+    Ok(())
+}
+
+fn finish(
+    lowered: Lowered,
+    options: &Options,
+    machine: &Machine,
+    bodies: &mut Bodies,
+    (dram_end, output): (u64, u64),
+) -> Result<Program> {
+    let kernels = lowered.calls.first().map(|call| options.kernels.whose(call.kernel)).into_iter().collect();
+    let sram_bytes = lowered.workspace_bytes;
+    let object = link(&[lowered], &options.kernels, 0, machine, bodies)?;
+    Ok(Program { object: Arc::new(object), kernels, steps: 1, dram_end, output, sram_bytes, indices: None })
+}
+
+/// The program of a pool: rows of windows first, then their columns.
+pub(super) fn pool(
+    pool: &Pool,
+    formats: &Formats,
+    machine: &Machine,
+    options: &Options,
+    bodies: &mut Bodies,
+) -> Result<Program> {
+    let window = &pool.window;
+    let (Some(x), Some(y)) = (codes(&formats.inputs), codes(&formats.outputs)) else {
+        return refuse(format!("a pool of {} to {} has no kernel: scales of blocks", formats.inputs, formats.outputs));
+    };
+    let whole = |ty: &TensorType| (window.c * u64::from(ty.format.bits)).is_multiple_of(8);
+    if !whole(&x) || !whole(&y) {
+        return refuse(format!("{} channels of {x} or {y} are no whole bytes a pixel", window.c));
+    }
+    let (oh, ow) = window.out();
+    let (x_row, y_row) = (window.w * bytes(x.format, window.c), ow * bytes(y.format, window.c));
+    let Layout { from, input, .. } = options.layout;
+    let mut dram = Dram { next: from };
+    let x_at = input.unwrap_or_else(|| dram.take(window.batch * window.h * x_row));
+    let y_at = dram.take(window.batch * oh * y_row);
+    check_dram(machine, dram.next)?;
+    let mut params = vec![
+        ("images", window.batch),
+        ("h", window.h),
+        ("w", window.w),
+        ("c", window.c),
+        ("oh", oh),
+        ("ow", ow),
+        ("r", window.r),
+        ("s", window.s),
+        ("stride", window.stride),
+        ("pad", window.pad),
+        ("x", x_at),
+        ("x_row", x_row),
+        ("y", y_at),
+        ("y_row", y_row),
+        ("part", u64::from((1.0 / (window.r * window.s) as f32).to_bits())),
+    ];
+    let mut workspace = Workspace::new(room(machine));
+    let rows = (("bx", window.r * x_row), ("bv", 4 * window.w * window.c), ("by", y_row));
+    for (name, size) in [rows.0, rows.1, rows.2] {
+        params.push((name, workspace.take(size, &format!("buffer `{name}`"))?));
+    }
+    let mut lowered = lowered(0);
+    lowered.workspace_bytes = workspace.used();
+    let formats = vec![("X", x.format), ("Y", y.format)];
+    let bits = |format: FormatRef| i64::from(format.bits);
+    let consts = vec![("MEAN", i64::from(pool.mean)), ("XBITS", bits(x.format)), ("YBITS", bits(y.format))];
+    lowered.calls.push(Call { kernel: "pool", formats, consts, params });
+    debug_assert!(x_at >> SPACE_SHIFT == 0, "images lie in DRAM");
+    finish(lowered, options, machine, bodies, (dram.next, y_at))
+}

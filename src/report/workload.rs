@@ -1,0 +1,150 @@
+//! Workloads for people and for spreadsheets.
+
+use super::csv;
+use super::table::render;
+use super::units;
+use crate::vpu::workload::WorkloadReport;
+
+/// One run in full: totals, then a line a layer.
+pub fn run(run: &WorkloadReport) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, text: String| out += &format!("{name:<9}{text}\n");
+    line("workload", format!("{}   {} MACs", run.workload, units::short(run.macs as f64)));
+    line("machine", format!("{}   {:.2} GHz   policy {}", run.machine, run.clock_hz / 1e9, run.policy));
+    let limited = match run.bound_by.as_str() {
+        "unknown" => "estimated".to_owned(),
+        what => format!("bound by {}", super::story::shown(what)),
+    };
+    let used = units::percent(run.utilisation);
+    line("cycles", format!("{}   {}   {used} of peak   {limited}", units::count(run.cycles), units::time(run.time_ns)));
+    if let (Some(e), Some(range)) = (&run.energy_pj, &run.energy_range_pj) {
+        let spread = format!("{} to {} by the sources' spread", units::energy(range.low), units::energy(range.high));
+        line(
+            "energy",
+            format!(
+                "{} ({spread})   arithmetic {}, movement {}, leakage {}",
+                units::energy(e.total),
+                units::energy(e.arithmetic),
+                units::energy(e.movement),
+                units::energy(e.leakage)
+            ),
+        );
+        let (read, written) = (units::bytes(run.dram_read_bytes), units::bytes(run.dram_write_bytes));
+        line("DRAM", format!("{read} read, {written} written   SRAM peak {}", units::bytes(run.peak_sram_bytes)));
+        let segments = &run.segments;
+        line(
+            "layers",
+            format!(
+                "{} run, {} simulated, {} different programs",
+                units::count(segments.instances),
+                units::count(segments.simulated),
+                units::count(segments.programs)
+            ),
+        );
+    }
+    if let (Some(error), Some(layers)) = (run.estimate.error, run.estimate.mean_layer_error) {
+        line(
+            "estimate",
+            format!(
+                "{} cycles: {:+.1} % in all, {:.1} % layer by layer",
+                units::count(run.estimate.cycles),
+                error * 100.0,
+                layers * 100.0
+            ),
+        );
+    }
+    for phase in &run.phases {
+        let energy = phase.energy_per_token_pj.map_or(String::new(), |pj| format!("   {} a token", units::energy(pj)));
+        let speed = units::digits(phase.tokens_per_s);
+        line(&phase.phase, format!("{} tokens   {speed} tokens/s{energy}", units::count(phase.tokens)));
+    }
+    out.push('\n');
+    out += &layers(run);
+    run.assumptions.iter().for_each(|text| out += &format!("assumed: {text}\n"));
+    out
+}
+
+/// Most lines of the table of layers.
+const MOST_LINES: usize = 64;
+
+fn layers(run: &WorkloadReport) -> String {
+    let header = [
+        "layer", "kind", "shape", "times", "cycles", "share", "estimate", "bound by", "MACs", "peak", "DRAM", "energy",
+    ];
+    let rows: Vec<Vec<String>> = run
+        .layers
+        .iter()
+        .take(MOST_LINES)
+        .map(|layer| {
+            vec![
+                layer.layer.clone(),
+                layer.kind.to_owned(),
+                layer.shape.clone(),
+                units::count(layer.count),
+                units::count(layer.cycles),
+                units::percent(layer.cycles as f64 / run.cycles.max(1) as f64),
+                units::count(layer.estimate_cycles),
+                super::story::shown(&layer.bound_by),
+                units::short(layer.macs as f64),
+                units::percent(layer.utilisation),
+                units::bytes(layer.dram_read_bytes + layer.dram_write_bytes),
+                layer.energy_pj.map_or("–".into(), |e| units::energy(e.total)),
+            ]
+        })
+        .collect();
+    let mut text = render(&header, &rows, &[3, 4, 5, 6, 8, 9, 10, 11]);
+    if run.layers.len() > MOST_LINES {
+        text += &format!("… and {} more; -f csv lists them all\n", run.layers.len() - MOST_LINES);
+    }
+    text
+}
+
+/// One row a layer.
+pub fn rows(runs: &[WorkloadReport]) -> String {
+    let header = "workload,machine,policy,mode,layer,kind,shape,kernels,formats,count,cycles,estimate_cycles,bound_by,macs,\
+        utilisation,dram_read_bytes,dram_write_bytes,energy_pj";
+    let rows = runs.iter().flat_map(|run| {
+        run.layers.iter().map(move |layer| {
+            vec![
+                run.workload.clone(),
+                run.machine.clone(),
+                run.policy.clone(),
+                run.mode.to_owned(),
+                layer.layer.clone(),
+                layer.kind.to_owned(),
+                layer.shape.clone(),
+                layer.kernels.join(" "),
+                layer.formats.clone(),
+                layer.count.to_string(),
+                layer.cycles.to_string(),
+                layer.estimate_cycles.to_string(),
+                layer.bound_by.clone(),
+                layer.macs.to_string(),
+                layer.utilisation.to_string(),
+                layer.dram_read_bytes.to_string(),
+                layer.dram_write_bytes.to_string(),
+                csv::number(layer.energy_pj.map(|e| e.total)),
+            ]
+        })
+    });
+    csv::table(header, rows)
+}
+
+/// One line a run, for several machines or policies.
+pub fn runs(runs: &[WorkloadReport]) -> String {
+    let header = ["machine", "policy", "cycles", "time", "of peak", "energy", "DRAM", "bound by", "estimate"];
+    let row = |run: &WorkloadReport| {
+        vec![
+            run.machine.clone(),
+            run.policy.clone(),
+            units::count(run.cycles),
+            units::time(run.time_ns),
+            units::percent(run.utilisation),
+            run.energy_pj.map_or("–".into(), |e| units::energy(e.total)),
+            units::bytes(run.dram_read_bytes + run.dram_write_bytes),
+            super::story::shown(&run.bound_by),
+            run.estimate.error.map_or("–".into(), |error| format!("{:+.1} %", error * 100.0)),
+        ]
+    };
+    render(&header, &runs.iter().map(row).collect::<Vec<_>>(), &[2, 3, 4, 5, 6, 8])
+}

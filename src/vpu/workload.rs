@@ -1,0 +1,301 @@
+//! Workloads without weights: every layer is a program that starts from the quiet state, so what it takes is a function of
+//! its program and the machine alone. Programs that are equal word by word are simulated once and counted often.
+//!
+//! The quiet state is that after `epoch`: units and queues empty, DRAM banks closed, refresh restarted. Layers of a
+//! workload begin and end in it, as kernels of real devices do; [`Epochs::None`] tells what that costs.
+
+use super::workload_report::{self, Parts};
+use crate::compile::kernels::Kernels;
+use crate::compile::layers::{self, Formats, Program};
+use crate::compile::link::Bodies;
+use crate::compile::{Layout, Options};
+use crate::diag::{Place, Result};
+use crate::exec::{Config, Event, Mode, Status, Vm};
+use crate::isa::Op;
+use crate::machine::Machine;
+use crate::num::{Accumulator, format};
+use crate::policy::Policy;
+use crate::sim::{Ledger, Outcome, Sim, Timing};
+use crate::tensor::TensorType;
+use crate::workload::{Kind, Layer, Workload};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use super::workload_report::{SCHEMA, WorkloadReport};
+
+/// How the layers of a workload follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Epochs {
+    /// Each begins when the one before it is over and everything is quiet.
+    #[default]
+    Layers,
+    /// One program without any drain: a layer begins while the one before it ends, whose result is its input.
+    None,
+}
+
+/// What a run of a workload may do.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// Simulate every instance of every layer one by one, and every step of each.
+    pub step: bool,
+    /// How layers follow each other.
+    pub epochs: Epochs,
+    /// Do not simulate: estimates only.
+    pub estimate: bool,
+}
+
+/// What one layer takes, once.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub program: Program,
+    /// One instance, simulated alone.
+    pub outcome: Option<Arc<Outcome>>,
+    /// All instances, simulated one by one and added up.
+    pub stepped: Option<Outcome>,
+}
+
+/// Everything that is known of a layer of a workload.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    pub formats: Formats,
+    pub estimate: u64,
+    pub segment: Option<Segment>,
+}
+
+/// How much was simulated.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Effort {
+    /// Instances of layers.
+    pub instances: u64,
+    /// Different programs.
+    pub programs: u64,
+    /// Programs that were simulated, repetitions counted.
+    pub simulated: u64,
+}
+
+/// Runs a workload on a machine under a policy.
+///
+/// # Errors
+/// Unsupported, naming the layer, where no kernel serves it or a tile does not fit; Fault if a program traps.
+pub fn run(
+    workload: &Workload,
+    machine: &Machine,
+    policy: &Policy,
+    kernels: &Kernels,
+    run: &Run,
+) -> Result<WorkloadReport> {
+    workload.check()?;
+    let mut known = Known {
+        machine,
+        options: Options { fuse: true, kernels: kernels.clone(), layout: Layout::default() },
+        bodies: Bodies::default(),
+        programs: HashMap::new(),
+        outcomes: HashMap::new(),
+        effort: Effort::default(),
+    };
+    let mut done = Vec::with_capacity(workload.layers.len());
+    for layer in &workload.layers {
+        let named = |error: crate::diag::Error| match error.place() {
+            Place::Source { .. } => error,
+            _ => error.at(Place::Node(layer.name.clone())),
+        };
+        let formats = formats(layer, policy);
+        let estimate = layers::estimate(&layer.kind, &formats, machine);
+        let segment = match run.estimate {
+            true => None,
+            false => Some(known.segment(layer, &formats, run).map_err(named)?),
+        };
+        done.push(Done { formats, estimate, segment });
+    }
+    let joined = match (run.epochs, run.estimate) {
+        (Epochs::None, false) => Some(one_program(workload, &done, &mut known)?),
+        _ => None,
+    };
+    workload_report::report(&Parts {
+        workload,
+        machine,
+        policy,
+        done: &done,
+        joined: joined.as_ref(),
+        effort: known.effort,
+        run,
+    })
+}
+
+/// Formats of a layer: what the policy's rules that match its name say, later ones over earlier ones, and over all what the
+/// layer says itself. What nobody says is fp32.
+fn formats(layer: &Layer, policy: &Policy) -> Formats {
+    let fp32 = TensorType::plain(format::find("fp32").expect("fp32 is a built-in format"));
+    let (mut weights, mut inputs, mut kv, mut attention) = (fp32, fp32, fp32, None);
+    let mut accumulator = Accumulator::default();
+    for rule in policy.rules.iter().filter(|rule| rule.glob.matches(&layer.name)) {
+        weights = rule.weights.unwrap_or(weights);
+        inputs = rule.activations.unwrap_or(inputs);
+        kv = rule.kv.unwrap_or(kv);
+        attention = rule.attention.or(attention);
+        accumulator = rule.accumulator.unwrap_or(accumulator);
+    }
+    let own = layer.formats;
+    let inputs = own.inputs.unwrap_or(inputs);
+    // A pass reads fp32 and writes fp32, but for the quantiser.
+    let outputs = own.outputs.unwrap_or(inputs);
+    Formats {
+        weights: own.weights.unwrap_or(weights),
+        inputs,
+        outputs,
+        attention: attention.unwrap_or(inputs),
+        kv,
+        accumulator,
+    }
+}
+
+/// Programs and outcomes that are known already.
+struct Known<'a> {
+    machine: &'a Machine,
+    options: Options,
+    bodies: Bodies,
+    /// By what a program is made from.
+    programs: HashMap<Kind, Vec<(Formats, Program)>>,
+    /// By the program itself: its words and its control memory, which holds the parameter blocks with all addresses.
+    outcomes: HashMap<(Vec<u64>, Vec<u8>), Arc<Outcome>>,
+    effort: Effort,
+}
+
+impl Known<'_> {
+    fn program(&mut self, kind: &Kind, formats: &Formats) -> Result<Program> {
+        let same = self.programs.entry(*kind).or_default();
+        if let Some((_, program)) = same.iter().find(|(known, _)| known == formats) {
+            return Ok(program.clone());
+        }
+        let program = layers::compile(kind, formats, self.machine, &self.options, &mut self.bodies)?;
+        same.push((*formats, program.clone()));
+        Ok(program)
+    }
+
+    fn segment(&mut self, layer: &Layer, formats: &Formats, run: &Run) -> Result<Segment> {
+        let program = self.program(&layer.kind, formats)?;
+        self.effort.instances += layer.count;
+        if run.epochs == Epochs::None {
+            return Ok(Segment { program, outcome: None, stepped: None });
+        }
+        if run.step {
+            let mut sum = Outcome { timing: Timing::default(), ledger: Ledger::default() };
+            let mut last = None;
+            for _ in 0..layer.count {
+                let one = simulate(&program, self.machine)?;
+                add_timing(&mut sum.timing, &one.timing, 1);
+                add_ledger(&mut sum.ledger, &one.ledger, 0, 1);
+                self.effort.simulated += 1;
+                last = Some(Arc::new(one));
+            }
+            self.effort.programs += 1;
+            return Ok(Segment { program, outcome: last, stepped: Some(sum) });
+        }
+        let key = (program.object.words.clone(), program.object.control.clone());
+        let outcome = match self.outcomes.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let outcome = Arc::new(simulate(&program, self.machine)?);
+                self.effort.simulated += 1;
+                self.effort.programs += 1;
+                self.outcomes.insert(key, outcome.clone());
+                outcome
+            }
+        };
+        Ok(Segment { program, outcome: Some(outcome), stepped: None })
+    }
+}
+
+/// A core in front of the first instruction.
+fn start(program: &Program, machine: &Machine) -> Result<Vm> {
+    let config = Config { dram_bytes: program.dram_end, ..Config::of(machine) };
+    let mut vm = Vm::new(program.object.clone(), config, Mode::TimingOnly)?;
+    if let Some((at, count, rows)) = program.indices {
+        // Which rows are read is not known; these are spread over the table.
+        let row = |index: u64| (index.wrapping_mul(2_654_435_761) % rows) as u32;
+        let bytes: Vec<u8> = (0..count).flat_map(|index| row(index).to_le_bytes()).collect();
+        vm.write(at, &bytes)?;
+    }
+    Ok(vm)
+}
+
+/// One run of a program from the quiet state.
+fn simulate(program: &Program, machine: &Machine) -> Result<Outcome> {
+    let mut vm = start(program, machine)?;
+    let mut sim = Sim::new(machine, program.steps);
+    let mut event = Event::new();
+    loop {
+        let status = vm.step(&mut event)?;
+        sim.account(&event);
+        if status == Status::Halted {
+            return sim.finish();
+        }
+    }
+}
+
+/// All layers as one stream of instructions, without a drain in between. A layer's first input lies where the result of the
+/// layer before it does, so that it waits for it.
+fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Result<Outcome> {
+    let machine = known.machine;
+    let mut sim = Sim::new(machine, workload.layers.len());
+    let mut event = Event::new();
+    let mut layout = Layout::default();
+    let last = workload.layers.len() - 1;
+    for (index, (layer, done)) in workload.layers.iter().zip(done).enumerate() {
+        for instance in 0..layer.count {
+            let options = Options { layout, ..known.options.clone() };
+            let program = layers::compile(&layer.kind, &done.formats, machine, &options, &mut known.bodies);
+            let program = program.map_err(|error| error.at(Place::Node(layer.name.clone())))?;
+            known.effort.simulated += 1;
+            let mut vm = start(&program, machine)?;
+            loop {
+                let status = vm.step(&mut event)?;
+                event.node = index as u32;
+                let halted = status == Status::Halted;
+                let over = halted && index == last && instance + 1 == layer.count;
+                if event.op != Op::Node && (!halted || over) {
+                    sim.account(&event);
+                }
+                if halted {
+                    break;
+                }
+            }
+            // Weights go on behind each other and start over where memory ends.
+            let used = program.dram_end - layout.from;
+            let from =
+                if program.dram_end + used > machine.dram.bytes { Layout::default().from } else { program.dram_end };
+            layout = Layout { from, input: Some(program.output), results_in_dram: true };
+        }
+    }
+    sim.finish()
+}
+
+/// `sum += one * count`, field by field; all nodes become one.
+pub(super) fn add_timing(sum: &mut Timing, one: &Timing, count: u64) {
+    sum.cycles += one.cycles * count;
+    sum.instructions += one.instructions * count;
+    for (sum, one) in sum.units.iter_mut().zip(&one.units) {
+        sum.busy_cycles += one.busy_cycles * count;
+        sum.idle_cycles += one.idle_cycles * count;
+        sum.instructions += one.instructions * count;
+        for (sum, one) in sum.stall_cycles.iter_mut().zip(&one.stall_cycles) {
+            *sum += one * count;
+        }
+    }
+    if sum.nodes.is_empty() {
+        sum.nodes.push(Default::default());
+    }
+    for (sum, one) in sum.nodes[0].iter_mut().zip(one.spent()) {
+        *sum += one * count;
+    }
+    sum.dram_busy_cycles += one.dram_busy_cycles * count;
+    sum.shared_busy_cycles += one.shared_busy_cycles * count;
+    sum.noc_busy_cycles += one.noc_busy_cycles * count;
+}
+
+/// Adds `count` times the counts of a layer's program, as those of ledger node `node`.
+pub(super) fn add_ledger(sum: &mut Ledger, one: &Ledger, node: u32, count: u64) {
+    for (key, each) in &one.rows {
+        *sum.rows.entry(crate::sim::Key { node, ..*key }).or_default() += each * count;
+    }
+}

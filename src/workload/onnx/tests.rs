@@ -1,0 +1,145 @@
+//! Models written field by field, as protobuf has them.
+
+use super::*;
+use crate::workload::Layer;
+
+/// A field of a message: length-delimited.
+fn piece(number: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut out = varint(number << 3 | 2);
+    out.extend(varint(bytes.len() as u64));
+    out.extend(bytes);
+    out
+}
+
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+fn text(field: u64, text: &str) -> Vec<u8> {
+    piece(field, text.as_bytes())
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> Vec<u8> {
+    let mut out: Vec<u8> = inputs.iter().flat_map(|name| text(1, name)).collect();
+    out.extend(text(2, output));
+    out.extend(text(3, &format!("the-{output}")));
+    out.extend(text(4, op));
+    for (name, values) in ints {
+        let packed: Vec<u8> = values.iter().flat_map(|value| varint(*value as u64)).collect();
+        out.extend(piece(5, &[text(1, name), piece(8, &packed)].concat()));
+    }
+    piece(1, &out)
+}
+
+/// A tensor with `bytes` of data that nobody reads.
+fn tensor(name: &str, dims: &[u64], bytes: usize) -> Vec<u8> {
+    let dims: Vec<u8> = dims.iter().flat_map(|dim| number(1, *dim)).collect();
+    piece(5, &[dims, number(2, 1), text(8, name), piece(9, &vec![0; bytes])].concat())
+}
+
+fn input(name: &str, dims: &[u64]) -> Vec<u8> {
+    let dims: Vec<u8> = dims
+        .iter()
+        .flat_map(|dim| piece(1, &if *dim == 0 { text(2, "open") } else { number(1, *dim) }))
+        .collect();
+    piece(11, &[text(1, name), piece(2, &piece(1, &piece(2, &dims)))].concat())
+}
+
+fn load(parts: &[Vec<u8>], options: &Options) -> Result<Workload> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    std::fs::write(&path, piece(7, &parts.concat())).unwrap();
+    read(&path, "net", options)
+}
+
+fn residual_net() -> Vec<Vec<u8>> {
+    vec![
+        input("x", &[0, 4, 8, 8]),
+        tensor("w1", &[8, 4, 3, 3], 1152),
+        tensor("w2", &[8, 8, 1, 1], 256),
+        tensor("b", &[8], 32),
+        tensor("fc", &[10, 512], 20480),
+        node("Conv", &["x", "w1"], "c1", &[("pads", &[1, 1, 1, 1]), ("kernel_shape", &[3, 3])]),
+        node("BatchNormalization", &["c1", "b", "b", "b", "b"], "n1", &[]),
+        node("Relu", &["n1"], "r1", &[]),
+        node("Conv", &["r1", "w2", "b"], "c2", &[]),
+        node("Add", &["c2", "r1"], "sum", &[]),
+        node("Relu", &["sum"], "r2", &[]),
+        node("Flatten", &["r2"], "flat", &[]),
+        node("Gemm", &["flat", "fc"], "y", &[("transB", &[1])]),
+        piece(12, &text(1, "y")),
+    ]
+}
+
+#[test]
+fn shapes_follow_from_inputs_and_what_follows_a_product_is_its_epilogue() {
+    let workload = load(&residual_net(), &Options { batch: Some(2), ..Options::default() }).unwrap();
+    let shapes: Vec<String> = workload.layers.iter().map(|Layer { kind, .. }| kind.shape()).collect();
+    assert_eq!(shapes, ["2 of 8x8x4 to 8, 3x3/1", "2 of 8x8x8 to 8, 1x1/1", "2x10x512"]);
+    let then = |at: usize| match workload.layers[at].kind {
+        Kind::Conv(conv) => conv.then,
+        Kind::Gemm(gemm) => gemm.then,
+        other => panic!("{other:?}"),
+    };
+    let relu = Some(Act::Relu);
+    assert_eq!(then(0), Epilogue { bias: true, act: relu, residual: false });
+    assert_eq!(then(1), Epilogue { bias: true, act: relu, residual: true });
+    assert_eq!(then(2), Epilogue::default());
+    assert_eq!(workload.layers[0].name, "the-c1");
+}
+
+#[test]
+fn what_two_read_is_a_layer_of_its_own() {
+    let mut parts = residual_net();
+    parts.insert(8, node("Relu", &["n1"], "again", &[]));
+    let workload = load(&parts, &Options::default()).unwrap();
+    let kinds: Vec<&str> = workload.layers.iter().map(|layer| layer.kind.name()).collect();
+    assert_eq!(kinds, ["conv", "relu", "relu", "conv", "gemm"]);
+}
+
+#[test]
+fn an_op_that_is_not_served_is_named() {
+    let mut parts = residual_net();
+    parts.insert(9, node("LRN", &["c2"], "odd", &[]));
+    let error = load(&parts, &Options::default()).unwrap_err();
+    let shown = error.render(false);
+    assert!(error.kind().exit_code() == 4 && shown.contains("the-odd") && shown.contains("LRN"), "{shown}");
+    let open = vec![input("x", &[1, 0]), tensor("w", &[4, 4], 64), node("MatMul", &["x", "w"], "y", &[])];
+    let shown = load(&open, &Options::default()).unwrap_err().render(false);
+    assert!(shown.contains("left open") && shown.contains("--seq"), "{shown}");
+    assert!(load(&open, &Options { seq: Some(4), ..Options::default() }).is_ok());
+}
+
+#[test]
+fn broken_files_are_refused_and_never_believed() {
+    let whole = piece(7, &residual_net().concat());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    for cut in 0..whole.len().min(400) {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        assert!(read(&path, "net", &Options::default()).is_err(), "cut at {cut}");
+    }
+    // A length of 2^60 in front of nothing.
+    std::fs::write(&path, [varint(7 << 3 | 2), varint(1 << 60)].concat()).unwrap();
+    let shown = read(&path, "net", &Options::default()).unwrap_err().render(false);
+    assert!(shown.contains("longer than what holds it"), "{shown}");
+    for seed in 0..400usize {
+        let mut bytes = whole.clone();
+        let at = seed * 7919 % bytes.len();
+        bytes[at] ^= 1 << (seed % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        if let Ok(workload) = read(&path, "net", &Options::default()) {
+            assert!(workload.layers.len() <= 8, "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Workloads without weights: what is simulated once and counted often equals what is simulated every time; estimates are
+//! monotone; readers take other people's files as they are; nothing passes a peak.
+
+use preon::compile::kernels::Kernels;
+use preon::machine::{self, Machine};
+use preon::policy::{self, Policy};
+use preon::vpu::workload::{Epochs, Run, WorkloadReport, run};
+use preon::workload::{
+    self, Act, Attention, Conv, Epilogue, Gemm, Kind, Layer, Pass, Pool, Workload, builtin::Options,
+};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn report(workload: &Workload, machine: &Machine, policy: &Policy, how: &Run) -> WorkloadReport {
+    run(workload, machine, policy, &Kernels::builtin(), how).expect("the workload runs")
+}
+
+/// Everything but how much was simulated.
+fn result(report: &WorkloadReport) -> String {
+    let mut value = serde_json::to_value(report).expect("a report is JSON");
+    let object = value.as_object_mut().expect("an object");
+    object.remove("segments");
+    object.remove("mode");
+    value.to_string()
+}
+
+fn stepped() -> Run {
+    Run { step: true, ..Run::default() }
+}
+
+#[test]
+fn built_in_workloads_are_counted_as_they_are_stepped() {
+    let (hbm, edge) = (machine::load("hbm").unwrap(), machine::load("edge").unwrap());
+    let (int8, ternary) = (policy::load("int8").unwrap(), policy::load("w1.58a8").unwrap());
+    let small = Options { seq: Some(16), ..Options::default() };
+    let tokens = Options { prefill: Some(8), decode: Some(2), ..Options::default() };
+    let mut bert = workload::load("bert-base", &small).unwrap();
+    let mut bitnet = workload::load("bitnet-2b", &tokens).unwrap();
+    // Two blocks instead of all, and no head: stepping takes every instance.
+    bert.layers.iter_mut().for_each(|layer| layer.count = layer.count.min(4));
+    bitnet.layers.retain(|layer| !layer.name.ends_with("head"));
+    bitnet.layers.iter_mut().for_each(|layer| layer.count = layer.count.min(3));
+    let cases = [
+        (workload::load("resnet50", &Options::default()).unwrap(), &hbm, &int8),
+        (workload::load("alexnet", &Options::default()).unwrap(), &edge, &int8),
+        (bert, &hbm, &int8),
+        (bitnet, &hbm, &ternary),
+        (workload::load("bert-l-layer", &Options::default()).unwrap(), &edge, &int8),
+    ];
+    for (workload, machine, policy) in cases {
+        let counted = report(&workload, machine, policy, &Run::default());
+        let stepped = report(&workload, machine, policy, &stepped());
+        assert_eq!(result(&counted), result(&stepped), "{}", workload.name);
+        assert_eq!(stepped.segments.simulated, stepped.segments.instances, "{}", workload.name);
+        assert_eq!(counted.segments.simulated, counted.segments.programs, "{}", workload.name);
+        assert!(counted.segments.programs <= workload.layers.len() as u64, "{}", workload.name);
+        conserved(&counted);
+    }
+}
+
+/// Units explain every cycle, layers sum to the whole, nothing passes its peak, and estimates are there.
+fn conserved(report: &WorkloadReport) {
+    for unit in &report.units {
+        let all = unit.busy_cycles + unit.idle_cycles + unit.stall_cycles.values().sum::<u64>();
+        assert_eq!(all, report.cycles, "{} {}", report.workload, unit.unit);
+    }
+    assert_eq!(report.layers.iter().map(|layer| layer.cycles).sum::<u64>(), report.cycles);
+    assert_eq!(report.layers.iter().map(|layer| layer.dram_read_bytes).sum::<u64>(), report.dram_read_bytes);
+    let energy: f64 = report.layers.iter().map(|layer| layer.energy_pj.unwrap().total).fold(0.0, |sum, pj| sum + pj);
+    assert!((energy / report.energy_pj.unwrap().total - 1.0).abs() < 1e-9);
+    assert!((0.0..=1.0).contains(&report.utilisation), "{}", report.utilisation);
+    for layer in &report.layers {
+        assert!((0.0..=1.0).contains(&layer.utilisation), "{} {}", layer.layer, layer.utilisation);
+        assert!(layer.cycles > 0 && layer.estimate_cycles > 0, "{}", layer.layer);
+        assert!(layer.macs == 0 || layer.dram_read_bytes > 0, "{}", layer.layer);
+    }
+    assert!(report.estimate.error.is_some_and(f64::is_finite));
+}
+
+fn epilogue(rng: &mut impl Rng) -> Epilogue {
+    let act = [None, Some(Act::Relu), Some(Act::Relu2), Some(Act::Gelu), Some(Act::Silu)][rng.random_range(0..5)];
+    Epilogue { bias: rng.random(), act, residual: rng.random() }
+}
+
+fn kind(rng: &mut impl Rng) -> Kind {
+    let mut up_to = |most: u64| rng.random_range(1..=most);
+    match up_to(6) {
+        1 => {
+            let (m, n, k) = (up_to(40), 8 * up_to(20), 8 * up_to(20));
+            Kind::Gemm(Gemm { m, n, k, then: epilogue(rng) })
+        }
+        2 => {
+            let (r, stride, groups) = (up_to(3), up_to(2), up_to(2));
+            let (h, w) = (r + up_to(12), r + up_to(12));
+            let (c, k, batch) = (groups * up_to(6), groups * 8 * up_to(4), up_to(2));
+            let pad = up_to(r) - 1;
+            Kind::Conv(Conv { batch, h, w, c, k, r, s: r, stride, pad, dilation: 1, groups, then: epilogue(rng) })
+        }
+        3 => {
+            let kv_heads = up_to(3);
+            let (queries, keys, heads, width) = (up_to(6), 8 * up_to(4), kv_heads * up_to(3), 8 * up_to(4));
+            Kind::Attention(Attention { batch: 1, queries, keys, heads, kv_heads, width })
+        }
+        4 => {
+            let (h, c) = (2 + up_to(10), up_to(20));
+            let then = Epilogue::default();
+            let window = Conv {
+                batch: up_to(2),
+                h,
+                w: h,
+                c,
+                k: c,
+                r: 2,
+                s: 2,
+                stride: up_to(2),
+                pad: 0,
+                dilation: 1,
+                groups: 1,
+                then,
+            };
+            Kind::Pool(Pool { window, mean: up_to(2) == 1 })
+        }
+        5 => Kind::Embedding { rows: 100 + up_to(100), cols: 8 * up_to(20), tokens: up_to(9) },
+        _ => {
+            let (_, pass) = Pass::ALL[up_to(Pass::ALL.len() as u64) as usize - 1];
+            Kind::Pass { pass, rows: up_to(20), cols: 8 * up_to(40) }
+        }
+    }
+}
+
+/// 1,000 lists of up to six layers, each up to four times (`PREON_CASES` = all; a hundredth of them every day).
+#[test]
+fn random_lists_are_counted_as_they_are_stepped() {
+    let cases: u64 = std::env::var("PREON_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10);
+    let machines = [machine::load("hbm").unwrap(), machine::load("edge").unwrap()];
+    let policies = ["int8", "bf16", "fp32"].map(|name| policy::load(name).unwrap());
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let layers = (0..rng.random_range(1..=6))
+            .map(|index| Layer::new(format!("layer{index}"), kind(&mut rng)).times(rng.random_range(1..=4)))
+            .collect();
+        let workload = Workload::new(format!("random {seed}"), layers);
+        let (machine, policy) = (&machines[rng.random_range(0..2)], &policies[rng.random_range(0..3)]);
+        let counted = report(&workload, machine, policy, &Run::default());
+        let stepped = report(&workload, machine, policy, &stepped());
+        assert_eq!(result(&counted), result(&stepped), "seed {seed} on {} {}", machine.name, policy.name);
+        conserved(&counted);
+    }
+}
+
+#[test]
+fn one_program_without_drains_moves_the_same_bytes_in_fewer_cycles() {
+    let (hbm, int8) = (machine::load("hbm").unwrap(), policy::load("int8").unwrap());
+    let workload = workload::load("alexnet", &Options::default()).unwrap();
+    let drained = report(&workload, &hbm, &int8, &Run::default());
+    let joined = report(&workload, &hbm, &int8, &Run { epochs: Epochs::None, ..Run::default() });
+    assert!(joined.cycles < drained.cycles, "{} {}", joined.cycles, drained.cycles);
+    assert_eq!((joined.dram_read_bytes, joined.dram_write_bytes), (drained.dram_read_bytes, drained.dram_write_bytes));
+    let work = |report: &WorkloadReport| report.units.iter().map(|unit| unit.busy_cycles).skip(1).sum::<u64>();
+    let (a, b) = (work(&joined) as f64, work(&drained) as f64);
+    assert!((a / b - 1.0).abs() < 0.01, "the same work in either order: {a} {b}");
+}
+
+/// More SRAM, or more lanes, never makes an estimate longer.
+#[test]
+fn estimates_are_monotone() {
+    let policy = policy::load("int8").unwrap();
+    let estimate = |workload: &Workload, sets: &[(String, String)]| {
+        let machine = machine::load_with("hbm", sets).expect("the machine is whole");
+        report(workload, &machine, &policy, &Run { estimate: true, ..Run::default() }).cycles
+    };
+    let set = |key: &str, value: u64| vec![(key.to_owned(), value.to_string())];
+    for name in ["resnet50", "bert-base", "alexnet", "gemm-a"] {
+        let workload = workload::load(name, &Options::default()).unwrap();
+        let mut last = u64::MAX;
+        for kib in [128, 256, 512, 1024, 2048, 4096] {
+            let cycles = estimate(&workload, &set("sram.own.bytes", kib << 10));
+            assert!(cycles <= last, "{name}: {kib} KiB of SRAM");
+            last = cycles;
+        }
+        last = u64::MAX;
+        for lanes in [16, 32, 64, 128, 256] {
+            let cycles = estimate(&workload, &set("unit.E.lanes", lanes));
+            assert!(cycles <= last, "{name}: {lanes} lanes");
+            last = cycles;
+        }
+    }
+}
+
+/// Recompiled for less SRAM, the engine is monotone within 2 %.
+#[test]
+fn the_engine_is_monotone_in_sram_within_two_percent() {
+    let int8 = policy::load("int8").unwrap();
+    let mut workload = workload::load("resnet50", &Options::default()).unwrap();
+    workload.layers.retain(|layer| layer.name.starts_with("layer2.0") || layer.name == "fc");
+    let mut last = f64::INFINITY;
+    for kib in [512, 1024, 2048, 4096] {
+        let sets = [("sram.own.bytes".to_owned(), (kib << 10).to_string())];
+        let cycles =
+            report(&workload, &machine::load_with("hbm", &sets).unwrap(), &int8, &Run::default()).cycles as f64;
+        assert!(cycles <= last * 1.02, "{kib} KiB: {cycles} after {last}");
+        last = cycles;
+    }
+}
+
+#[test]
+fn shapes_of_the_built_in_networks_are_theirs() {
+    let of = |name: &str| workload::load(name, &Options::default()).unwrap();
+    // torchvision's and the papers' counts.
+    assert_eq!(of("resnet50").macs(), 4_089_184_256);
+    assert_eq!(of("resnet50").layers.iter().map(|layer| layer.kind.weights()).sum::<u64>(), 25_530_472);
+    assert_eq!(of("gemm-a").macs(), 512 * 2560 * 2560);
+    let bert = of("bert-base");
+    let attention = 12 * 2 * 128 * 128 * 768;
+    assert_eq!(bert.macs(), 12 * 128 * (4 * 768 * 768 + 2 * 768 * 3072) + attention + 768 * 768);
+    let bitnet = of("bitnet-2b");
+    let ternary = |layer: &&Layer| matches!(layer.kind, Kind::Gemm(_)) && !layer.name.ends_with("head");
+    let prefill: u64 =
+        bitnet.layers.iter().filter(|l| l.phase == 0).filter(ternary).map(|l| l.count * l.kind.weights()).sum();
+    assert_eq!(prefill, 2_084_044_800);
+    assert_eq!(bitnet.layers.iter().filter(|layer| layer.kind.name() == "attention").count(), 129);
+}
+
+#[test]
+fn what_no_kernel_serves_is_refused_by_name() {
+    let (edge, hbm) = (machine::load("edge").unwrap(), machine::load("hbm").unwrap());
+    let refused = |kind: Kind, machine: &Machine, policy: &str| {
+        let workload = Workload::new("w", vec![Layer::new("odd", kind)]);
+        let policy = policy::load(policy).unwrap();
+        let error = run(&workload, machine, &policy, &Kernels::builtin(), &Run::default()).unwrap_err();
+        (error.kind().exit_code(), error.render(false))
+    };
+    let then = Epilogue::default();
+    let conv = |c: u64, k: u64, h: u64| Conv {
+        batch: 1,
+        h,
+        w: h,
+        c,
+        k,
+        r: 3,
+        s: 3,
+        stride: 1,
+        pad: 1,
+        dilation: 1,
+        groups: 1,
+        then,
+    };
+    // The edge machine's array serves no ternary weights.
+    let (code, text) = refused(Kind::Conv(conv(8, 8, 8)), &edge, "w1.58a8");
+    assert!(code == 4 && text.contains("odd") && text.contains("ternary"), "{text}");
+    let (code, text) = refused(Kind::Conv(conv(1 << 14, 8, 8)), &edge, "int8");
+    assert!(code == 4 && text.contains("does not fit"), "{text}");
+    let (code, text) = refused(Kind::Pass { pass: Pass::Softmax, rows: 1, cols: 5000 }, &hbm, "int8");
+    assert!(code == 4 && text.contains("4096"), "{text}");
+    let (code, text) = refused(Kind::Conv(Conv { r: 9, pad: 0, ..conv(8, 8, 4) }), &hbm, "int8");
+    assert!(code == 3 && text.contains("larger than an image"), "{text}");
+}
