@@ -182,7 +182,7 @@ impl Known<'_> {
             let mut sum = Outcome { timing: Timing::default(), ledger: Ledger::default() };
             let mut last = None;
             for _ in 0..layer.count {
-                let one = simulate(&program, self.machine)?;
+                let one = simulate(&program, self.machine, true)?;
                 add_timing(&mut sum.timing, &one.timing, 1);
                 add_ledger(&mut sum.ledger, &one.ledger, 0, 1);
                 self.effort.simulated += 1;
@@ -195,7 +195,7 @@ impl Known<'_> {
         let outcome = match self.outcomes.get(&key) {
             Some(known) => known.clone(),
             None => {
-                let outcome = Arc::new(simulate(&program, self.machine)?);
+                let outcome = Arc::new(simulate(&program, self.machine, false)?);
                 self.effort.simulated += 1;
                 self.effort.programs += 1;
                 self.outcomes.insert(key, outcome.clone());
@@ -219,10 +219,10 @@ fn start(program: &Program, machine: &Machine) -> Result<Vm> {
     Ok(vm)
 }
 
-/// One run of a program from the quiet state.
-fn simulate(program: &Program, machine: &Machine) -> Result<Outcome> {
+/// One run of a program from the quiet state; `step` takes DRAM command by command.
+fn simulate(program: &Program, machine: &Machine, step: bool) -> Result<Outcome> {
     let mut vm = start(program, machine)?;
-    let mut sim = Sim::new(machine, program.steps);
+    let mut sim = Sim::stepping(machine, program.steps, step);
     let mut event = Event::new();
     loop {
         let status = vm.step(&mut event)?;

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::num::FormatRef;
 use crate::policy::Policy;
 use crate::sim::{
-    CAUSES, Energy, Estimate, Ledger, NOT_MODELLED, Outcome, Place, Timing, UNIT_NAMES, bound_by, picojoule,
+    CAUSES, Energy, Estimate, Ledger, Outcome, Place, Timing, UNIT_NAMES, bound_by, not_modelled, picojoule,
 };
 use crate::workload::{Kind, Workload};
 use serde::Serialize;
@@ -256,7 +256,7 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
             simulated: parts.effort.simulated,
         },
         assumptions: assumptions(parts),
-        not_modelled: NOT_MODELLED.iter().map(|text| (*text).to_owned()).collect(),
+        not_modelled: not_modelled(machine).into_iter().map(str::to_owned).collect(),
     })
 }
 
@@ -358,8 +358,7 @@ fn assumptions(parts: &Parts<'_>) -> Vec<String> {
     if parts.workload.layers.iter().any(|layer| matches!(layer.kind, Kind::Attention(_))) {
         lines.push("attention meets all keys of its layer, without a causal cut; heads that share keys are rows of one product".to_owned());
     }
-    if let Some(array) = &parts.machine.array {
-        lines.extend(array.kind.assumptions().into_iter().map(|(text, value)| format!("{text}: {value}")));
-    }
+    let timed = crate::sim::assumptions(parts.machine);
+    lines.extend(timed.into_iter().map(|(text, value)| format!("{text}: {value}")));
     lines
 }

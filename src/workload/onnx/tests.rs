@@ -48,10 +48,8 @@ fn tensor(name: &str, dims: &[u64], bytes: usize) -> Vec<u8> {
 }
 
 fn input(name: &str, dims: &[u64]) -> Vec<u8> {
-    let dims: Vec<u8> = dims
-        .iter()
-        .flat_map(|dim| piece(1, &if *dim == 0 { text(2, "open") } else { number(1, *dim) }))
-        .collect();
+    let dims: Vec<u8> =
+        dims.iter().flat_map(|dim| piece(1, &if *dim == 0 { text(2, "open") } else { number(1, *dim) })).collect();
     piece(11, &[text(1, name), piece(2, &piece(1, &piece(2, &dims)))].concat())
 }
 
