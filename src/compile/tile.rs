@@ -4,7 +4,7 @@
 //! smaller machine are a subset of a larger one's, so the estimate is monotone in SRAM.
 
 use crate::diag::{Error, Result};
-use crate::machine::Machine;
+use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
 
 /// A product to be tiled: `[m,k] x [n,k]`.
@@ -39,6 +39,9 @@ pub struct Product {
     /// Entropy-coded weights: rows of a tile, and bytes of the longest one.
     pub coded: Option<(u64, u64)>,
 }
+
+/// Most terms of a tile that `mm.w` takes.
+const DEEPEST: u64 = 1 << 16;
 
 /// Which unit computes the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +156,7 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
         }
     };
     if array {
-        array_candidates(machine, product, &mut consider);
+        array_candidates(machine, product, room, &mut consider);
     }
     if vector {
         vector_candidates(machine, product, &mut consider);
@@ -183,37 +186,78 @@ fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: 
 
 /// Cycles of `compute` beside so many bytes of DRAM and cycles of issue.
 pub(super) fn estimate_of(machine: &Machine, dram_bytes: u64, compute: u64, issue: u64) -> u64 {
-    let dram = (dram_bytes as f64 / machine.dram.bytes_per_cycle) as u64;
+    let dram = match machine.dram.model {
+        DramModel::Ideal => 0,
+        _ => (dram_bytes as f64 / machine.dram.bytes_per_cycle) as u64,
+    };
     // A small term for the smaller two, so that ties go to the tiling with less of everything.
     compute.max(dram).max(issue) + (compute + dram + issue) / 64
 }
 
-fn array_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
+/// Extents of `whole` in tiles of `tile`: each extent with how often it occurs.
+fn extents(whole: u64, tile: u64) -> [(u64, u64); 2] {
+    [(tile, whole / tile), (whole % tile, u64::from(!whole.is_multiple_of(tile)))]
+}
+
+/// [`sizes`], then the sides of the array doubled again and again, so that whole passes are among the candidates of arrays
+/// whose sides are no powers of two.
+fn array_sizes(most: u64, from: u64, sides: [u32; 2]) -> Vec<u64> {
+    let mut all: Vec<u64> = sizes(most, from).collect();
+    let limit = most.min(from);
+    for side in sides.map(u64::from) {
+        let doubled = std::iter::successors(Some(side), |size| Some(2 * size)).take_while(|size| *size <= limit);
+        all.extend(doubled.chain(Some(limit / side * side).filter(|size| *size > 0)));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|size| seen.insert(*size));
+    all
+}
+
+/// Depths of tiles: whole bytes in every format, at most what `mm.w` takes; first those that fit most memories, then all
+/// of k at once, which spares an output-stationary array its fills.
+fn depths(product: &Product, sides: [u32; 2]) -> Vec<u64> {
+    if product.blocked {
+        return vec![product.kb];
+    }
+    let deepest = product.k.next_multiple_of(32);
+    let mut all: Vec<u64> = array_sizes(deepest, 4096, sides).into_iter().map(|k| k.next_multiple_of(32)).collect();
+    all.push(if deepest <= DEEPEST { deepest } else { DEEPEST });
+    // Passes of other multiples end in the middle of a grid.
+    let sides = sides.map(|side| u64::from(side) * if side % 32 == 0 { 1 } else { 32 });
+    all.extend(sides.map(|side| DEEPEST / side * side).into_iter().filter(|k| (1..deepest).contains(k)));
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|k| seen.insert(*k));
+    all
+}
+
+fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &mut impl FnMut(Tiling)) {
+    let Some(array) = &machine.array else { return };
     let scales = u64::from(machine.scale_entries());
-    let deepest = if product.blocked { product.kb } else { product.k.next_multiple_of(32) };
-    let depths: Vec<u64> = if product.blocked {
-        vec![deepest]
-    } else {
-        sizes(deepest, 4096).map(|k| k.next_multiple_of(32)).take_while(|k| *k >= 32).collect()
-    };
-    for mt in sizes(product.m, u64::from(machine.acc_rows).min(scales)) {
-        for nt in sizes(product.n, u64::from(machine.acc_cols).min(scales)) {
+    let sides = [array.rows, array.cols];
+    let depths = depths(product, sides);
+    let row_cycles = machine.array_path(product.w, product.x).map_or(1, |path| path.figure);
+    let bits = [product.w.bits, product.x.bits];
+    for mt in array_sizes(product.m, u64::from(machine.acc_rows).min(scales), sides) {
+        for nt in array_sizes(product.n, u64::from(machine.acc_cols).min(scales), sides) {
+            let outputs = || extents(product.m, mt).into_iter().flat_map(|m| extents(product.n, nt).map(|n| (m, n)));
             for kt in depths.iter().copied() {
-                let (tiles_m, tiles_n, tiles_k) =
-                    (product.m.div_ceil(mt), product.n.div_ceil(nt), product.k.div_ceil(kt));
-                let tile = machine.array_tile_cycles(mt, nt, kt.min(product.k), product.w, product.x);
-                let folds = tiles_m * tiles_n * product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nt);
-                let tiles = tiles_m * tiles_n * tiles_k;
-                let cycles = estimate(machine, product, mt, tiles * tile + folds, tiles * 50);
-                consider(Tiling {
-                    path: Path::Array,
-                    mt,
-                    nt,
-                    kt,
-                    nl: nt,
-                    bytes: product.bytes(Path::Array, mt, nt, kt),
-                    cycles,
-                });
+                let bytes = product.bytes(Path::Array, mt, nt, kt);
+                let tiling = Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes, cycles: u64::MAX };
+                if bytes > room {
+                    consider(tiling);
+                    continue;
+                }
+                let (mut compute, mut tiles) = (0, 0);
+                for ((m, times_m), (n, times_n)) in outputs().filter(|((_, a), (_, b))| a * b > 0) {
+                    let times = times_m * times_n;
+                    for (k, times_k) in extents(product.k, kt).into_iter().filter(|k| k.1 > 0) {
+                        compute += times * times_k * array.tile_cycles([m, n, k], row_cycles, bits);
+                        tiles += times * times_k;
+                    }
+                    compute += times * product.k.div_ceil(product.kb) * machine.fold_cycles(m * n);
+                }
+                let cycles = estimate(machine, product, mt, compute, tiles * 50);
+                consider(Tiling { cycles, ..tiling });
             }
         }
     }

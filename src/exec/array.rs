@@ -99,6 +99,7 @@ pub fn mm_w(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     (stationary.decoded, stationary.laid_out) = (None, None);
     stationary.live.clear();
     stationary.dead = (0, 0);
+    stationary.used = false;
     if let Some(blocks) = &blocks {
         stationary.dead = blocks.dead([tn, tk], vm.config.array_block);
         let access = &mut event.access[0];
@@ -237,8 +238,10 @@ pub fn mm_x(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let (path, unit, leaf) = vm.pair.find(class, &vm.formats, [format, bound])?;
     let (dead, dead_terms) = vm.stationary.dead;
     let block = scales.map_or(0, |scales| scales.block);
+    let first = !std::mem::replace(&mut vm.stationary.used, true);
     let (weights_id, inputs_id) = (weights.format.id, inputs.format.id);
-    event.work = Work::TileMac { tm, tn, tk, dead, dead_terms, block, weights: weights_id, inputs: inputs_id, class };
+    event.work =
+        Work::TileMac { tm, tn, tk, first, dead, dead_terms, block, weights: weights_id, inputs: inputs_id, class };
     if let Some(scales) = scales {
         return scaled(vm, inst, event, scales, (&rows, bound));
     }

@@ -31,7 +31,7 @@ impl Cores {
     /// As [`Vm::new`].
     pub fn new(object: impl Into<Arc<Object>>, config: Config, mode: Mode) -> diag::Result<Cores> {
         let object = object.into();
-        config.check(&object)?;
+        config.check(&object, mode == Mode::Functional)?;
         let values = mode == Mode::Functional;
         let mut memory = Some(Spaces::new(&config, &object, values));
         let program = Program::new(object)?;

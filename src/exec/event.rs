@@ -146,6 +146,8 @@ pub enum Work {
         tn: u32,
         /// Depth.
         tk: u32,
+        /// The first product with these weights since they were loaded.
+        first: bool,
         /// Blocks of the array that a mask leaves out.
         dead: u32,
         /// Terms an input row that they would have had.

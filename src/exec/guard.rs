@@ -3,6 +3,7 @@
 use super::Vm;
 use super::acc::Tile;
 use super::event::{Event, Work};
+use super::tile::entries_of;
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
 
@@ -15,7 +16,7 @@ pub fn abft(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if tm > vm.config.acc_rows || tn > vm.config.acc_cols {
         return Err(Trap::new(TrapKind::Shape, format!("a view of {tm} x {tn} entries of a smaller tile")));
     }
-    event.work = Work::Tile { entries: tm * tn + tm + tn, fold: true };
+    event.work = Work::Tile { entries: entries_of(tm + 1, tn + 1)? - 1, fold: true };
     let [sums, of_rows, of_columns] = [inst.rs1, inst.rs2, inst.rs3].map(|n| &vm.c[usize::from(n)]);
     for checksums in [of_rows, of_columns] {
         sums.comparable(checksums)?;

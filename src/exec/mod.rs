@@ -113,7 +113,7 @@ impl Config {
         }
     }
 
-    fn check(&self, object: &Object) -> diag::Result<()> {
+    fn check(&self, object: &Object, values: bool) -> diag::Result<()> {
         let vlen = self.vlen_bits;
         if !vlen.is_power_of_two() || !(32..=1 << 14).contains(&vlen) {
             return Err(Error::usage(format!("VLEN is {vlen} bits; it must be a power of two from 32 to 16384")));
@@ -129,8 +129,14 @@ impl Config {
             return Err(Error::usage(format!("{} cores; exec runs 1 to 64", self.cores)));
         }
         let counts = [("rows", self.acc_rows), ("columns", self.acc_cols), ("scale entries", self.scale_entries)];
-        if let Some((what, count)) = counts.iter().find(|(_, count)| !(1..=1 << 14).contains(count)) {
-            return Err(Error::usage(format!("{count} {what}; exec holds tiles and scales of 1 to 16384")));
+        if let Some((what, count)) = counts.iter().find(|(_, count)| !(1..=1 << 16).contains(count)) {
+            return Err(Error::usage(format!("{count} {what}; exec holds tiles and scales of 1 to 65536")));
+        }
+        let (rows, cols) = (u64::from(self.acc_rows), u64::from(self.acc_cols.max(16)));
+        if values && rows * cols > 1 << 28 {
+            let message = format!("values of tiles of {rows} x {cols} entries do not fit; exec holds 2^28 of each");
+            return Err(Error::unsupported(message)
+                .help("count cycles and joules only (--timing-only), or give the machine smaller `core.acc`"));
         }
         let initial = [
             ("control memory", &object.control, self.control_bytes),
@@ -276,7 +282,7 @@ impl Vm {
     /// reached.
     pub fn new(object: impl Into<Arc<Object>>, config: Config, mode: Mode) -> diag::Result<Vm> {
         let object = object.into();
-        config.check(&object)?;
+        config.check(&object, mode == Mode::Functional)?;
         if config.cores != 1 {
             return Err(Error::internal(format!("one core is asked to be {}", config.cores)));
         }

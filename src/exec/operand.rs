@@ -212,6 +212,8 @@ pub struct Stationary {
     pub live: Vec<bool>,
     /// Blocks of the array without a live term, and their terms.
     pub dead: (u32, u32),
+    /// Some product used them already.
+    pub used: bool,
     /// The same decoded, valid for path `decoded`.
     pub weights: Operand,
     /// Path for which `weights` is valid.

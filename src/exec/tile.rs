@@ -52,7 +52,7 @@ pub fn fold(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     };
     let new = inst.flag(0);
     to.become_result(new, "fold without .new")?;
-    event.work = Work::Tile { entries: tm * tn, fold: true };
+    event.work = Work::Tile { entries: entries_of(tm, tn)?, fold: true };
     if vm.values {
         let scales = |q: u8| &vm.q[usize::from(q) * entries as usize..][..entries as usize];
         let (of_weights, of_inputs) = (scales(inst.rs2), scales(inst.rs3));
@@ -85,7 +85,7 @@ pub fn adc(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     if tm > vm.config.acc_rows || tn > vm.config.acc_cols {
         return Err(Trap::new(TrapKind::Shape, format!("a view of {tm} x {tn} entries of a smaller tile")));
     }
-    event.work = Work::Tile { entries: tm * tn, fold: true };
+    event.work = Work::Tile { entries: entries_of(tm, tn)?, fold: true };
     let tile = &mut vm.c[usize::from(inst.rd)];
     tile.refine(bits as i32 - 1)?;
     if !vm.values {
@@ -117,6 +117,12 @@ pub fn adc(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
 fn normal(one: [u32; 4], two: [u32; 4]) -> i64 {
     let halves = one.into_iter().chain(two).flat_map(|word| [word & 0xffff, word >> 16]);
     halves.take(12).fold(0, |sum, half| sum + i64::from(half)) - 12 * 65535 / 2
+}
+
+/// Entries of a tile, as events count them.
+pub(super) fn entries_of(tm: u32, tn: u32) -> Result<u32> {
+    let many = || Trap::new(TrapKind::Shape, format!("a tile of {tm} x {tn} is more than 2^32 - 1 entries"));
+    tm.checked_mul(tn).ok_or_else(many)
 }
 
 /// vl as f32 elements and as entries of a row, for moves between the two, and that row.

@@ -84,7 +84,7 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         power::scale(supply, &mut prices, &mut leakage);
     }
     let array = array(&r)?;
-    let rates = pairs(&r, "rate.S", true)?;
+    let rates = if root.at(["rate", "S"]).is_some() { pairs(&r, "rate.S", true)? } else { Vec::new() };
     Ok(Machine {
         name: r.text("name")?,
         doc: r.text("doc")?,
@@ -95,6 +95,10 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         scalar_latency: r.small("core.scalar_latency")?,
         control_latency: r.small("core.control_latency")?,
         order_entries: r.small("core.order_entries")?,
+        scale_entries: match r.0.at(["core", "scale_entries"]) {
+            Some(_) => r.small("core.scale_entries")?,
+            None => (vlen_bits / 16).max(16),
+        },
         acc_tiles: r.small("core.acc.tiles")?,
         acc_rows: r.small("core.acc.rows")?,
         acc_cols: r.small("core.acc.cols")?,
@@ -231,7 +235,7 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
         bytes: r.count("dram.bytes")?,
         bytes_per_cycle: sustained / clock_hz,
         bytes_per_second: sustained.round() as u64,
-        latency_cycles: (latency_ns * clock_hz / 1e9).ceil() as u32,
+        latency_cycles: if model == DramModel::Ideal { 0 } else { (latency_ns * clock_hz / 1e9).ceil() as u32 },
         row_bytes: r.whole("dram.row_bytes")?,
         burst_bytes: r.whole("dram.burst_bytes")?,
         memory: memory(r)?,

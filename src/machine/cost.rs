@@ -1,7 +1,7 @@
 //! Cycles of one piece of work on a unit that is free: pure functions of the machine, used by the simulator and by the
 //! compiler's estimates alike, so that the two cannot drift apart.
 
-use super::{Dram, Machine, Price, Sram, Tile};
+use super::{Dram, DramModel, Machine, Price, Sram};
 use crate::diag::{Error, Result};
 use crate::num::FormatRef;
 use crate::num::format::find;
@@ -48,15 +48,11 @@ impl Machine {
         let rate = self.vector_path(weights, inputs).map_or(1, |path| path.figure);
         terms.div_ceil(u64::from(rate)).max(1)
     }
-    /// Cycles of one stationary tile with `tm` input rows in a stream of such tiles: the longer of loading the next tile
-    /// and computing this one where the array holds two, their sum where it holds one. 0 without an array.
+    /// [`Array::tile_cycles`] of a pair; 0 without an array.
     pub fn array_tile_cycles(&self, tm: u64, tn: u64, tk: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
         let Some(array) = &self.array else { return 0 };
         let row_cycles = self.array_path(weights, inputs).map_or(1, |path| path.figure);
-        let (weight_bits, input_bits) = (weights.bits, inputs.bits);
-        let tile = Tile { tm, tn, tk, weight_bits, input_bits, ..Tile::default() };
-        let (load, compute) = (array.load(&tile), array.compute(&tile, row_cycles));
-        if array.weight_buffers > 1 { load.max(compute.occupied) } else { load + compute.occupied + compute.latency }
+        array.tile_cycles([tm, tn, tk], row_cycles, [weights.bits, inputs.bits])
     }
     /// Cycles that the S unit folds, fills or moves `entries` accumulator entries.
     pub fn fold_cycles(&self, entries: u64) -> u64 {
@@ -88,6 +84,9 @@ impl Machine {
     }
     /// Cycles that `bytes` in `runs` contiguous pieces occupy DRAM, without latency.
     pub fn dram_cycles(&self, bytes: u64, runs: u64) -> u64 {
+        if self.dram.model == DramModel::Ideal {
+            return 0;
+        }
         let bus = u128::from(self.dram.bus_bytes(bytes, runs));
         let clock = self.clock_hz.round() as u128;
         u64::try_from((bus * clock).div_ceil(u128::from(self.dram.bytes_per_second.max(1)))).unwrap_or(u64::MAX)

@@ -47,6 +47,8 @@ pub struct Machine {
     pub control_latency: u32,
     /// Reservation-table entries.
     pub order_entries: u32,
+    /// Entries of a scale vector: max(16, VLEN/16) if the file does not say.
+    scale_entries: u32,
     /// Accumulator tiles.
     pub acc_tiles: u32,
     /// Accumulator tiles: rows of each.
@@ -284,9 +286,9 @@ pub fn check(name_or_path: &str) -> Result<()> {
 }
 
 impl Machine {
-    /// Entries of a scale vector: max(16, VLEN/16).
+    /// Entries of a scale vector.
     pub fn scale_entries(&self) -> u32 {
-        (self.vlen_bits / 16).max(16)
+        self.scale_entries
     }
     /// The shared second level, if there is one.
     pub fn shared(&self) -> Option<&Sram> {

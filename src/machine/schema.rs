@@ -58,7 +58,7 @@ pub struct Key {
 }
 
 /// Tables that may be absent as a whole; every other table must be there.
-pub const OPTIONAL_TABLES: &[&str] = &["array", "sram.shared", "energy.shared", "noc"];
+pub const OPTIONAL_TABLES: &[&str] = &["array", "rate", "rate.S", "sram.shared", "energy.shared", "noc"];
 
 /// Degrees of trust of a source.
 pub const TRUST: &[&str] = &["measured", "synthesized", "model", "derived", "extrapolated", "recalled", "choice"];
@@ -111,6 +111,7 @@ pub const KEYS: &[Key] = &[
     key("core.control_latency", Count(1, 64), Default("2"), "cycles", "Until a scalar load from control memory can be used."),
     key("core.control_bytes", Count(1024, 1 << 40), Required, "B", "Capacity of control memory."),
     key("core.order_entries", Count(1, 64), Default("16"), "", "Unfinished memory ranges that order is kept for."),
+    key("core.scale_entries", Count(16, 65536), Optional, "", "Entries of a scale vector: the most rows and columns of a tile that is scaled; without it the larger of 16 and VLEN/16."),
     key("core.acc.tiles", Count(8, 8), Default("8"), "", "Accumulator tiles c0..c7."),
     key("core.acc.rows", Count(1, 65536), Required, "", "Rows of an accumulator tile (m)."),
     key("core.acc.cols", Count(16, 65536), Required, "", "Columns of an accumulator tile (n)."),
@@ -129,14 +130,17 @@ pub const KEYS: &[Key] = &[
     key("unit.E.special_lanes", Count(1, 1 << 20), Required, "elements/cycle", "Divisions and special functions a cycle."),
     key("unit.E.special_latency", Count(1, 1024), Required, "cycles", "Of those."),
     key("unit.M.queue", Count(1, 64), Default("4"), "", "Instructions that may wait for the array."),
-    key("rate.S.*", Count(1, 1 << 24), Required, "terms/cycle", "Rate of the pair `weights*inputs` on the S unit; a pair listed neither here nor for the array runs on a wider one."),
+    key("rate.S.*", Count(1, 1 << 24), Required, "terms/cycle", "Rate of the pair `weights*inputs` on the S unit; a pair listed neither here nor for the array runs on a wider one. Without the table the machine has no multiply-accumulate unit beside its array."),
     key("array.kind", Word(&["systolic", "dot_tree", "line_buffer", "bit_composable", "row_stationary"]), Required, "", "How the array computes."),
-    key("array.stationary", Word(&["weight"]), Optional, "", "Which operand stays in the array."),
-    key("array.rows", Count(1, 65536), Optional, "", "Physical rows (k)."),
-    key("array.cols", Count(1, 65536), Optional, "", "Physical columns (n)."),
+    key("array.stationary", Word(&["weight", "output", "input"]), Optional, "", "What stays in the array while the other two pass: `mm.w` and `mm.x` are the same for all."),
+    key("array.rows", Count(1, 65536), Optional, "", "Physical rows (k; m where outputs stay)."),
+    key("array.cols", Count(1, 65536), Optional, "", "Physical columns (n; m where inputs stay)."),
     key("array.weight_buffers", Count(1, 2), Default("2"), "", "Weight tiles held: with two, loading overlaps computing."),
-    key("array.weight_rows_per_cycle", Count(1, 65536), Optional, "", "Rows of weights shifted in a cycle."),
+    key("array.weight_rows_per_cycle", Count(1, 65536), Optional, "", "Rows of the operand that stays, shifted in a cycle."),
+    key("array.weight_load", Word(&["apart", "with_sums"]), Optional, "", "Loading weights takes cycles of its own (`mm.w`), or is part of the first `mm.x`: at least as long where fill and drain overlap, before it where they do not."),
+    key("array.min_stream", Count(1, 65536), Optional, "", "Operand rows that a pass costs at least."),
     key("array.fill_drain", Word(&["overlapped", "per_fold"]), Optional, "", "Whether the next tile's inputs follow at once or after fill and drain."),
+    key("array.output_drain", Word(&["beside", "counted"]), Optional, "", "Where outputs stay: whether shifting them out hides beside the next tile, or takes `rows` cycles more."),
     key("array.atomic_c", Count(1, 65536), Optional, "", "Terms of an output that are multiplied and added at once."),
     key("array.atomic_k", Count(1, 65536), Optional, "", "Outputs at once."),
     key("array.kernels_per_cycle", Count(1, 65536), Optional, "", "Outputs whose `atomic_c` weights are loaded in a cycle."),

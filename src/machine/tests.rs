@@ -236,8 +236,11 @@ fn unlisted_pairs_run_on_the_cheapest_listed_pair_that_holds_them() {
     // Nothing is refused and nothing is free.
     for machine in builtin().into_iter().map(|name| load(name).unwrap()) {
         for (w, x) in formats().into_iter().flat_map(|w| formats().into_iter().map(move |x| (w, x))) {
-            let rate = machine.s_terms_per_cycle(&w.name, &x.name).unwrap_or(0);
-            let (_, price) = machine.mac_price(&w.name, &x.name, false).unwrap();
+            // A machine without a vector unit serves pairs on its array.
+            let array = machine.rates.is_empty();
+            let of_array = || machine.array_row_cycles(&w.name, &x.name);
+            let rate = if array { of_array() } else { machine.s_terms_per_cycle(&w.name, &x.name) }.unwrap_or(0);
+            let (_, price) = machine.mac_price(&w.name, &x.name, array).unwrap();
             assert!(rate > 0 && price.attojoule[1] > 0, "{} {}*{}", machine.name, w.name, x.name);
         }
     }

@@ -37,6 +37,9 @@ pub fn cost(machine: &Machine, event: &Event) -> Result<Cost> {
         Unit::D => Ok(transfer(machine, event)),
         _ => {
             let work = work(machine, event)?;
+            if matches!(event.work, Work::TileLoad { .. }) && work.occupied_cycles == 0 {
+                return Ok(work);
+            }
             let (occupied, latency) = memory(machine, event);
             Ok(Cost {
                 occupied_cycles: work.occupied_cycles.max(occupied).max(1),
@@ -166,10 +169,11 @@ pub(super) fn tile_of(work: &Work) -> Tile {
         Work::TileLoad { tn, tk, weights, dead } => {
             Tile { tn: tn.into(), tk: tk.into(), dead: dead.into(), weight_bits: bits(weights), ..Tile::default() }
         }
-        Work::TileMac { tm, tn, tk, dead, block, weights, inputs, .. } => Tile {
+        Work::TileMac { tm, tn, tk, first, dead, block, weights, inputs, .. } => Tile {
             tm: tm.into(),
             tn: tn.into(),
             tk: tk.into(),
+            first,
             block: block.into(),
             dead: dead.into(),
             weight_bits: bits(weights),

@@ -389,6 +389,7 @@ fn tile_mac(tm: u32, tn: u32, tk: u32, tile: u8) -> Event {
         tm,
         tn,
         tk,
+        first: true,
         dead: 0,
         dead_terms: 0,
         block: 0,

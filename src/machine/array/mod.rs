@@ -30,6 +30,8 @@ pub struct Tile {
     pub tn: u64,
     /// Terms.
     pub tk: u64,
+    /// The first product with these weights since they were loaded.
+    pub first: bool,
     /// Terms whose sums are scaled one run at a time; 0 = all together.
     pub block: u64,
     /// Blocks of [`Array::cols`] outputs x [`Array::rows`] terms that a mask skips; for `mm.x` passes through them.
@@ -71,7 +73,7 @@ pub struct ArrayCost {
 pub trait Kind: std::any::Any + std::fmt::Debug + Send + Sync {
     /// Terms and outputs of a block: what works at once, what a partial tile is padded to, and what a mask skips.
     fn block(&self) -> [u32; 2];
-    /// Cycles of loading a tile of weights; 0 for a kind that does not hold weights.
+    /// Cycles of loading a tile of weights; 0 where that is part of computing, or where weights do not stay.
     fn load(&self, tile: &Tile) -> u64;
     /// `tm` input rows, `row_cycles` each, with the loaded tile.
     fn compute(&self, tile: &Tile, row_cycles: u32) -> ArrayCost;
@@ -124,6 +126,14 @@ impl Array {
     /// `tm` input rows through a loaded tile, `row_cycles` each.
     pub fn compute(&self, tile: &Tile, row_cycles: u32) -> ArrayCost {
         self.kind.compute(tile, row_cycles)
+    }
+    /// Cycles of a tile of `tm, tn, tk` in a stream of such tiles: the longer of loading the next tile and computing this
+    /// one where the array holds two, their sum where it holds one. `bits` are those of a weight and an input.
+    pub fn tile_cycles(&self, [tm, tn, tk]: [u64; 3], row_cycles: u32, bits: [u32; 2]) -> u64 {
+        let [weight_bits, input_bits] = bits;
+        let tile = Tile { tm, tn, tk, first: true, weight_bits, input_bits, ..Tile::default() };
+        let (load, compute) = (self.load(&tile), self.compute(&tile, row_cycles));
+        if self.weight_buffers > 1 { load.max(compute.occupied) } else { load + compute.occupied + compute.latency }
     }
     /// The published law of whole layers, one after the other, where this kind has one.
     ///

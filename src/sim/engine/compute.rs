@@ -199,6 +199,10 @@ impl Engine {
             }
             _ => Cost::default(),
         };
+        // Where weights pass or come with the sums, taking note of them costs nothing.
+        if cost.occupied == 0 && matches!(event.work, Work::TileLoad { .. }) {
+            return Ok(cost);
+        }
         Ok(Cost { occupied: cost.occupied.max(memory).max(1), latency: cost.latency + memory_latency })
     }
 
