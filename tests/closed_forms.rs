@@ -96,3 +96,27 @@ fn values_in_ample_tiles_are_refused_in_a_sentence() {
     let error = vpu.gemm(4, 4, 4).unwrap_err().render(false);
     assert!(error.contains("65536 x 65536 entries") && error.contains("--timing-only"), "{error}");
 }
+
+#[test]
+fn tiles_with_a_hidden_preload_are_exact() {
+    let law = |[m, n, k]: [u64; 3]| k.div_ceil(128) * n.div_ceil(128) * m.max(4).max(128);
+    assert_eq!(
+        [[512, 2560, 2560], [1, 6912, 2560], [256, 256, 256]].map(law),
+        [204_800, 138_240, 1_024],
+        "as ONNXim counts them"
+    );
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for case in 0..50 {
+        let shape = match case {
+            0 => [512, 2560, 2560],
+            1 => [1, 6912, 2560],
+            2 => [256, 256, 256],
+            _ => shape(&mut rng),
+        };
+        // One tile of sums holds 4096 rows; a longer product is several.
+        let blocks = (shape[0] / 4096, shape[0] % 4096);
+        let whole = law([blocks.0 * 4096, shape[1], shape[2]]) * u64::from(blocks.0 > 0);
+        let want = whole + law([blocks.1, shape[1], shape[2]]) * u64::from(blocks.1 > 0);
+        assert_eq!(cycles("onnxim-like", &[], "policies/fp16.toml", shape).0, want, "m, n, k = {shape:?}");
+    }
+}

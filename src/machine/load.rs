@@ -23,6 +23,8 @@ pub(super) const OTHERS: &[(&str, &str, &str)] = &[
     ("scalesim-ws", "machines/scalesim-ws.toml", include_str!("../../machines/scalesim-ws.toml")),
     ("scalesim-os", "machines/scalesim-os.toml", include_str!("../../machines/scalesim-os.toml")),
     ("scalesim-is", "machines/scalesim-is.toml", include_str!("../../machines/scalesim-is.toml")),
+    ("onnxim-like", "machines/onnxim-like.toml", include_str!("../../machines/onnxim-like.toml")),
+    ("tpu-v1", "machines/tpu-v1.toml", include_str!("../../machines/tpu-v1.toml")),
     ("bitfusion-16x32", "machines/bitfusion-16x32.toml", include_str!("../../machines/bitfusion-16x32.toml")),
     ("cutie", "machines/cutie.toml", include_str!("../../machines/cutie.toml")),
     ("eyeriss", "machines/eyeriss.toml", include_str!("../../machines/eyeriss.toml")),
