@@ -5,8 +5,7 @@
 
 use crate::num::bulk::{Encoder, Mode};
 use crate::num::codec::cast;
-use crate::num::{Element, FormatRef, Isa, Rounding, Specials, decode};
-use std::sync::OnceLock;
+use crate::num::{Element, FormatRef, Isa, Lazy, Rounding, Specials, decode};
 
 /// Marks of a code that is not a number: such codes are 0 as integers and carry one of these bits.
 pub const SPECIAL_NAN: u8 = 1;
@@ -52,7 +51,7 @@ pub struct Codes {
     /// True if every value is exact in fp16.
     pub in_fp16: bool,
     /// The plain cast of many values at once, made when it is first wanted.
-    encoder: OnceLock<Encoder>,
+    encoder: Lazy<Encoder>,
 }
 
 impl Codes {
@@ -87,7 +86,7 @@ impl Codes {
             is_f32: format.element == Element::Float { exp: 8, man: 23, bias: 127, specials: Specials::Ieee },
             in_bf16: bits <= 16 && reals.iter().all(|x| x.is_nan() || x.to_bits() & 0xffff == 0),
             in_fp16: bits <= 16 && reals.iter().all(|&x| !x.is_finite() || exact_in_fp16(x)),
-            encoder: OnceLock::new(),
+            encoder: Lazy::new(),
             reals,
             normals,
             integers,

@@ -6,10 +6,10 @@
 //! where fp32*fp32 is listed, nothing is free, and listed figures are never touched.
 
 use super::{Array, Machine, Price};
+use crate::num::Lazy;
 use crate::num::format::{FormatRef, find, with_learned};
 use crate::num::subset::holds;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 /// Where a pair of formats is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl Datapath<'_> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Widening {
     formats: usize,
-    vector: Vec<OnceLock<Option<u16>>>,
-    array: Vec<OnceLock<Option<u16>>>,
+    vector: Vec<Lazy<Option<u16>>>,
+    array: Vec<Lazy<Option<u16>>>,
     candidates: [Vec<Candidate>; 2],
 }
 
@@ -90,7 +90,7 @@ impl Widening {
     /// Tables, still empty, for all pairs of the formats known now.
     pub(super) fn new(rates: &Pairs, array: Option<&Array>, prices: &BTreeMap<String, Price>) -> Widening {
         let formats = with_learned().len();
-        let table = || vec![OnceLock::new(); formats * formats];
+        let table = || vec![Lazy::new(); formats * formats];
         Widening { formats, vector: table(), array: table(), candidates: both(rates, array, prices) }
     }
 }

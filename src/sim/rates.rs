@@ -1,9 +1,9 @@
 //! A machine's figures as dense tables by format id, so that nothing is looked up by name while events flow.
 
 use crate::machine::{Array, Dram, Machine, Sram, Units};
-use crate::num::FormatRef;
 use crate::num::format::with_learned;
-use std::sync::{Arc, OnceLock};
+use crate::num::{FormatRef, Lazy};
+use std::sync::Arc;
 
 /// What the engine needs of a machine, resolved once.
 #[derive(Debug, Clone)]
@@ -11,9 +11,9 @@ pub(super) struct Rates {
     /// Number of formats.
     pub formats: usize,
     /// Terms a cycle of (weights, inputs) on the S unit, once asked for: a run meets few of the pairs.
-    s_terms: Vec<OnceLock<Option<u32>>>,
+    s_terms: Vec<Lazy<Option<u32>>>,
     /// Cycles an input row of (weights, inputs) on the array.
-    array_rows: Vec<OnceLock<Option<u32>>>,
+    array_rows: Vec<Lazy<Option<u32>>>,
     /// Formats by id, and the machine that knows their pairs.
     known: Vec<FormatRef>,
     of: Arc<Machine>,
@@ -48,7 +48,7 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn new(machine: &Machine) -> Self {
         let all = with_learned();
-        let pairs = || vec![OnceLock::new(); all.len() * all.len()];
+        let pairs = || vec![Lazy::new(); all.len() * all.len()];
         Rates {
             formats: all.len(),
             s_terms: pairs(),
@@ -85,7 +85,7 @@ impl Rates {
     }
     fn figure(
         &self,
-        table: &[OnceLock<Option<u32>>],
+        table: &[Lazy<Option<u32>>],
         pair: usize,
         find: impl Fn(FormatRef, FormatRef) -> Option<u32>,
     ) -> Option<u32> {

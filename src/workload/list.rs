@@ -207,7 +207,7 @@ mod tests {
         let error = |from: &str, to: &str| parse("a.toml", "a", &LIST.replace(from, to)).unwrap_err().render(false);
         assert!(error("k = 16\n", "").contains("`k` is missing"));
         assert!(error("k = 16\n", "k = -1\n").contains("whole number"));
-        assert!(error("kind = \"conv\"", "kind = \"cnov\"").contains("did you mean `conv`"));
+        assert!(error("kind = \"conv\"", "kind = \"convs\"").contains("did you mean `conv`"));
         assert!(error("pad = 1", "keys = 1").contains("has no `keys`"));
         assert!(error("\"relu\"", "\"relo\"").contains("no activation `relo`"));
         assert!(error("phase = \"decode\"", "phase = \"encode\"").contains("no phase `encode`"));
