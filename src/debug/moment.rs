@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::diag;
-use crate::exec::{Access, Config, Event, Mode, Result, Status, Vm};
+use crate::exec::{Access, Blocks, Config, Event, Mode, Result, Status, Vm, Work};
 use crate::isa::{Object, Op};
 use crate::machine::Machine;
 use crate::sim::Sim;
@@ -38,6 +38,9 @@ impl Observer for Recent {
         let mut event = *event;
         // What an older instruction left behind in a reused event is no part of this one.
         event.access[usize::from(event.accesses)..].fill(Access::default());
+        if !matches!(event.work, Work::Dma { .. } | Work::Multicast { .. }) {
+            event.blocks = Blocks::one(0, 0, 0);
+        }
         self.0.push_back(Seen { event, times: *times });
     }
 }
