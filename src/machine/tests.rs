@@ -56,93 +56,89 @@ fn every_leaf_knows_who_gave_it() {
     assert_eq!(word.dram.model, DramModel::Bandwidth);
 }
 
+/// Mistakes laid over `edge`, and how their sentences begin.
+const MISTAKES: &[(&str, &str)] = &[
+    ("[core]\nvlen_bist = 64", "m.toml:3:1: unknown key `vlen_bist` in [core] (did you mean `vlen_bits`?)"),
+    ("[core]\nvlen_bits = 100", "m.toml:3:13: `core.vlen_bits` must be a power of two, not 100"),
+    ("[core]\nvlen_bits = 16", "m.toml:3:13: `core.vlen_bits` must lie in 32..=16384, not 16"),
+    ("[core]\nvlen_bits = -1", "m.toml:3:13: `core.vlen_bits` must lie in 32..=16384, not -1"),
+    ("[core]\nvlen_bits = \"64\"", "m.toml:3:13: `core.vlen_bits` must be an integer, not a string"),
+    ("core = 3", "m.toml:2:8: `core` is a table of keys, not an integer"),
+    (
+        "[dram]\nlatency_ns = 50",
+        "m.toml:3:14: `dram.latency_ns` has no source (write a figure with its source: [value, \"source\"])",
+    ),
+    ("[dram]\nlatency_ns = [50, \"cacti23\"]", "m.toml:3:14: there is no source `cacti23` (did you mean `cacti22`?)"),
+    ("[dram]\nlatency_ns = [-1, \"choice\"]", "m.toml:3:14: `dram.latency_ns` must be zero or more, not -1"),
+    (
+        "[dram]\npeak_bytes_per_s = [0.0, \"choice\"]",
+        "m.toml:3:20: `dram.peak_bytes_per_s` must be more than zero, not 0",
+    ),
+    ("[dram]\nefficiency = [1.5, \"choice\"]", "m.toml:3:14: `dram.efficiency` must be at most 1, not 1.5"),
+    ("[dram]\nmodel = \"exact\"", "m.toml:3:9: `dram.model` cannot be `exact` (it is one of: bandwidth, cycle, ideal)"),
+    (
+        "[dram]\naddress_map = \"rorabgba\"",
+        "m.toml:3:15: the address map `rorabgba` has no `co`, of which there are 64 \
+             (write each of ro ra bg ba ch co once (and pc for pseudo-channels), most significant first)",
+    ),
+    (
+        "[dram]\naddress_map = \"rorabgbarcco\"",
+        "m.toml:3:15: the address map `rorabgbarcco` has an unknown field `rc` \
+             (write each of ro ra bg ba ch co once (and pc for pseudo-channels), most significant first)",
+    ),
+    ("[dram]\nranks = 3", "m.toml:3:9: `dram.ranks` must be a power of two, not 3"),
+    ("[dram]\nranks = 16", "m.toml:3:9: a channel has 128 banks in its ranks; at most 64 are served"),
+    (
+        "[dram]\nstandard = \"RDRAM\"\nmodel = \"cycle\"",
+        "m.toml:3:12: no standard is known whose name begins `RDRAM` \
+             (begin with one of HBM2, HBM3, LPDDR4, LPDDR5, DDR4, DDR3, and state what differs)",
+    ),
+    (
+        "[dram]\nrefresh = \"per_bank\"",
+        "m.toml:3:11: LPDDR4 has no refresh of single banks (state `dram.timing.rfc_pb`, or refresh all banks at once)",
+    ),
+    (
+        "[energy.dram]\nscope = \"system\"",
+        "m.toml:3:9: the scope of `energy.dram.activate` is `system`, but this machine counts `device+phy` \
+             (figures of different scope do not add: find one of the right scope; [energy.beside] shows one of another)",
+    ),
+    (
+        "[energy.dram]\nread = { pj = [3, 2, 1] }",
+        "m.toml:3:15: `energy.dram.read.pj` must rise from low to typical to high",
+    ),
+    ("[energy.dram]\nread = { pj = -1 }", "m.toml:3:15: `energy.dram.read.pj` must not be negative"),
+    (
+        "[energy.dram]\nread = { pj = 1, per = \"word\" }",
+        "m.toml:3:24: `energy.dram.read` cannot be per `word` (it is per bit or byte)",
+    ),
+    (
+        "[energy.own]\nread = { pj = 1, per = \"access of 8 B\" }",
+        "m.toml:3:24: `energy.own.read` cannot be per `access of 8 B` (it is per access of 32 B (the width of this level))",
+    ),
+    (
+        "[energy.dram]\nread = { pj = 1, nj = 2 }",
+        "m.toml:3:18: unknown key `nj` in energy.dram.read (a price has pj, per, scope and source)",
+    ),
+    ("[rate.S]\n\"int8*int9\" = 4", "m.toml:3:1: unknown format `int9` (did you mean `int8`?"),
+    (
+        "[rate.S]\n\"int8-int8\" = 4",
+        "m.toml:3:1: `int8-int8` is not a pair of formats (write \"weights*inputs\", for example \"ternary*int8\")",
+    ),
+    (
+        "[rate.S]\n\"int2*fp16\" = 4",
+        "m.toml:3:1: the pair `int2*fp16` has a rate but no price (add \"int2*fp16\" to [energy.mac])",
+    ),
+    (
+        "[energy.elementwise]\nexp = { pj = 1 , source = \"choice\" }",
+        "m.toml:3:1: there is no element-wise kind `exp` (the kinds are: add, mul, fma, div, special, convert, copy, bit, pop, lfsr, sobol, philox)",
+    ),
+    ("[core", "m.toml:2:6: this is not TOML"),
+    ("[sram.shared]\nbytes = 65536", "m.toml:2:1: this machine has no `sram.shared.banks`"),
+];
+
 #[test]
 fn every_error_is_one_sentence_with_its_place() {
-    let cases = [
-        ("[core]\nvlen_bist = 64", "m.toml:3:1: unknown key `vlen_bist` in [core] (did you mean `vlen_bits`?)"),
-        ("[core]\nvlen_bits = 100", "m.toml:3:13: `core.vlen_bits` must be a power of two, not 100"),
-        ("[core]\nvlen_bits = 16", "m.toml:3:13: `core.vlen_bits` must lie in 32..=16384, not 16"),
-        ("[core]\nvlen_bits = -1", "m.toml:3:13: `core.vlen_bits` must lie in 32..=16384, not -1"),
-        ("[core]\nvlen_bits = \"64\"", "m.toml:3:13: `core.vlen_bits` must be an integer, not a string"),
-        ("core = 3", "m.toml:2:8: `core` is a table of keys, not an integer"),
-        (
-            "[dram]\nlatency_ns = 50",
-            "m.toml:3:14: `dram.latency_ns` has no source (write a figure with its source: [value, \"source\"])",
-        ),
-        (
-            "[dram]\nlatency_ns = [50, \"cacti23\"]",
-            "m.toml:3:14: there is no source `cacti23` (did you mean `cacti22`?)",
-        ),
-        ("[dram]\nlatency_ns = [-1, \"choice\"]", "m.toml:3:14: `dram.latency_ns` must be zero or more, not -1"),
-        (
-            "[dram]\npeak_bytes_per_s = [0.0, \"choice\"]",
-            "m.toml:3:20: `dram.peak_bytes_per_s` must be more than zero, not 0",
-        ),
-        ("[dram]\nefficiency = [1.5, \"choice\"]", "m.toml:3:14: `dram.efficiency` must be at most 1, not 1.5"),
-        (
-            "[dram]\nmodel = \"exact\"",
-            "m.toml:3:9: `dram.model` cannot be `exact` (it is one of: bandwidth, cycle, ideal)",
-        ),
-        (
-            "[dram]\naddress_map = \"rorabgba\"",
-            "m.toml:3:15: the address map `rorabgba` has no `co`, of which there are 64 \
-             (write each of ro ra bg ba ch co once (and pc for pseudo-channels), most significant first)",
-        ),
-        (
-            "[dram]\naddress_map = \"rorabgbarcco\"",
-            "m.toml:3:15: the address map `rorabgbarcco` has an unknown field `rc` \
-             (write each of ro ra bg ba ch co once (and pc for pseudo-channels), most significant first)",
-        ),
-        ("[dram]\nranks = 3", "m.toml:3:9: `dram.ranks` must be a power of two, not 3"),
-        ("[dram]\nranks = 16", "m.toml:3:9: a channel has 128 banks in its ranks; at most 64 are served"),
-        (
-            "[dram]\nstandard = \"RDRAM\"\nmodel = \"cycle\"",
-            "m.toml:3:12: no standard is known whose name begins `RDRAM` \
-             (begin with one of HBM2, HBM3, LPDDR4, LPDDR5, DDR4, DDR3, and state what differs)",
-        ),
-        (
-            "[dram]\nrefresh = \"per_bank\"",
-            "m.toml:3:11: LPDDR4 has no refresh of single banks (state `dram.timing.rfc_pb`, or refresh all banks at once)",
-        ),
-        (
-            "[energy.dram]\nscope = \"system\"",
-            "m.toml:3:9: the scope of `energy.dram.activate` is `system`, but this machine counts `device+phy` \
-             (figures of different scope do not add: find one of the right scope; [energy.beside] shows one of another)",
-        ),
-        (
-            "[energy.dram]\nread = { pj = [3, 2, 1] }",
-            "m.toml:3:15: `energy.dram.read.pj` must rise from low to typical to high",
-        ),
-        ("[energy.dram]\nread = { pj = -1 }", "m.toml:3:15: `energy.dram.read.pj` must not be negative"),
-        (
-            "[energy.dram]\nread = { pj = 1, per = \"word\" }",
-            "m.toml:3:24: `energy.dram.read` cannot be per `word` (it is per bit or byte)",
-        ),
-        (
-            "[energy.own]\nread = { pj = 1, per = \"access of 8 B\" }",
-            "m.toml:3:24: `energy.own.read` cannot be per `access of 8 B` (it is per access of 32 B (the width of this level))",
-        ),
-        (
-            "[energy.dram]\nread = { pj = 1, nj = 2 }",
-            "m.toml:3:18: unknown key `nj` in energy.dram.read (a price has pj, per, scope and source)",
-        ),
-        ("[rate.S]\n\"int8*int9\" = 4", "m.toml:3:1: unknown format `int9` (did you mean `int8`?"),
-        (
-            "[rate.S]\n\"int8-int8\" = 4",
-            "m.toml:3:1: `int8-int8` is not a pair of formats (write \"weights*inputs\", for example \"ternary*int8\")",
-        ),
-        (
-            "[rate.S]\n\"int2*fp16\" = 4",
-            "m.toml:3:1: the pair `int2*fp16` has a rate but no price (add \"int2*fp16\" to [energy.mac])",
-        ),
-        (
-            "[energy.elementwise]\nexp = { pj = 1 , source = \"choice\" }",
-            "m.toml:3:1: there is no element-wise kind `exp` (the kinds are: add, mul, fma, div, special, convert, copy, bit, pop, lfsr, sobol, philox)",
-        ),
-        ("[core", "m.toml:2:6: this is not TOML"),
-        ("[sram.shared]\nbytes = 65536", "m.toml:2:1: this machine has no `sram.shared.banks`"),
-    ];
-    for (text, expected) in cases {
+    for &(text, expected) in MISTAKES {
         let error = over_edge(text).map(|m| m.name).unwrap_err();
         assert_eq!(error.kind(), crate::diag::Kind::BadInput, "{text}");
         assert!(error.to_string().starts_with(expected), "{text}\n got {error}\nwant {expected}");

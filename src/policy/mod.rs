@@ -1,7 +1,7 @@
 //! Precision policies: ordered rules that say which tensor of a network is held in which format.
 //!
 //! A policy is a TOML file (`preon.policy/1`). [`load`] reads one, [`plan`] works out what it means for a graph, and
-//! [`apply`] rewrites the graph accordingly. The nine policies in `policies/` are built in.
+//! [`apply`] rewrites the graph accordingly. The ten policies in `policies/` are built in.
 //!
 //! ```
 //! let policy = preon::policy::load("w1.58a8")?;
@@ -33,9 +33,10 @@ pub const SCHEMA: &str = "preon.policy/1";
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The policies that come with Preon, most precise first: name and text.
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("fp32", include_str!("../../policies/fp32.toml")),
     ("bf16", include_str!("../../policies/bf16.toml")),
+    ("fp16", include_str!("../../policies/fp16.toml")),
     ("fp8", include_str!("../../policies/fp8.toml")),
     ("int8", include_str!("../../policies/int8.toml")),
     ("fp4", include_str!("../../policies/fp4.toml")),

@@ -59,7 +59,7 @@ fn operand_types(graph: &Graph, name: &str) -> Vec<String> {
 #[test]
 fn built_in_policies_parse_and_survive_their_resolved_form() {
     let all = built_ins();
-    assert_eq!(names().count(), 9);
+    assert_eq!(names().count(), 10);
     for (policy, name) in all.iter().zip(names()) {
         assert_eq!(policy.name, name);
         assert!(!policy.doc.is_empty());
