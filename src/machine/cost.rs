@@ -48,7 +48,7 @@ impl Machine {
         let rate = self.vector_path(weights, inputs).map_or(1, |path| path.figure);
         terms.div_ceil(u64::from(rate)).max(1)
     }
-    /// [`Array::tile_cycles`] of a pair; 0 without an array.
+    /// `Array::tile_cycles` of a pair; 0 without an array.
     pub fn array_tile_cycles(&self, tm: u64, tn: u64, tk: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
         let Some(array) = &self.array else { return 0 };
         let row_cycles = self.array_path(weights, inputs).map_or(1, |path| path.figure);

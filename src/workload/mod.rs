@@ -360,7 +360,7 @@ impl Kind {
                     let message = format!("a window of {} x {} is larger than an image of {} x {}", c.r, c.s, c.h, c.w);
                     return Err(Error::bad_input(message));
                 }
-                if c.pad >= c.dilation * (c.r.min(c.s) - 1) + 1 {
+                if c.pad > c.dilation * (c.r.min(c.s) - 1) {
                     return Err(Error::bad_input(format!("pad {} is as large as the window", c.pad)));
                 }
                 shared(c.c, c.groups, "channels of the image")?;

@@ -1,7 +1,7 @@
 //! A layer of a workload without weights to a program of its own.
 //!
 //! Products, attention and passes become small graphs whose constants are hollow ([`Tensor::hollow`]) and take the way of
-//! every other graph; convolutions and pools become calls of their kernels ([`conv`]). Inputs lie in DRAM and results go
+//! every other graph; convolutions and pools become calls of their kernels (`conv`). Inputs lie in DRAM and results go
 //! there; scores of attention stay on chip where they fit. Nothing here takes memory with the size of a layer.
 
 mod conv;

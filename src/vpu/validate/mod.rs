@@ -1,6 +1,6 @@
 //! Published machines, predicted: every case that somebody else has measured or simulated, beside what this project says.
 //!
-//! One file a machine, each with a [`Suite`]: the published figures it is held against, how they are predicted, and what was
+//! One file a machine, each with a `Suite`: the published figures it is held against, how they are predicted, and what was
 //! calibrated on what. A prediction is a `law` (closed forms of a whole layer or run, as published) or the `engine` (a
 //! program, compiled and clocked). docs/validation.md is the table that comes out.
 

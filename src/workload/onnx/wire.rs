@@ -252,8 +252,11 @@ fn attribute(wire: &mut Wire, end: u64, node: &mut Node) -> Result<()> {
     Ok(())
 }
 
-/// Name, extents and, of few integers of 64 bits, the values.
-fn tensor(wire: &mut Wire, end: u64) -> Result<(String, (Vec<u64>, Option<Vec<i64>>))> {
+/// Extents and, of few integers of 64 bits, the values.
+type Held = (Vec<u64>, Option<Vec<i64>>);
+
+/// Name and what is held.
+fn tensor(wire: &mut Wire, end: u64) -> Result<(String, Held)> {
     const INT64: u64 = 7;
     let (mut name, mut dims, mut values, mut raw, mut kind) = (String::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     wire.message(end, |wire, number, field| {
