@@ -134,6 +134,9 @@ pub(super) struct Flight {
     pub(super) open: Option<Box<Open>>,
 }
 
+/// So many instructions in flight are no crowd.
+const CROWD: usize = 4096;
+
 /// Instructions in flight, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Flights {
@@ -141,6 +144,8 @@ pub(super) struct Flights {
     /// Numbers of those whose times are open, oldest first.
     open: VecDeque<u64>,
     next: u64,
+    /// Length from which on it is worth looking for those to forget: twice what was left the last time.
+    crowd: usize,
     /// Registers that they write and read.
     pub(super) writes: u128,
     pub(super) reads: u128,
@@ -149,9 +154,6 @@ pub(super) struct Flights {
 impl Flights {
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
-    }
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
     }
     /// True if all times are known.
     pub(super) fn settled(&self) -> bool {
@@ -205,14 +207,19 @@ impl Flights {
             _ => None,
         }
     }
-    /// Forgets those that are over by `now` and stand behind an older one that is not: no cycle is theirs.
+    /// Forgets, where many have come together, those that are over by `now` and stand behind an older one that is not: no
+    /// cycle is theirs.
     pub(super) fn forget(&mut self, now: u64) {
+        if self.list.len() <= self.crowd.max(CROWD) {
+            return;
+        }
         let keep = |flight: &Flight| {
             flight.open.is_some() || flight.span.ready > now || matches!(flight.spent, Spent::Dram | Spent::OnChip)
         };
         if self.list.front().is_some_and(|front| front.open.is_some()) {
             self.list.retain(keep);
         }
+        self.crowd = 2 * self.list.len();
     }
     /// Works the registers of open instructions out anew.
     pub(super) fn count_registers(&mut self) {

@@ -238,7 +238,7 @@ impl Engine {
             _ => self.compute::<O>(event, issue.at),
         };
         let Some((start, end, spent)) = known else {
-            if self.flights.len() > LONGEST && !O::WANTED {
+            if !O::WANTED {
                 self.flights.forget(channels.now());
             }
             return None;
@@ -253,7 +253,7 @@ impl Engine {
             let watched = O::WANTED.then(|| Box::new((*event, self.times)));
             let (seq, node, issue, cause) = (self.flights.next(), event.node, issue.at, issue.cause);
             self.flights.push(Flight { seq, node, issue, span, spent, cause, watched, open: None });
-            if self.flights.len() > LONGEST && !O::WANTED {
+            if !O::WANTED {
                 self.flights.forget(channels.now());
             }
         }
@@ -338,9 +338,6 @@ impl Engine {
         (at, (at + 1).max(self.resting), Spent::Issue)
     }
 }
-
-/// Instructions in flight from which on those that own no cycle are forgotten.
-const LONGEST: usize = 4096;
 
 /// True for a sum on an accumulator tile.
 fn is_sum(event: &Event) -> bool {
