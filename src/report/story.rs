@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::report::units;
-use crate::vpu::summary::{KernelFile, RunSummary};
+use crate::vpu::summary::{EnergyParts, EnergyRange, KernelFile, RunSummary};
 
 /// A quality at or above this counts as "as good as FP32" when the best trade is looked for.
 pub const GOOD_QUALITY: f64 = 0.99;
@@ -186,20 +186,18 @@ pub fn notes(runs: &[RunSummary]) -> Vec<String> {
     notes.into_iter().map(|(note, policies)| format!("{}: {note}", policies.join(", "))).collect()
 }
 
-/// Total and spread, its parts and the power.
-pub fn energy(run: &RunSummary) -> String {
-    let (range, parts) = (run.energy_range_pj, &run.energy_pj);
+/// Total and spread, and its parts.
+pub fn energy(parts: &EnergyParts, range: &EnergyRange) -> String {
     let spread = match range.high > 0.0 {
         true => format!(" ({} to {} by the sources' spread)", units::energy(range.low), units::energy(range.high)),
         false => String::new(),
     };
     format!(
-        "{}{spread}   arithmetic {}, movement {}, leakage {}   {:.3} W",
+        "{}{spread}   arithmetic {}, movement {}, leakage {}",
         units::energy(parts.total),
         units::energy(parts.arithmetic),
         units::energy(parts.movement),
-        units::energy(parts.leakage),
-        watts(run)
+        units::energy(parts.leakage)
     )
 }
 

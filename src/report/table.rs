@@ -93,7 +93,7 @@ pub fn run(run: &RunSummary) -> String {
             story::shown(&run.bound_by.what)
         ),
     );
-    line("energy", story::energy(run));
+    line("energy", format!("{}   {:.3} W", story::energy(&run.energy_pj, &run.energy_range_pj), story::watts(run)));
     story::joules(run).into_iter().for_each(|(name, text)| line(name, text));
     line(
         "DRAM",

@@ -18,17 +18,7 @@ pub fn run(run: &WorkloadReport) -> String {
     let used = units::percent(run.utilisation);
     line("cycles", format!("{}   {}   {used} of peak   {limited}", units::count(run.cycles), units::time(run.time_ns)));
     if let (Some(e), Some(range)) = (&run.energy_pj, &run.energy_range_pj) {
-        let spread = format!("{} to {} by the sources' spread", units::energy(range.low), units::energy(range.high));
-        line(
-            "energy",
-            format!(
-                "{} ({spread})   arithmetic {}, movement {}, leakage {}",
-                units::energy(e.total),
-                units::energy(e.arithmetic),
-                units::energy(e.movement),
-                units::energy(e.leakage)
-            ),
-        );
+        line("energy", super::story::energy(e, range));
         let (read, written) = (units::bytes(run.dram_read_bytes), units::bytes(run.dram_write_bytes));
         line("DRAM", format!("{read} read, {written} written   SRAM peak {}", units::bytes(run.peak_sram_bytes)));
         let segments = &run.segments;

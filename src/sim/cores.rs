@@ -380,8 +380,8 @@ mod tests {
     #[test]
     fn cores_share_the_dram_channel() {
         let (one, four) = (edge(WORK, 1), edge(WORK, 4));
-        assert_eq!(four.cores[0].dram_busy_cycles, 4 * one.cores[0].dram_busy_cycles);
-        assert!(four.cycles() >= four.cores[0].dram_busy_cycles && four.cycles() < 4 * one.cycles());
+        assert_eq!(four.cores[0].dram.busy_cycles, 4 * one.cores[0].dram.busy_cycles);
+        assert!(four.cycles() >= four.cores[0].dram.busy_cycles && four.cycles() < 4 * one.cycles());
         let bytes = |several: &Several| several.ledger.bytes(Place::Dram);
         assert_eq!(bytes(&four), (4 * bytes(&one).0, 4 * bytes(&one).1));
     }
@@ -465,7 +465,7 @@ mod tests {
         let saved = private.cycles() - together.cycles();
         let way = 2 * u64::from(machine.noc.unwrap().latency_cycles);
         assert!(saved.abs_diff(3 * one - way) <= 4, "saved {saved} cycles of {}; a copy takes {one}", private.cycles());
-        assert_eq!(together.cores[0].dram_busy_cycles, one);
+        assert_eq!(together.cores[0].dram.busy_cycles, one);
         // Every member's bytes have passed the network and its own DMA engine; nothing else differs in kind.
         let count = |what| together.ledger.count(|key| key.what == what);
         assert_eq!((count(What::NocBytes), count(What::DmaBytes)), (4 * bytes, 4 * bytes));

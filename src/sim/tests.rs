@@ -296,7 +296,7 @@ fn a_transfer_takes_setup_bandwidth_and_latency() {
     let bytes = 1 << 20;
     let outcome = run(&machine, &[dma_in(0, 0, bytes, 0)]);
     let channel = (u128::from(bytes) * 1_000_000_000).div_ceil(u128::from(machine.dram.bytes_per_second)) as u64;
-    assert_eq!(outcome.timing.dram_busy_cycles, channel);
+    assert_eq!(outcome.timing.dram.busy_cycles, channel);
     assert_eq!(outcome.timing.cycles, 1 + 16 + channel + u64::from(machine.dram.latency_cycles));
     assert_eq!(outcome.ledger.bytes(Place::Dram), (bytes, 0));
     assert_eq!(outcome.ledger.bytes(Place::Own), (0, bytes));

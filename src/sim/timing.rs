@@ -95,8 +95,6 @@ pub struct Timing {
     pub activates: Vec<u64>,
     /// What DRAM did in all, for all cores.
     pub dram: Totals,
-    /// Cycles in which the DRAM channel moved data.
-    pub dram_busy_cycles: u64,
     /// Cycles in which the shared SRAM's port moved data.
     pub shared_busy_cycles: u64,
     /// Cycles in which the network between cores moved data.
@@ -128,7 +126,7 @@ pub fn bound_by(timing: &Timing) -> (&'static str, String) {
     let busy = |unit: usize| timing.units[unit].busy_cycles;
     let compute = busy(2).max(busy(3)).max(busy(4));
     let sram = busy(1).max(timing.shared_busy_cycles);
-    let rows = [("compute", compute), ("dram", timing.dram_busy_cycles), ("sram", sram), ("issue", busy(0))];
+    let rows = [("compute", compute), ("dram", timing.dram.busy_cycles), ("sram", sram), ("issue", busy(0))];
     let total = timing.cycles.max(1);
     let percent = |n: u64| (n * 100 + total / 2) / total;
     let mut what = rows[0];

@@ -288,7 +288,7 @@ pub(super) fn add_timing(sum: &mut Timing, one: &Timing, count: u64) {
     for (sum, one) in sum.nodes[0].iter_mut().zip(one.spent()) {
         *sum += one * count;
     }
-    sum.dram_busy_cycles += one.dram_busy_cycles * count;
+    sum.dram.busy_cycles += one.dram.busy_cycles * count;
     sum.shared_busy_cycles += one.shared_busy_cycles * count;
     sum.noc_busy_cycles += one.noc_busy_cycles * count;
 }

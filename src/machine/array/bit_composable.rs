@@ -256,11 +256,7 @@ impl Kind for BitComposable {
         f64::from(self.rows) * f64::from(self.cols) * split / f64::from(row_cycles)
     }
     fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
-        let mut sum = LayerCost::default();
-        for layer in layers {
-            sum = sum.plus(&self.layer(machine, layer)?);
-        }
-        Ok(Some(sum))
+        LayerCost::in_turn(layers, |layer| self.layer(machine, layer)).map(Some)
     }
     fn assumptions(&self) -> Vec<(String, String)> {
         let [weights, inputs, sums] = self.halves.map(|bits| bits / 8);

@@ -174,11 +174,7 @@ impl Kind for DotTree {
         ArrayCost { occupied: occupied.max(1), latency: levels + 1 }
     }
     fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
-        let mut sum = LayerCost::default();
-        for layer in layers {
-            sum = sum.plus(&self.layer(machine, layer)?);
-        }
-        Ok(Some(sum))
+        LayerCost::in_turn(layers, |layer| self.layer(machine, layer)).map(Some)
     }
     fn assumptions(&self) -> Vec<(String, String)> {
         let winograd = if self.winograd { "in the layer law only" } else { "not built" };

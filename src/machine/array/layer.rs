@@ -151,9 +151,15 @@ pub struct LayerCost {
 }
 
 impl LayerCost {
-    /// This one and then the other.
+    /// One layer after the other, each at its `cost`.
+    ///
+    /// # Errors
+    /// The first that `cost` gives.
+    pub fn in_turn(layers: &[Layer], cost: impl Fn(&Layer) -> Result<LayerCost>) -> Result<LayerCost> {
+        layers.iter().try_fold(LayerCost::default(), |sum, layer| Ok(sum.plus(&cost(layer)?)))
+    }
     #[must_use]
-    pub fn plus(&self, next: &LayerCost) -> LayerCost {
+    fn plus(&self, next: &LayerCost) -> LayerCost {
         LayerCost {
             cycles: self.cycles + next.cycles,
             compute_cycles: self.compute_cycles + next.compute_cycles,

@@ -264,13 +264,12 @@ impl Kind for RowStationary {
         ArrayCost { occupied: occupied.max(1), latency: self.rows.into() }
     }
     fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
-        let mut sum = LayerCost::default();
-        for layer in layers {
+        let cost = |layer: &Layer| {
             let counts = self.best(machine, layer)?;
             let cycles = self.cycles(&counts).round() as u64;
-            sum = sum.plus(&LayerCost { cycles, compute_cycles: counts.cycles, ..LayerCost::default() });
-        }
-        Ok(Some(sum))
+            Ok(LayerCost { cycles, compute_cycles: counts.cycles, ..LayerCost::default() })
+        };
+        LayerCost::in_turn(layers, cost).map(Some)
     }
     fn assumptions(&self) -> Vec<(String, String)> {
         vec![("Overhead of a processing pass in the layer law".to_owned(), format!("{} cycles", self.pass_cycles))]

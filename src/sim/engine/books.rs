@@ -162,7 +162,6 @@ impl Engine {
         }
         timing.activates = self.activates;
         timing.dram = channels.totals(cycles);
-        timing.dram_busy_cycles = timing.dram.busy_cycles;
         timing.shared_busy_cycles = channels.shared_busy;
         timing.noc_busy_cycles = channels.noc_busy;
         Ok(timing)

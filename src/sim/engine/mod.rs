@@ -25,6 +25,7 @@ use crate::isa::{Op, Unit};
 use crate::machine::Machine;
 pub(super) use books::Latest;
 use books::UnitState;
+use std::cmp::Reverse;
 
 /// Registers that the scoreboard knows: x, v, p, c, q.
 const REGISTERS: usize = 96;
@@ -303,14 +304,13 @@ impl Engine {
         if pending.len() <= left {
             return Ok(None);
         }
-        let open = pending.iter().filter(|done| matches!(done, When::After(_))).count();
-        let mut known: Vec<u64> = pending.iter().filter_map(When::known).collect();
-        known.sort_unstable_by(|a, b| b.cmp(a));
-        match left.checked_sub(open).and_then(|nth| known.get(nth)) {
+        // The latest first, and open ones before all.
+        pending.sort_unstable_by_key(|done| Reverse(done.known().unwrap_or(u64::MAX)));
+        match pending[left] {
+            When::After(_) => Err(Blocked::LONG),
             // An open one may be over before.
-            Some(&over) if open > 0 && over > now => Err(Blocked { before: over }),
-            Some(&over) => Ok(Some(over)),
-            None => Err(Blocked::LONG),
+            When::At(over) if pending[0].known().is_none() && over > now => Err(Blocked { before: over }),
+            When::At(over) => Ok(Some(over)),
         }
     }
 
