@@ -3,6 +3,7 @@
 use super::state::Level;
 use crate::isa::{Op, Unit};
 use crate::num::DotClass;
+use std::fmt;
 
 /// A set of registers, one bit each: x 0-31, v 32-63, p 64-71, c 72-79, q 80-95, t 96-111.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -269,7 +270,7 @@ pub const EW_KINDS: [&str; 12] =
     ["add", "mul", "fma", "div", "special", "convert", "copy", "bit", "pop", "lfsr", "sobol", "philox"];
 
 /// One executed instruction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Event {
     /// The core that executed it.
     pub core: u8,
@@ -324,6 +325,19 @@ impl Event {
             self.access[usize::from(self.accesses)] = access;
             self.accesses += 1;
         }
+    }
+}
+
+/// Without what older instructions left.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Event { core, pc, op, unit, node, reads, writes, work, .. } = self;
+        write!(f, "Event {{ core: {core}, pc: {pc}, op: {op:?}, unit: {unit:?}, node: {node}, reads: {reads:?}, ")?;
+        write!(f, "writes: {writes:?}, work: {work:?}, access: {:?}", self.touched())?;
+        if matches!(work, Work::Dma { .. } | Work::Multicast { .. }) {
+            write!(f, ", blocks: {:?}", self.blocks)?;
+        }
+        f.write_str(" }")
     }
 }
 

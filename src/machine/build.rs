@@ -216,7 +216,25 @@ fn sram(r: &Reader<'_>, name: &str) -> Result<Sram> {
 }
 
 fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
-    let (peak, _) = r.figure("dram.peak_bytes_per_s")?;
+    let model = match r.text("dram.model")?.as_str() {
+        "cycle" => DramModel::Cycle,
+        "ideal" => DramModel::Ideal,
+        _ => DramModel::Bandwidth,
+    };
+    let memory = memory(r)?;
+    let by_command = memory.as_ref().filter(|_| model == DramModel::Cycle);
+    let of_shape = |key: &str, shape: fn(&Memory) -> f64| match by_command {
+        Some(memory) => agreed(r, key, shape(memory)),
+        None => r.figure(key).map(|(stated, _)| stated),
+    };
+    let peak = of_shape("dram.peak_bytes_per_s", Memory::peak_bytes_per_s)?;
+    let row_bytes = of_shape("dram.row_bytes", |memory| memory.row_bytes() as f64)?;
+    let burst_bytes = of_shape("dram.burst_bytes", |memory| f64::from(memory.burst_bytes))?;
+    for (key, value) in [("dram.row_bytes", row_bytes), ("dram.burst_bytes", burst_bytes)] {
+        if value.fract() != 0.0 || value > f64::from(u32::MAX) {
+            return Err(r.node(key)?.from.error(format!("`{key}` must be a whole number, not {value}")));
+        }
+    }
     let (efficiency, _) = r.figure("dram.efficiency")?;
     if efficiency > 1.0 {
         let node = r.node("dram.efficiency")?;
@@ -224,32 +242,42 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
     }
     let sustained = peak * efficiency;
     let (latency_ns, _) = r.figure("dram.latency_ns")?;
-    let model = match r.text("dram.model")?.as_str() {
-        "cycle" => DramModel::Cycle,
-        "ideal" => DramModel::Ideal,
-        _ => DramModel::Bandwidth,
-    };
-    let mut dram = Dram {
+    let bytes = r.count("dram.bytes")?;
+    if let Some(memory) = by_command.filter(|memory| bytes > memory.bytes()) {
+        let from = &r.node("dram.bytes")?.from;
+        let error = from.error(format!("`dram.bytes` is {bytes}, but the shape holds {}", memory.bytes()));
+        return Err(error.help("state more rows, ranks or channels, or fewer bytes"));
+    }
+    Ok(Dram {
         model,
         standard: r.text("dram.standard")?,
-        bytes: r.count("dram.bytes")?,
+        bytes,
         bytes_per_cycle: sustained / clock_hz,
         bytes_per_second: sustained.round() as u64,
         latency_cycles: if model == DramModel::Ideal { 0 } else { (latency_ns * clock_hz / 1e9).ceil() as u32 },
-        row_bytes: r.whole("dram.row_bytes")?,
-        burst_bytes: r.whole("dram.burst_bytes")?,
-        memory: memory(r)?,
-    };
-    if let (DramModel::Cycle, Some(memory)) = (model, &dram.memory) {
-        (dram.row_bytes, dram.burst_bytes) = (memory.row_bytes() as u32, memory.burst_bytes);
-        if dram.bytes > memory.bytes() {
-            let node = r.node("dram.bytes")?;
-            let error =
-                node.from.error(format!("`dram.bytes` is {}, but the shape holds {}", dram.bytes, memory.bytes()));
-            return Err(error.help("state more rows, ranks or channels, or fewer bytes"));
-        }
+        row_bytes: row_bytes as u32,
+        burst_bytes: burst_bytes as u32,
+        memory,
+    })
+}
+
+/// A figure that the file states and the shape of a cycle-level DRAM gives too: the stated one, unless `--set` changed the
+/// shape beneath it.
+///
+/// # Errors
+/// Bad input where the two differ by more than rounding.
+fn agreed(r: &Reader<'_>, key: &str, of_shape: f64) -> Result<f64> {
+    let (stated, _) = r.figure(key)?;
+    if (stated / of_shape - 1.0).abs() <= 0.005 {
+        return Ok(stated);
     }
-    Ok(dram)
+    let from = &r.node(key)?.from;
+    if !from.is_set() && r.node("dram")?.entries().iter().any(|entry| entry.node.from.is_set()) {
+        return Ok(of_shape);
+    }
+    let error = from.error(format!("`{key}` is {stated}, but the DRAM's shape gives {of_shape}"));
+    let shape = "state a shape that fits (channels, bus_bits, burst_length, columns, tck_ps)";
+    Err(error.help(format!("{shape}, or `dram.model = \"bandwidth\"`")))
 }
 
 /// The memory of the cycle-level model: the figures of the file over those of its standard. None if the standard is

@@ -139,6 +139,11 @@ impl Memory {
             * u64::from(self.columns)
             * u64::from(self.burst_bytes)
     }
+    /// Bytes a second over all data buses.
+    pub fn peak_bytes_per_s(&self) -> f64 {
+        let burst_ps = f64::from(self.timing.burst) * f64::from(self.tck_ps);
+        f64::from(self.channels) * f64::from(self.burst_bytes) * 1e12 / burst_ps
+    }
     /// Bytes that one activation opens.
     pub fn row_bytes(&self) -> u64 {
         u64::from(self.columns) * u64::from(self.burst_bytes)

@@ -9,10 +9,10 @@ pub fn assumptions(machine: &Machine) -> Vec<(String, String)> {
     let dram = match (machine.dram.model, memory) {
         (DramModel::Ideal, _) => "ideal: no time at all".to_owned(),
         (_, Some(memory)) => format!(
-            "every command of {} channels x {} ranks x {} banks, FR-FCFS over {} requests a channel",
-            memory.channels,
-            memory.ranks,
-            memory.groups * memory.banks,
+            "every command of {} x {} x {}, FR-FCFS over {} requests a channel",
+            count(memory.channels, "channel"),
+            count(memory.ranks, "rank"),
+            count(memory.groups * memory.banks, "bank"),
             memory.queue
         ),
         _ => format!(
@@ -24,6 +24,10 @@ pub fn assumptions(machine: &Machine) -> Vec<(String, String)> {
     let banks = if machine.own().modulo { "word after word, so that strides meet" } else { "spread by a hash" };
     rows.push(("SRAM banks".to_owned(), banks.to_owned()));
     rows
+}
+
+fn count(number: u32, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What the clock of this machine leaves out.
@@ -53,7 +57,7 @@ mod tests {
             (dram, not_modelled(&machine).len())
         };
         let (cycle, left_out) = told("cycle");
-        assert!(cycle.starts_with("every command of 8 channels x 1 ranks x 16 banks"), "{cycle}");
+        assert!(cycle.starts_with("every command of 8 channels x 1 rank x 16 banks"), "{cycle}");
         let (bandwidth, more) = told("bandwidth");
         assert!(bandwidth.contains("235.52 bytes a cycle"), "{bandwidth}");
         assert_eq!(more, left_out + 1);

@@ -332,8 +332,13 @@ mod tests {
         object.unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
     }
 
+    /// A machine whose DRAM is a channel of closed form.
+    fn plain(name: &str) -> Machine {
+        machine::load_with(name, &[("dram.model".to_owned(), "bandwidth".to_owned())]).unwrap()
+    }
+
     fn on(name: &str, text: &str, cores: u32) -> Several {
-        let machine = machine::load(name).unwrap();
+        let machine = plain(name);
         let config = Config { cores, fuel: Some(1_000_000), ..Config::of(&machine) };
         let mut cores = Cores::new(object(text), config, Mode::Functional).unwrap();
         let several = several(&machine, 0, &mut cores).unwrap_or_else(|error| panic!("{}", error.render(false)));
@@ -362,7 +367,7 @@ mod tests {
 
     #[test]
     fn one_core_takes_what_it_takes_alone() {
-        let machine = machine::load("edge").unwrap();
+        let machine = plain("edge");
         let mut vm = Vm::new(object(WORK), Config::of(&machine), Mode::Functional).unwrap();
         let (mut sim, mut event) = (Sim::new(&machine, 0), Event::new());
         loop {
@@ -406,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_barrier_ends_a_way_after_its_last_core() {
-        let way = machine::load("edge").unwrap().noc.unwrap().latency_cycles;
+        let way = plain("edge").noc.unwrap().latency_cycles;
         let wait = |late: usize| {
             let text = format!("bne x1, x0, go; {} go: bar -1", "nop; ".repeat(late));
             let several = edge(&text, 4);
@@ -424,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_signal_arrives_a_way_after_it_was_sent() {
-        let way = u64::from(machine::load("edge").unwrap().noc.unwrap().latency_cycles);
+        let way = u64::from(plain("edge").noc.unwrap().latency_cycles);
         let text = |late: usize, early: usize| {
             let (late, early) = ("nop; ".repeat(late), "nop; ".repeat(early));
             format!("li x8, 1; beq x1, x0, send; {early} wait.sig 3; j done; send: {late} sig x8, 3; done: nop")
@@ -451,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_collective_copy_reads_once_what_four_copies_read_four_times() {
-        let machine = machine::load("edge").unwrap();
+        let machine = plain("edge");
         let bytes = 65536;
         let private = format!("li x6, {bytes}; li x7, 1 << 20; dma.ld t0, x3, x7, x6; dma.wait t0, 0");
         let together = format!("li x6, {bytes}; li x7, 1 << 20; dma.mc t0, x3, x7, x6, x9; dma.wait t0, 0");
@@ -494,7 +499,7 @@ mod tests {
     #[test]
     fn leakage_counts_every_core_and_shared_parts_once() {
         let (one, four) = (on("hbm", WORK, 1), on("hbm", WORK, 4));
-        let machine = machine::load("hbm").unwrap();
+        let machine = plain("hbm");
         for (part, leakage) in machine.leakage.iter().enumerate() {
             let leak = |several: &Several| several.ledger.count(|key| key.place == Place::Static(part as u8));
             let once = ["shared", "dram"].contains(&leakage.part.as_str());
@@ -505,7 +510,7 @@ mod tests {
 
     #[test]
     fn what_the_program_does_wrong_is_an_error() {
-        let machine = machine::load("edge").unwrap();
+        let machine = plain("edge");
         let config = Config { cores: 2, ..Config::of(&machine) };
         for (text, part) in [("wait.sig 0", "no core can go on"), ("sw.d x1, 0(x0)", "on core 0"), ("bar 8", "core 3")]
         {

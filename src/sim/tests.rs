@@ -8,18 +8,19 @@ use crate::num::DotClass;
 use crate::num::format::find;
 use proptest::prelude::*;
 
+/// A machine whose DRAM is a channel of closed form, so that cycles can be written down.
 fn edge() -> Machine {
-    machine::load("edge").unwrap()
+    with(&[])
 }
 
 /// The same with every command of its DRAM.
 fn by_commands() -> Machine {
-    with(&[("dram.model", "cycle")])
+    machine::load("edge").unwrap()
 }
 
 fn with(sets: &[(&str, &str)]) -> Machine {
-    let sets: Vec<(String, String)> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    machine::load_with("edge", &sets).unwrap()
+    let sets = [("dram.model", "bandwidth")].iter().chain(sets).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    machine::load_with("edge", &sets.collect::<Vec<_>>()).unwrap()
 }
 
 fn event(op: Op, work: Work) -> Event {

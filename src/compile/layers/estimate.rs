@@ -70,7 +70,9 @@ fn latency(machine: &Machine) -> f64 {
 }
 
 fn law(kind: &Kind, formats: &Formats, machine: &Machine) -> Option<u64> {
-    let array = machine.array.as_ref()?;
+    // A law holds for what the array multiplies; other formats are the S unit's.
+    let array =
+        machine.array.as_ref().filter(|_| machine.array_serves(formats.weights.format, formats.inputs.format))?;
     let (shape, batch, residual) = match kind {
         Kind::Gemm(g) => (Shape::Gemm { m: g.m, n: g.n, k: g.k }, 1, g.then.residual),
         Kind::Conv(c) if c.dilation == 1 => {
