@@ -9,6 +9,8 @@ use crate::machine::{DramModel, Machine};
 pub(super) struct Channels {
     dram: Dram,
     reorders: bool,
+    /// Time goes on cycle by cycle.
+    step: bool,
     /// How far DRAM has come.
     now: u64,
     /// Transfers started and not over.
@@ -23,7 +25,17 @@ impl Channels {
     pub(super) fn new(machine: &Machine, step: bool) -> Self {
         let reorders = machine.dram.model == DramModel::Cycle;
         let dram = Dram::stepping(machine, step);
-        Channels { dram, reorders, now: 0, under_way: 0, shared_free: 0, shared_busy: 0, noc_free: 0, noc_busy: 0 }
+        Channels {
+            dram,
+            reorders,
+            step,
+            now: 0,
+            under_way: 0,
+            shared_free: 0,
+            shared_busy: 0,
+            noc_free: 0,
+            noc_busy: 0,
+        }
     }
     /// True if the end of a transfer depends on requests that come later: then it is started and waited for.
     pub(super) fn reorders(&self) -> bool {
@@ -52,8 +64,14 @@ impl Channels {
         self.dram.start(id, request, &strided, access.write);
         self.under_way += 1;
     }
-    /// Lets DRAM go on to the end of its next transfer; `None` if none ends before the cycle `before`.
+    /// True if no transfer is under way: time can bring nothing.
+    pub(super) fn quiet(&self) -> bool {
+        self.under_way == 0
+    }
+    /// Lets DRAM go on to the end of its next transfer; `None` if none ends before the cycle `before`, or, stepping, before
+    /// the next cycle.
     pub(super) fn advance(&mut self, before: u64) -> Option<Done> {
+        let before = if self.step && self.reorders && !self.quiet() { before.min(self.now + 1) } else { before };
         let done = self.dram.advance(before);
         self.under_way -= u64::from(done.is_some());
         self.now = self.now.max(match &done {
@@ -65,7 +83,7 @@ impl Channels {
     }
     /// Brings DRAM to its rest state from cycle `at` on, unless it works for another core; the cycle in which it is there.
     pub(super) fn rest(&mut self, at: u64) -> u64 {
-        if self.under_way > 0 { at } else { self.dram.quiesce(at) }
+        if self.quiet() { self.dram.quiesce(at) } else { at }
     }
     /// What DRAM has done up to cycle `at`, when no transfer is under way.
     pub(super) fn totals(&mut self, at: u64) -> Totals {

@@ -88,6 +88,14 @@ pub fn several(machine: &Machine, nodes: usize, cores: &mut Cores) -> diag::Resu
     several_observed(machine, nodes, cores, &mut Unobserved)
 }
 
+/// As [`several`], stepping as [`super::Sim::stepping`] does.
+///
+/// # Errors
+/// Those of [`several`].
+pub fn several_stepping(machine: &Machine, nodes: usize, cores: &mut Cores) -> diag::Result<Several> {
+    take_turns(machine, nodes, cores, true, &mut Unobserved)
+}
+
 /// As [`several`]; `observer` is told of the instructions of all cores, in the order in which they issue, those behind an
 /// open transfer of DRAM of the same core when it is over.
 ///
@@ -99,12 +107,22 @@ pub fn several_observed<O: Observer>(
     cores: &mut Cores,
     observer: &mut O,
 ) -> diag::Result<Several> {
+    take_turns(machine, nodes, cores, false, observer)
+}
+
+fn take_turns<O: Observer>(
+    machine: &Machine,
+    nodes: usize,
+    cores: &mut Cores,
+    step: bool,
+    observer: &mut O,
+) -> diag::Result<Several> {
     let engines = (0..cores.count()).map(|core| Core { engine: Engine::new(machine, nodes, core), turn: None });
     let rates = Engine::new(machine, nodes, 0);
     let mut run = Run {
         observer,
         cores: engines.collect(),
-        channels: Channels::new(machine, false),
+        channels: Channels::new(machine, step),
         counts: Counts::new(rates.rates(), nodes),
         meetings: Vec::new(),
         on_their_way: Vec::new(),
@@ -196,7 +214,7 @@ impl<O: Observer> Run<'_, O> {
                 let (core, seq) = ((over.id >> 48) as usize, over.id & ((1 << 48) - 1));
                 self.cores[core].engine.land(seq, over.end_cycle, over.activates);
             }
-            None if before == u64::MAX => {
+            None if before == u64::MAX && self.channels.quiet() => {
                 return Err(Error::internal("an instruction waits for a transfer that nobody makes"));
             }
             None => {}

@@ -4,7 +4,7 @@
 //! A DRAM that reorders requests says when a transfer ends only once time has come there. Until then instructions that
 //! depend on it are kept with what they wait for, and issue goes on as far as it does not need to know either.
 
-use super::engine::{Cost, Latest};
+use super::engine::{Cost, Latest, Together};
 use super::observe::{On, Times};
 use super::timing::{Cause, Spent};
 use crate::exec::event::Event;
@@ -114,8 +114,8 @@ pub(super) struct Open {
     pub(super) slot: usize,
     /// Of a transfer that has started.
     pub(super) moving: Option<Moving>,
-    /// Of a part of a collective transfer: the start of the last member, and that another part brings the bytes.
-    pub(super) together: Option<(u64, bool)>,
+    /// Of a part of a collective transfer: when the last member starts, and what brings the bytes.
+    pub(super) together: Option<Together>,
 }
 
 /// An instruction in flight.

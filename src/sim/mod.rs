@@ -26,7 +26,7 @@ mod tests;
 mod timing;
 
 pub use assume::{assumptions, not_modelled};
-pub use cores::{Several, several, several_observed};
+pub use cores::{Several, several, several_observed, several_stepping};
 pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
 pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
 
@@ -59,7 +59,8 @@ impl Sim {
     pub fn new(machine: &Machine, nodes: usize) -> Self {
         Sim::stepping(machine, nodes, false)
     }
-    /// As [`Sim::new`]; with `step` every clock of DRAM is stepped, for the same result more slowly.
+    /// As [`Sim::new`]; with `step` DRAM decides every clock by itself, and time goes on cycle by cycle while it works, for
+    /// the same result more slowly.
     pub fn stepping(machine: &Machine, nodes: usize, step: bool) -> Self {
         let engine = engine::Engine::new(machine, nodes, 0);
         let channels = channels::Channels::new(machine, step);

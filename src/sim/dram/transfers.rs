@@ -198,7 +198,9 @@ impl Transfers {
         let free = self.channels.len() == 1 && self.active.iter().all(|t| !t.walk.over);
         let step = if free { AHEAD } else { self.step_clocks };
         let mut until = limit.min(from.saturating_add(step));
-        self.offer_clock = self.offer_clock.max(from);
+        if from > self.offer_clock {
+            (self.offer_clock, self.taken) = (from, 0);
+        }
         while self.next_offer(until) && self.offer_once(&mut until) {}
         for channel in &mut self.channels {
             channel.advance(until, &mut self.answers);

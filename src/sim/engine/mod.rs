@@ -231,9 +231,14 @@ impl Engine {
         let known = match event.unit {
             Unit::C => Some(self.control::<O>(event, issue.at, channels)),
             Unit::D if channels.reorders() => {
+                let seq = self.flights.next();
                 self.take_off::<O>(event, issue.at, channels);
+                let over = self.ready(seq);
                 self.leave(observer);
-                None
+                if !O::WANTED {
+                    self.flights.forget(channels.now());
+                }
+                return over;
             }
             Unit::D => Some(self.dma::<O>(event, issue.at, channels)),
             _ => self.compute::<O>(event, issue.at),

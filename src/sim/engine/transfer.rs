@@ -23,14 +23,14 @@ impl Engine {
         }
         let moving = open.moving.filter(|moving| moving.sides == 0)?;
         let ready = (moving.moved + moving.latency).max(moving.together);
-        Some(Span { start: moving.start, end: moving.moved, ready })
+        Some(Span { start: moving.start, end: moving.moved.max(moving.together), ready })
     }
 
     /// Starts a transfer on the DMA engine that is free first, if it is known which one that is.
     pub(super) fn launch<O: Observer>(&mut self, seq: u64, open: &mut Open, channels: &mut Channels) -> bool {
         let start = &mut open.start;
-        if let Some((last, _)) = open.together {
-            start.wait::<O>(last, Cause::Sync, On::Cores);
+        if let Some(together) = open.together {
+            start.wait::<O>(together.start, Cause::Sync, On::Cores);
         }
         let ready = start.at.max(self.dma_start);
         let known = (0..).zip(&self.engine_free).filter_map(|(n, free)| Some((free.known()?, n)));
@@ -46,7 +46,6 @@ impl Engine {
         self.dma_start = at;
         self.units[Unit::D as usize].starts[open.slot].set(seq, at);
         self.engine_free[engine] = When::After(seq);
-        let follows = open.together.is_some_and(|(_, follows)| follows);
         let mut moving = self.sides(&open.event, at, 0, channels);
         for access in open.event.touched().iter().filter(|access| access.space == Space::Dram && access.bytes > 0) {
             let id = self.core << 48 | seq;
@@ -54,7 +53,11 @@ impl Engine {
             channels.start(id, request, &open.event.blocks, access);
             moving.sides += 1;
         }
-        moving.sides += u8::from(follows);
+        match open.together.map(|together| together.done) {
+            Some(Some(done)) => moving.together = done,
+            Some(None) => moving.sides += 1,
+            None => {}
+        }
         moving.engine = engine;
         open.moving = Some(moving);
         true
@@ -130,7 +133,10 @@ impl Engine {
         for access in event.touched().iter().filter(|access| access.space == Space::Dram && access.bytes > 0) {
             moved = moved.max(channels.first_come(request, &event.blocks, access));
         }
-        let done = (moved + latency).max(self.together.and_then(|together| together.done).unwrap_or(0));
+        // What another core's part reads keeps this engine until it is here.
+        let brought = self.together.and_then(|together| together.done).unwrap_or(0);
+        let done = (moved + latency).max(brought);
+        moved = moved.max(brought);
         self.engine_free[engine] = When::At(moved);
         let state = &mut self.units[Unit::D as usize];
         state.explain(arrived, at, done, start.cause);
@@ -170,8 +176,7 @@ impl Engine {
             start.wait::<O>(self.order.clear(access, false, open), cause, on);
         }
         let slot = self.units[Unit::D as usize].enqueue(When::After(self.flights.next()));
-        let together = self.together.map(|together| (together.start, together.done.is_none()));
-        let (event, free, cost) = (*event, When::At(0), Cost::default());
+        let (event, free, cost, together) = (*event, When::At(0), Cost::default(), self.together);
         self.wait_open::<O>(&event, issued, Open { event, start, waits, free, cost, slot, moving: None, together });
         self.settle::<O>(channels);
     }

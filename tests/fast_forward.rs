@@ -1,0 +1,106 @@
+//! Time that is jumped over is time that was stepped through: random programs, on one core and on several, with every model
+//! of DRAM, take the same cycles, counts and joules either way. (Layers of workloads: `tests/workloads.rs`.)
+
+use preon::exec::{Config, Cores, Event, Mode, Status, Vm};
+use preon::isa::Object;
+use preon::isa::asm::{Options, Sources, assemble};
+use preon::machine::{self, Machine};
+use preon::sim::{Estimate, Ledger, Sim, Timing, several, several_stepping};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+#[path = "support/programs.rs"]
+mod programs;
+
+/// `PREON_CASES` programs: 1,000 are asked for, a hundredth of them every day.
+fn cases() -> u64 {
+    std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+}
+
+/// Machines of different memories, queues and engines.
+fn machine(rng: &mut ChaCha8Rng) -> Machine {
+    let mut one_of = |values: &[&str]| values[rng.random_range(0..values.len())].to_owned();
+    let name = one_of(&["edge", "hbm"]);
+    let sets = [
+        ("dram.model", one_of(&["cycle", "cycle", "cycle", "bandwidth", "ideal"])),
+        ("dma.engines", one_of(&["1", "2", "4"])),
+        ("dma.queue", one_of(&["1", "3", "8"])),
+        ("core.issue_per_cycle", one_of(&["1", "2"])),
+        ("core.order_entries", one_of(&["4", "16", "64"])),
+        ("machine.clock_hz", one_of(&["1e9", "0.7e9", "2.3e9"])),
+        ("dram.refresh", one_of(&["all_bank", "off"])),
+        ("dram.queue", one_of(&["4", "32"])),
+        ("dram.page", one_of(&["open", "open", "closed"])),
+    ];
+    let sets: Vec<(String, String)> = sets.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    machine::load_with(&name, &sets).unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
+fn object(text: &str) -> Object {
+    assemble(&Sources::single("random.vasm", text), &Options::default())
+        .unwrap_or_else(|errors| panic!("{}\n{text}", errors[0].render(false)))
+}
+
+/// Cycles of every core, and the counts of all.
+type Books = (Vec<Timing>, Ledger);
+
+fn alone(machine: &Machine, object: &Object, step: bool) -> Books {
+    let config = Config { fuel: Some(10_000_000), ..Config::of(machine) };
+    let mut vm = Vm::new(object.clone(), config, Mode::TimingOnly).expect("a program that fits");
+    let (mut sim, mut event) = (Sim::stepping(machine, 1, step), Event::new());
+    loop {
+        let status = vm.step(&mut event).unwrap_or_else(|trap| panic!("{trap}"));
+        sim.account(&event);
+        if status == Status::Halted {
+            let outcome = sim.finish().expect("the machine serves all");
+            return (vec![outcome.timing], outcome.ledger);
+        }
+    }
+}
+
+fn together(machine: &Machine, object: &Object, cores: u32, step: bool) -> Books {
+    let config = Config { cores, fuel: Some(10_000_000), ..Config::of(machine) };
+    let mut cores = Cores::new(object.clone(), config, Mode::TimingOnly).expect("a program that fits");
+    let run = if step { several_stepping } else { several };
+    let several = run(machine, 1, &mut cores).unwrap_or_else(|error| panic!("{}", error.render(false)));
+    (several.cores, several.ledger)
+}
+
+#[test]
+fn random_programs_take_what_they_take_step_by_step() {
+    let (mut cycles, mut instructions, mut transfers) = (0, 0, 0);
+    for seed in 0..cases() {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let machine = machine(&mut rng);
+        let cores = [1, 1, 2, 4, 3][rng.random_range(0..5)];
+        let text = programs::program(seed, cores, machine.shared().is_some());
+        let object = object(&text);
+        let run = |step| match cores {
+            1 => alone(&machine, &object, step),
+            _ => together(&machine, &object, cores, step),
+        };
+        let (fast, stepped) = (run(false), run(true));
+        let place = format!("seed {seed}, {cores} cores, {} {:?}\n{text}", machine.name, machine.dram.model);
+        assert_eq!(fast.0, stepped.0, "{place}");
+        assert_eq!(fast.1, stepped.1, "{place}");
+        for estimate in [Estimate::Low, Estimate::Typical, Estimate::High] {
+            let total = |books: &Books| books.1.energy(&machine).expect("everything has a price").total(estimate);
+            assert_eq!(total(&fast), total(&stepped), "{place}");
+        }
+        for core in &fast.0 {
+            for unit in &core.units {
+                assert_eq!(unit.busy_cycles + unit.stalled() + unit.idle_cycles, core.cycles, "{place}");
+            }
+            assert_eq!(core.spent().iter().sum::<u64>(), core.cycles, "{place}");
+            instructions += core.instructions;
+            transfers += core.units[5].instructions;
+        }
+        cycles += fast.0[0].cycles;
+    }
+    // What is compared is no idle talk.
+    let cases = cases();
+    assert!(
+        cycles > 1000 * cases && instructions > 50 * cases && transfers > 5 * cases,
+        "{cycles} {instructions} {transfers}"
+    );
+}
