@@ -24,6 +24,13 @@ fn result(report: &WorkloadReport) -> String {
     value.to_string()
 }
 
+/// A machine whose DRAM is of that model.
+fn modelled(name: &str, model: &str, more: &[(&str, &str)]) -> Machine {
+    let sets = [&[("dram.model", model)], more].concat();
+    let sets: Vec<(String, String)> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    machine::load_with(name, &sets).unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
 fn stepped() -> Run {
     Run { step: true, ..Run::default() }
 }
@@ -132,7 +139,15 @@ fn kind(rng: &mut impl Rng) -> Kind {
 #[test]
 fn random_lists_are_counted_as_they_are_stepped() {
     let cases: u64 = std::env::var("PREON_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10);
-    let machines = [machine::load("hbm").unwrap(), machine::load("edge").unwrap()];
+    let cycle = |name: &str, more: &[(&str, &str)]| modelled(name, "cycle", more);
+    let machines = [
+        modelled("hbm", "bandwidth", &[]),
+        modelled("edge", "bandwidth", &[]),
+        cycle("hbm", &[]),
+        cycle("edge", &[]),
+        cycle("edge", &[("dma.engines", "1"), ("machine.clock_hz", "0.7e9"), ("sram.own.bytes", "131072")]),
+        cycle("hbm", &[("dma.queue", "2"), ("core.order_entries", "8"), ("dram.queue", "8")]),
+    ];
     let policies = ["int8", "bf16", "fp32"].map(|name| policy::load(name).unwrap());
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -140,7 +155,7 @@ fn random_lists_are_counted_as_they_are_stepped() {
             .map(|index| Layer::new(format!("layer{index}"), kind(&mut rng)).times(rng.random_range(1..=4)))
             .collect();
         let workload = Workload::new(format!("random {seed}"), layers);
-        let (machine, policy) = (&machines[rng.random_range(0..2)], &policies[rng.random_range(0..3)]);
+        let (machine, policy) = (&machines[rng.random_range(0..6)], &policies[rng.random_range(0..3)]);
         let counted = report(&workload, machine, policy, &Run::default());
         let stepped = report(&workload, machine, policy, &stepped());
         assert_eq!(result(&counted), result(&stepped), "seed {seed} on {} {}", machine.name, policy.name);
