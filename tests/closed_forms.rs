@@ -120,3 +120,19 @@ fn tiles_with_a_hidden_preload_are_exact() {
         assert_eq!(cycles("onnxim-like", &[], "policies/fp16.toml", shape).0, want, "m, n, k = {shape:?}");
     }
 }
+
+/// Two sets of sums that take turns give the values that one set gives, on whole and ragged tiles.
+#[test]
+fn sums_that_take_turns_are_exact() {
+    let sets = [("core.acc.rows", "48"), ("core.acc.cols", "64"), ("core.acc.sets", "2"), ("sram.own.bytes", "65536")];
+    let sets = sets.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for case in 0..8 {
+        let mut vpu = Vpu::new(machine::load_with("hbm", &sets).unwrap());
+        vpu.set_precision(policy::load(["int8", "bf16", "fp32", "w1.58a8"][case % 4]).unwrap());
+        vpu.options = RunOptions { check: true, ..RunOptions::default() };
+        let [m, n, k] = [130.0, 200.0, 600.0].map(|most| extent(&mut rng, most).max(1) as usize);
+        let run = vpu.gemm(m, n, k).unwrap().summary;
+        assert_eq!(run.check.as_ref().map(|check| check.bit_exact), Some(true), "{m} x {n} x {k}");
+    }
+}

@@ -176,6 +176,46 @@ fn one_program_without_drains_moves_the_same_bytes_in_fewer_cycles() {
     assert!((a / b - 1.0).abs() < 0.01, "the same work of L, S, E and M in either order: {a} {b}");
 }
 
+/// A product, a convolution and a pool whose activations stay on the chip: DRAM holds weights alone.
+#[test]
+fn resident_layers_read_weights_and_nothing_else() {
+    let (hbm, int8) = (modelled("hbm", "bandwidth", &[]), policy::load("int8").unwrap());
+    let then = Epilogue { residual: true, ..Epilogue::default() };
+    let conv = Conv { batch: 2, h: 8, w: 8, c: 16, k: 16, r: 3, s: 3, stride: 1, pad: 1, dilation: 1, groups: 1, then };
+    let window = Conv { r: 2, s: 2, pad: 0, stride: 2, then: Epilogue::default(), ..conv };
+    let layers = vec![
+        Layer::new("product", Kind::Gemm(Gemm { m: 64, n: 96, k: 128, then: Epilogue::default() })),
+        Layer::new("conv", Kind::Conv(conv)),
+        Layer::new("pool", Kind::Pool(Pool { window, mean: false })),
+    ];
+    let workload = Workload::new("resident", layers);
+    for epochs in [Epochs::Layers, Epochs::None] {
+        let run = Run { resident: true, epochs, ..Run::default() };
+        let (there, here) = (
+            report(&workload, &hbm, &int8, &Run { resident: false, ..run.clone() }),
+            report(&workload, &hbm, &int8, &run),
+        );
+        let weights = [96 * 128, 16 * 16 * 9, 0];
+        for ((layer, bytes), before) in here.layers.iter().zip(weights).zip(&there.layers) {
+            // Scales of weights come beside them, in whole bursts.
+            assert!(
+                (bytes..=bytes + 1024).contains(&layer.dram_read_bytes),
+                "{} {}",
+                layer.layer,
+                layer.dram_read_bytes
+            );
+            assert_eq!(layer.dram_write_bytes, 0, "{}", layer.layer);
+            assert!(before.dram_write_bytes > 0 && before.dram_read_bytes > layer.dram_read_bytes, "{}", layer.layer);
+        }
+        assert!(here.cycles < there.cycles, "{} {}", here.cycles, there.cycles);
+    }
+    let small = machine::load_with("hbm", &[("sram.shared.bytes".into(), "8192".into())]).unwrap();
+    let run = Run { resident: true, ..Run::default() };
+    let error = preon::vpu::workload::run(&workload, &small, &int8, &Kernels::builtin(), &run).unwrap_err();
+    assert_eq!(error.kind().exit_code(), 4);
+    assert!(error.render(false).contains("on the chip"), "{}", error.render(false));
+}
+
 /// More SRAM, or more lanes, never makes an estimate longer.
 #[test]
 fn estimates_are_monotone() {

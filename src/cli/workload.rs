@@ -39,6 +39,9 @@ pub struct Args {
     /// What separates layers; `none` runs them as one program and tells what the drains cost
     #[arg(long, value_name = "WHICH", default_value = "layers", conflicts_with = "estimate")]
     epochs: Which,
+    /// Keep inputs and results of layers on the chip: it is an error where they do not fit
+    #[arg(long, conflicts_with = "estimate")]
+    resident: bool,
     /// Do not simulate: estimate, in microseconds
     #[arg(long)]
     estimate: bool,
@@ -72,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
     let layers = workload::load(args.workload.as_deref().unwrap_or_default(), &options)?;
     let (machines, policies, kernels) = (args.machines.load()?, args.policies.load()?, args.kernels.load()?);
     let epochs = if args.epochs == Which::None { Epochs::None } else { Epochs::Layers };
-    let how = vpu::Run { step: args.step, epochs, estimate: args.estimate };
+    let how = vpu::Run { step: args.step, epochs, estimate: args.estimate, resident: args.resident };
     let (mut runs, mut costs) = (Vec::new(), String::new());
     for machine in &machines {
         for policy in &policies {

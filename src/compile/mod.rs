@@ -83,7 +83,7 @@ pub struct Options {
     pub layout: Layout,
 }
 
-/// Where the values of a program lie in DRAM.
+/// Where the values of a program lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// The first byte in use; not 0, which means "absent" in parameter blocks.
@@ -92,11 +92,13 @@ pub struct Layout {
     pub input: Option<u64>,
     /// Whether named results go to DRAM even where the chip has room for them.
     pub results_in_dram: bool,
+    /// Whether inputs and named results have to lie on the chip, where other layers left them or will read them.
+    pub resident: bool,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Layout { from: ALIGN, input: None, results_in_dram: false }
+        Layout { from: ALIGN, input: None, results_in_dram: false, resident: false }
     }
 }
 
@@ -334,6 +336,28 @@ pub fn compile_with(
     })
 }
 
+/// Scratch bytes of the own SRAM, and the arena of results on chip: the shared level where there is one, else a quarter of
+/// the own SRAM.
+fn on_chip(machine: &Machine) -> (u64, Arena) {
+    let own = machine.own().bytes;
+    match machine.shared() {
+        Some(shared) => (own, Arena::new(2 << SPACE_SHIFT, shared.bytes)),
+        None => {
+            let scratch = (own - own / 4) / ALIGN * ALIGN;
+            (scratch, Arena::new((1 << SPACE_SHIFT) + scratch, own - scratch))
+        }
+    }
+}
+
+/// What does not find room on the chip although it has to.
+fn not_resident(what: &str, bytes: u64, machine: &Machine) -> Error {
+    let message = format!(
+        "does not fit: `{what}` needs {bytes} bytes on the chip beside what lies there, {} has too few",
+        machine.name
+    );
+    Error::unsupported(message).code("E0401").help("let activations go to DRAM, or use a machine with more SRAM")
+}
+
 /// The memory plan while it is made.
 struct Plan<'a> {
     graph: &'a Graph,
@@ -359,15 +383,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(graph: &'a Graph, machine: &'a Machine, layout: Layout) -> Self {
-        let own = machine.sram[0].bytes;
-        // Results go to the shared level where there is one; else a quarter of the own SRAM is kept for them.
-        let (workspace_bytes, chip) = match machine.sram.get(1) {
-            Some(shared) => (own, Arena::new(2 << SPACE_SHIFT, shared.bytes)),
-            None => {
-                let scratch = (own - own / 4) / ALIGN * ALIGN;
-                (scratch, Arena::new((1 << SPACE_SHIFT) + scratch, own - scratch))
-            }
-        };
+        let (workspace_bytes, chip) = on_chip(machine);
         Plan {
             graph,
             machine,
@@ -415,12 +431,9 @@ impl<'a> Plan<'a> {
                     self.constants.push(place);
                 }
                 Def::Input => {
-                    let mut place = self.in_dram(value)?;
-                    if let (true, Some(at)) = (self.inputs.is_empty(), self.layout.input) {
-                        let scales = self.storage.places[index].map_or(0, |(_, scales)| scales);
-                        self.storage.places[index] = Some((at, scales));
-                        place = self.storage.place(self.graph, value)?;
-                    }
+                    let known = self.layout.input.filter(|_| self.inputs.is_empty());
+                    let place =
+                        if self.layout.resident { self.resident(value, known)? } else { self.input(value, known)? };
                     self.inputs.push(place);
                 }
                 Def::Indices => {
@@ -435,6 +448,33 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// An input in DRAM, whose payload may lie at a known place.
+    fn input(&mut self, value: ValueId, known: Option<u64>) -> Result<Placement> {
+        let place = self.in_dram(value)?;
+        let Some(at) = known else { return Ok(place) };
+        self.storage.places[value.0 as usize] = Some((at, place.scale_addr));
+        self.storage.place(self.graph, value)
+    }
+
+    /// An input that lies on the chip.
+    fn resident(&mut self, value: ValueId, known: Option<u64>) -> Result<Placement> {
+        let (payload, scales) = sizes(self.graph, value);
+        let padded = payload.next_multiple_of(ALIGN);
+        let addr = match known {
+            Some(at) => {
+                self.chip.keep(at, padded + scales);
+                at
+            }
+            None => {
+                let name = &self.graph.value(value).name;
+                let taken = self.chip.take(padded + scales, 0, usize::MAX);
+                taken.ok_or_else(|| not_resident(name, padded + scales, self.machine))?
+            }
+        };
+        self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { addr + padded }));
+        self.storage.place(self.graph, value)
     }
 
     /// Cuts masked weights into tiles where that pays: their map goes to control memory, if it has room.
@@ -492,6 +532,9 @@ impl<'a> Plan<'a> {
                 true => None,
                 false => self.chip.take(bytes, step, until),
             };
+            if chip.is_none() && named && self.layout.resident {
+                return Err(not_resident(&self.graph.value(value).name, bytes, self.machine));
+            }
             let addr = chip.or_else(|| self.dram.take(bytes, step, until)).ok_or_else(|| {
                 Error::unsupported(format!(
                     "`{}` needs {bytes} bytes, neither SRAM nor DRAM has them",

@@ -46,6 +46,15 @@ impl Arena {
         Some(self.base + offset)
     }
 
+    /// Keeps a range that was handed out elsewhere from being taken, through every step.
+    pub fn keep(&mut self, addr: u64, bytes: u64) {
+        let offset = addr - self.base;
+        let bytes = bytes.max(1).next_multiple_of(ALIGN);
+        let at = self.live.partition_point(|(start, ..)| *start < offset);
+        self.live.insert(at, (offset, bytes, usize::MAX));
+        self.peak = self.peak.max(offset + bytes);
+    }
+
     /// Highest number of bytes ever in use, holes included.
     pub fn peak(&self) -> u64 {
         self.peak
@@ -106,6 +115,8 @@ mod tests {
         assert_eq!(arena.take(128, 1, 2), None, "a is still read by step 1");
         assert_eq!(arena.take(64, 2, 3), Some(a), "a is free from step 2 on");
         assert_eq!(arena.peak(), 192);
+        arena.keep((2 << SPACE_SHIFT) + 64, 64);
+        assert_eq!(arena.take(128, 9, 9), Some((2 << SPACE_SHIFT) + 128), "behind what is kept");
     }
 
     #[test]

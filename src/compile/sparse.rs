@@ -135,6 +135,7 @@ fn product(graph: &Graph, node: &Node, w: &Tensor) -> Option<Product> {
         residual: true,
         mask_row: k.div_ceil(8) as u64,
         coded: None,
+        on_chip: [false; 2],
     })
 }
 

@@ -38,6 +38,8 @@ pub struct Product {
     pub mask_row: u64,
     /// Entropy-coded weights: rows of a tile, and bytes of the longest one.
     pub coded: Option<(u64, u64)>,
+    /// Whether inputs, and results, lie on the chip.
+    pub on_chip: [bool; 2],
 }
 
 /// Most terms of a tile that `mm.w` takes.
@@ -237,7 +239,10 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
     let depths = depths(product, sides);
     let row_cycles = machine.array_path(product.w, product.x).map_or(1, |path| path.figure);
     let bits = [product.w.bits, product.x.bits];
-    for mt in array_sizes(product.m, u64::from(machine.acc_rows).min(scales), sides) {
+    let rows = u64::from(machine.acc_rows).min(scales);
+    // Blocks of one size, so that the next block's sums last as long as what follows these.
+    let equal = (machine.acc_sets > 1).then(|| product.m.div_ceil(product.m.div_ceil(rows)));
+    for mt in array_sizes(product.m, rows, sides).into_iter().chain(equal) {
         for nt in array_sizes(product.n, u64::from(machine.acc_cols).min(scales), sides) {
             let outputs = || extents(product.m, mt).into_iter().flat_map(|m| extents(product.n, nt).map(|n| (m, n)));
             for kt in depths.iter().copied() {
@@ -256,11 +261,34 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
                     }
                     compute += times * product.k.div_ceil(product.kb) * machine.fold_cycles(m * n);
                 }
-                let cycles = estimate(machine, product, mt, compute, tiles * 50);
+                let cycles = match machine.acc_sets {
+                    1 => estimate(machine, product, mt, compute, tiles * 50),
+                    _ => in_pieces(machine, product, [mt, nt, kt], compute, tiles * 50),
+                };
                 consider(Tiling { cycles, ..tiling });
             }
         }
     }
+}
+
+/// As [`estimate`], where sums of the next outputs begin while the last ones are stored and inputs come piece by piece with
+/// the weights: nothing hides the first piece of both, pieces of rows shorter than a burst of every channel leave channels
+/// idle, and what lies on the chip passes its DMA alone.
+fn in_pieces(machine: &Machine, product: &Product, [mt, nt, kt]: [u64; 3], compute: u64, issue: u64) -> u64 {
+    let (x, w) = (product.row_bytes(product.x, kt), product.row_bytes(product.w, kt));
+    let stripe = match (machine.dram.model, &machine.dram.memory) {
+        (DramModel::Cycle, Some(memory)) => u64::from(memory.channels) * u64::from(machine.dram.burst_bytes),
+        _ => 1,
+    };
+    let share = if kt >= product.k { 1.0 } else { (x.min(w) as f64 / stripe as f64).min(1.0) };
+    let on_chip = |at: usize, bytes: u64| if product.on_chip[at] { bytes } else { 0 };
+    let inputs = on_chip(0, product.m * product.x_row());
+    let dram = (product.dram_bytes(mt) - inputs - on_chip(1, 4 * product.m * product.n)) as f64 / share;
+    let dma = f64::from(machine.dma.bytes_per_cycle);
+    let input = if product.on_chip[0] { dma } else { machine.dram.bytes_per_cycle * share };
+    let first = (x * mt) as f64 / input + (w * nt) as f64 / (machine.dram.bytes_per_cycle * share);
+    let moved = (inputs as f64 / dma) as u64;
+    estimate_of(machine, dram as u64, compute.max(moved), issue) + first as u64
 }
 
 fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {

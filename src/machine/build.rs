@@ -100,6 +100,7 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
             None => (vlen_bits / 16).max(16),
         },
         acc_tiles: r.small("core.acc.tiles")?,
+        acc_sets: r.small("core.acc.sets")?,
         acc_rows: r.small("core.acc.rows")?,
         acc_cols: r.small("core.acc.cols")?,
         control_bytes: r.count("core.control_bytes")?,

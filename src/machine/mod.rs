@@ -51,6 +51,8 @@ pub struct Machine {
     scale_entries: u32,
     /// Accumulator tiles.
     pub acc_tiles: u32,
+    /// Sets of accumulator tiles that products use in turn.
+    pub acc_sets: u32,
     /// Accumulator tiles: rows of each.
     pub acc_rows: u32,
     /// Columns of each.

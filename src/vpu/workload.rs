@@ -42,6 +42,8 @@ pub struct Run {
     pub epochs: Epochs,
     /// Do not simulate: estimates only.
     pub estimate: bool,
+    /// Inputs and results of layers lie on the chip, as on machines whose software keeps them there.
+    pub resident: bool,
 }
 
 /// What one layer takes, once.
@@ -87,7 +89,7 @@ pub fn run(
     workload.check()?;
     let mut known = Known {
         machine,
-        options: Options { fuse: true, kernels: kernels.clone(), layout: Layout::default() },
+        options: Options { fuse: true, kernels: kernels.clone(), layout: layout_of(run) },
         bodies: Bodies::default(),
         programs: HashMap::new(),
         outcomes: HashMap::new(),
@@ -120,6 +122,10 @@ pub fn run(
         effort: known.effort,
         run,
     })
+}
+
+fn layout_of(run: &Run) -> Layout {
+    Layout { resident: run.resident, ..Layout::default() }
 }
 
 /// Formats of a layer: what the policy's rules that match its name say, later ones over earlier ones, and over all what the
@@ -239,7 +245,7 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
     let machine = known.machine;
     let mut sim = Sim::new(machine, workload.layers.len());
     let mut event = Event::new();
-    let mut layout = Layout::default();
+    let mut layout = known.options.layout;
     let last = workload.layers.len() - 1;
     for (index, (layer, done)) in workload.layers.iter().zip(done).enumerate() {
         for instance in 0..layer.count {
@@ -264,7 +270,7 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
             let used = program.dram_end - layout.from;
             let from =
                 if program.dram_end + used > machine.dram.bytes { Layout::default().from } else { program.dram_end };
-            layout = Layout { from, input: Some(program.output), results_in_dram: true };
+            layout = Layout { from, input: Some(program.output), ..layout };
         }
     }
     sim.finish()

@@ -350,7 +350,11 @@ fn assumptions(parts: &Parts<'_>) -> Vec<String> {
         }
         Epochs::None => "layers run as one program; a layer's input is the result of the layer before it".to_owned(),
     });
-    lines.push("a layer reads its inputs from DRAM and writes its results there; weights are read once for every tile of rows that meets them".to_owned());
+    let place = match parts.run.resident {
+        true => "inputs and results of layers lie on the chip",
+        false => "a layer reads its inputs from DRAM and writes its results there",
+    };
+    lines.push(format!("{place}; weights are read once for every tile of rows that meets them"));
     lines.push("scales of results are known beforehand; bytes of scales are counted".to_owned());
     if parts.workload.layers.iter().any(|layer| matches!(layer.kind, Kind::Conv(_))) {
         lines.push("convolutions read strips of the image once (rows that strips share, twice); windows are made on the way into the array".to_owned());

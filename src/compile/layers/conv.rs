@@ -3,9 +3,9 @@
 use super::{Formats, Program, codes};
 use crate::compile::link::{Bodies, link};
 use crate::compile::lower::{Call, Lowered};
-use crate::compile::place::{ALIGN, SPACE_SHIFT, Workspace};
+use crate::compile::place::{ALIGN, Arena, Workspace};
 use crate::compile::tile::{estimate_of, sizes};
-use crate::compile::{Layout, Options};
+use crate::compile::{Layout, Options, not_resident, on_chip};
 use crate::diag::{Error, Result};
 use crate::machine::Machine;
 use crate::num::format::ScaleRule;
@@ -124,22 +124,41 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, room: u64) -> Result<Plan
     })
 }
 
-/// Scratch of a program without results on chip: all of the own SRAM where there is a shared level, else as for graphs.
+/// Scratch of a program's kernels.
 pub(super) fn room(machine: &Machine) -> u64 {
-    let own = machine.own().bytes;
-    if machine.shared().is_some() { own } else { (own - own / 4) / ALIGN * ALIGN }
+    on_chip(machine).0
 }
 
-/// Ranges of DRAM, upwards.
-struct Dram {
+/// Ranges of memory, upwards: of DRAM, and of the chip where images have to lie there.
+struct Ranges<'a> {
+    machine: &'a Machine,
     next: u64,
+    chip: Option<Arena>,
 }
 
-impl Dram {
+impl<'a> Ranges<'a> {
+    fn new(machine: &'a Machine, layout: Layout) -> Self {
+        Ranges { machine, next: layout.from, chip: layout.resident.then(|| on_chip(machine).1) }
+    }
+    /// A range of DRAM: weights.
     fn take(&mut self, bytes: u64) -> u64 {
         let at = self.next;
         self.next = (at + bytes).next_multiple_of(ALIGN);
         at
+    }
+    /// A range for an image, or the one where it lies.
+    fn image(&mut self, bytes: u64, known: Option<u64>) -> Result<u64> {
+        match (&mut self.chip, known) {
+            (None, Some(at)) => Ok(at),
+            (None, None) => Ok(self.take(bytes)),
+            (Some(chip), Some(at)) => {
+                chip.keep(at, bytes);
+                Ok(at)
+            }
+            (Some(chip), None) => {
+                chip.take(bytes, 0, usize::MAX).ok_or_else(|| not_resident("image", bytes, self.machine))
+            }
+        }
     }
 }
 
@@ -187,14 +206,14 @@ pub(super) fn conv(
     let (x_row, w_row, y_row) = (conv.w * bytes(types.x, c), bytes(types.w, depth), bytes(types.y, n));
     let (x_image, y_image) = (conv.h * x_row, oh * ow * y_row);
     let sws = matches!(formats.weights.scaling, Scaling::Row);
-    let mut dram = Dram { next: options.layout.from };
+    let mut dram = Ranges::new(machine, options.layout);
     let w = dram.take(conv.groups * n * w_row);
     let bias = if conv.then.bias { dram.take(4 * conv.k) } else { 0 };
     let sw = if sws { dram.take(4 * conv.k) } else { u64::from(1f32.to_bits()) };
     let images = conv.batch * conv.groups;
-    let x = options.layout.input.unwrap_or_else(|| dram.take(images * x_image));
-    let res = if conv.then.residual { dram.take(images * y_image) } else { 0 };
-    let y = dram.take(images * y_image);
+    let x = dram.image(images * x_image, options.layout.input)?;
+    let res = if conv.then.residual { dram.image(images * y_image, None)? } else { 0 };
+    let y = dram.image(images * y_image, None)?;
     check_dram(machine, dram.next)?;
     // Groups change weights, images of a batch do not: groups are the outer loop of a call where there are any.
     let (outer, calls) = if conv.groups > 1 { (conv.groups, conv.batch) } else { (conv.batch, 1) };
@@ -313,10 +332,9 @@ pub(super) fn pool(
     }
     let (oh, ow) = window.out();
     let (x_row, y_row) = (window.w * bytes(x.format, window.c), ow * bytes(y.format, window.c));
-    let Layout { from, input, .. } = options.layout;
-    let mut dram = Dram { next: from };
-    let x_at = input.unwrap_or_else(|| dram.take(window.batch * window.h * x_row));
-    let y_at = dram.take(window.batch * oh * y_row);
+    let mut dram = Ranges::new(machine, options.layout);
+    let x_at = dram.image(window.batch * window.h * x_row, options.layout.input)?;
+    let y_at = dram.image(window.batch * oh * y_row, None)?;
     check_dram(machine, dram.next)?;
     let mut params = vec![
         ("images", window.batch),
@@ -346,6 +364,5 @@ pub(super) fn pool(
     let bits = |format: FormatRef| i64::from(format.bits);
     let consts = vec![("MEAN", i64::from(pool.mean)), ("XBITS", bits(x.format)), ("YBITS", bits(y.format))];
     lowered.calls.push(Call { kernel: "pool", formats, consts, params });
-    debug_assert!(x_at >> SPACE_SHIFT == 0, "images lie in DRAM");
     finish(lowered, options, machine, bodies, (dram.next, y_at))
 }

@@ -2,7 +2,7 @@
 //!
 //! Products, attention and passes become small graphs whose constants are hollow ([`Tensor::hollow`]) and take the way of
 //! every other graph; convolutions and pools become calls of their kernels (`conv`). Inputs lie in DRAM and results go
-//! there; scores of attention stay on chip where they fit. Nothing here takes memory with the size of a layer.
+//! there, or both on the chip ([`super::Layout::resident`]); scores of attention stay on chip where they fit. Nothing here takes memory with the size of a layer.
 
 mod conv;
 mod estimate;
@@ -77,7 +77,7 @@ pub fn compile(
         Kind::Embedding { rows, cols, tokens } => embedding(size(*rows)?, size(*cols)?, size(*tokens)?, formats)?,
     };
     let mut options = options.clone();
-    options.layout.results_in_dram = true;
+    options.layout.results_in_dram = !options.layout.resident;
     let compiled = compile_with(&graph, machine, &options, bodies)?;
     Ok(program(&graph, compiled, kind))
 }

@@ -2,7 +2,7 @@
 
 use super::{Call, Context, Lowered};
 use crate::compile::fuse::Group;
-use crate::compile::place::Workspace;
+use crate::compile::place::{SPACE_SHIFT, Workspace};
 use crate::compile::tile::{Path, Product, Tiling, choose};
 use crate::compile::{CodedWeights, Placement, ScaleOrder, mask_row_bytes};
 use crate::diag::{Error, Result};
@@ -161,6 +161,7 @@ pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_
         residual,
         mask_row: mask_row_bytes(context.graph.value(operands.w.value)) as u64,
         coded: operands.coded.map(|coded| (coded.tile_rows, coded.longest)),
+        on_chip: [&operands.x, &operands.y].map(|place| place.addr >> SPACE_SHIFT != 0),
     };
     if product.mask_row > 0 {
         let register =
@@ -241,6 +242,9 @@ fn call(
     let lanes = u64::from(context.machine.vlen_bits / 32).max(1);
     let y = results(operands, epilogue, product, tiling, (&consts, lanes))?;
     consts.extend(y);
+    if tiling.path == Path::Array && context.machine.acc_sets > 1 && one_term(product, &consts) {
+        consts.push(("ALT", 1));
+    }
     consts.extend([("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class as i64)]);
     if tiling.path == Path::Vector {
         consts.extend([("OFFSET", i64::from(product.offset)), ("CODED", i64::from(product.coded.is_some()))]);
@@ -253,6 +257,12 @@ fn call(
         formats.push(("Y", operands.y.ty.format));
     }
     Ok(Call { kernel, formats, consts, params })
+}
+
+/// Whether the sums of a tile are folded once, with scales that stay.
+fn one_term(product: &Product, consts: &[(&'static str, i64)]) -> bool {
+    let alone = |(name, value): &(&str, i64)| !["SXB", "SWB", "PLANES", "FINAL", "ADC"].contains(name) || *value == 0;
+    !product.blocked && consts.iter().all(alone)
 }
 
 /// Constants for results in another format than fp32: their bits, whether the array's kernel stores a tile as codes at
@@ -280,8 +290,9 @@ fn results(
     // Tiles are stored in formats that take no scale.
     let cast = ty.format.rule == ScaleRule::Cast;
     let stored = tiling.path == Path::Array && cast && !follows && !last;
-    let flat = !stored && !follows && whole(tiling.nt);
-    Ok(vec![("YBITS", bits as i64), ("STORED", i64::from(stored)), ("FLAT", i64::from(flat))])
+    let flat = !stored && epilogue.bias == 0 && epilogue.residual == 0 && whole(tiling.nt);
+    let then = if flat { epilogue.activation as i64 } else { 0 };
+    Ok(vec![("YBITS", bits as i64), ("STORED", i64::from(stored)), ("FLAT", i64::from(flat)), ("THEN", then)])
 }
 
 /// Parameters by which the kernels walk scales.

@@ -9,9 +9,15 @@ mod cutie;
 mod eyeriss;
 mod memory;
 mod nvdla;
+mod simulators;
+mod tpu;
 
-use crate::diag::{Error, Kind, Result, did_you_mean};
+use crate::compile::kernels::Kernels;
+use crate::diag::{self, Error, Result, did_you_mean};
 use crate::machine::{self, Machine};
+use crate::policy;
+use crate::vpu::workload::{self, Run, WorkloadReport};
+use crate::workload::{Act, Epilogue, Gemm, Kind, Layer, Workload};
 use serde::{Deserialize, Serialize};
 
 /// Schema of [`Validation`].
@@ -154,8 +160,17 @@ struct Suite {
 }
 
 /// Every suite, in the order of reports.
-const SUITES: &[Suite] =
-    &[nvdla::SUITE, cutie::SUITE, bitfusion::SUITE, eyeriss::SUITE, memory::TEREFFIC, memory::A100];
+const SUITES: &[Suite] = &[
+    nvdla::SUITE,
+    cutie::SUITE,
+    bitfusion::SUITE,
+    eyeriss::SUITE,
+    tpu::SUITE,
+    simulators::SCALESIM,
+    simulators::ONNXIM,
+    memory::TEREFFIC,
+    memory::A100,
+];
 
 /// Names of the machines that have published cases.
 pub fn machines() -> Vec<&'static str> {
@@ -219,7 +234,7 @@ impl Validation {
         let what = format!("{} {} {}", first.machine, first.case, first.quantity);
         let (have, want) = (first.predicted, first.published);
         let message = format!("{} of {} published figures are missed", missed.len(), self.cases.len());
-        Err(Error::new(Kind::CheckFailed, message).help(format!("the first: {what}: {have} for {want}")))
+        Err(Error::new(diag::Kind::CheckFailed, message).help(format!("the first: {what}: {have} for {want}")))
     }
 }
 
@@ -282,6 +297,16 @@ fn array(machine: &Machine) -> Result<&machine::Array> {
 fn law(machine: &Machine, layers: &[machine::Layer]) -> Result<machine::LayerCost> {
     let cost = array(machine)?.law(machine, layers)?;
     cost.ok_or_else(|| Error::internal(format!("the array of machine `{}` has no layer law", machine.name)))
+}
+
+/// A product of `m, n, k` with constant weights.
+fn gemm(name: &str, [m, n, k]: [u64; 3], act: Option<Act>) -> Layer {
+    Layer::new(name, Kind::Gemm(Gemm { m, n, k, then: Epilogue { act, ..Epilogue::default() } }))
+}
+
+/// The engine's run of a list of layers.
+fn run_layers(machine: &Machine, policy: &str, name: &str, layers: Vec<Layer>, run: &Run) -> Result<WorkloadReport> {
+    workload::run(&Workload::new(name, layers), machine, &policy::load(policy)?, &Kernels::builtin(), run)
 }
 
 #[cfg(test)]
