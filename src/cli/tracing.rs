@@ -8,6 +8,7 @@ use crate::diag::{Error, Result};
 use crate::machine::Machine;
 use crate::report::RunSummary;
 use crate::report::trace::Trace;
+use crate::vpu::workload::WorkloadReport;
 
 /// Whether to write a trace, and which part of the run.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -70,6 +71,19 @@ pub fn about(run: &RunSummary) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+/// What a trace says about its whole workload.
+pub fn about_layers(run: &WorkloadReport) -> Map<String, Value> {
+    let totals = json!({
+        "cycles": run.cycles,
+        "instructions": run.instructions,
+        "units": run.units,
+        "bytes": run.bytes,
+        "energy_pj": run.energy_pj.map(|energy| energy.total),
+    });
+    let name = format!("{} on {} at {}", run.workload, run.machine, run.policy);
+    [("run".to_owned(), json!(name)), ("totals".to_owned(), totals)].into_iter().collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::tracing::{self, Tracing};
 use super::{args, out};
 use crate::diag::{Error, Result};
 use crate::report;
@@ -54,6 +55,8 @@ pub struct Args {
     /// Also write workload.json and workload.csv into this folder
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    tracing: Tracing,
 }
 
 /// What stands between layers.
@@ -76,10 +79,18 @@ pub fn run(args: &Args) -> Result<()> {
     let (machines, policies, kernels) = (args.machines.load()?, args.policies.load()?, args.kernels.load()?);
     let epochs = if args.epochs == Which::None { Epochs::None } else { Epochs::Layers };
     let how = vpu::Run { step: args.step, epochs, estimate: args.estimate, resident: args.resident };
+    args.tracing.refuse_several(machines.len() * policies.len())?;
     let (mut runs, mut costs) = (Vec::new(), String::new());
     for machine in &machines {
         for policy in &policies {
-            let run = vpu::run(&layers, machine, policy, &kernels, &how)?;
+            let run = match args.tracing.begin(machine)? {
+                None => vpu::run(&layers, machine, policy, &kernels, &how)?,
+                Some(mut trace) => {
+                    let run = vpu::run_observed(&layers, machine, policy, &kernels, &how, &mut trace)?;
+                    trace.finish(tracing::about_layers(&run))?;
+                    run
+                }
+            };
             if epochs == Epochs::None {
                 let drained = vpu::run(&layers, machine, policy, &kernels, &vpu::Run::default())?;
                 costs += &epochs_cost(&run, &drained);

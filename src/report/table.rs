@@ -93,6 +93,9 @@ pub fn run(run: &RunSummary) -> String {
             story::shown(&run.bound_by.what)
         ),
     );
+    let worked = run.units.iter().filter(|unit| unit.busy_cycles > 0);
+    let busy: Vec<String> = worked.map(|unit| format!("{} {}", unit.unit, units::count(unit.busy_cycles))).collect();
+    line("busy", busy.join("   ") + " cycles");
     line("energy", format!("{}   {:.3} W", story::energy(&run.energy_pj, &run.energy_range_pj), story::watts(run)));
     story::joules(run).into_iter().for_each(|(name, text)| line(name, text));
     line(
@@ -163,7 +166,14 @@ mod tests {
     #[test]
     fn one_run_tells_everything() {
         let text = run(&sample::runs()[4]);
-        for word in ["tokens 12 (+0 padding)", "bit-exact", "vs fp32", "where the energy goes", "bound by DRAM"] {
+        for word in [
+            "tokens 12 (+0 padding)",
+            "\nbusy     control ",
+            "bit-exact",
+            "vs fp32",
+            "where the energy goes",
+            "bound by DRAM",
+        ] {
             assert!(text.contains(word), "{word} is not in:\n{text}");
         }
         assert!(!text.contains("NaN"));

@@ -83,6 +83,15 @@ impl Span {
     }
 }
 
+/// What the array's book gets of one of its instructions, once all older ones are in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ArrayTurn {
+    pub(super) ready: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) cause: Cause,
+}
+
 /// What a transfer is about to do, from its start on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Moving {
@@ -128,6 +137,8 @@ pub(super) struct Flight {
     pub(super) spent: Spent,
     /// What made a transfer wait for its start.
     pub(super) cause: Cause,
+    /// Of the array, once its times are known.
+    pub(super) array: Option<ArrayTurn>,
     /// For observers.
     pub(super) watched: Option<Box<(Event, Times)>>,
     /// `None` once its times are known.
@@ -214,7 +225,10 @@ impl Flights {
             return;
         }
         let keep = |flight: &Flight| {
-            flight.open.is_some() || flight.span.ready > now || matches!(flight.spent, Spent::Dram | Spent::OnChip)
+            flight.open.is_some()
+                || flight.span.ready > now
+                || flight.array.is_some()
+                || matches!(flight.spent, Spent::Dram | Spent::OnChip)
         };
         if self.list.front().is_some_and(|front| front.open.is_some()) {
             self.list.retain(keep);

@@ -29,7 +29,7 @@ pub struct Step<'a> {
 pub trait Observer {
     /// False if records are not wanted: nothing that only they need is computed.
     const WANTED: bool;
-    /// Told once, before the first record.
+    /// Told before the first record of each program; most runs have one.
     fn begin(&mut self, _: &Program<'_>) {}
     /// Takes the record of one instruction.
     fn record(&mut self, event: &Event, times: &Times);
@@ -55,6 +55,27 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn record(&mut self, event: &Event, times: &Times) {
         self.0.record(event, times);
         self.1.record(event, times);
+    }
+}
+
+/// Watches a program that begins in cycle `from` of a longer run, and is one step of it.
+#[derive(Debug)]
+pub struct Later<'a, O> {
+    /// Who watches the whole.
+    pub observer: &'a mut O,
+    /// The cycle in which the program begins.
+    pub from: u64,
+    /// The step that it is.
+    pub node: u32,
+}
+
+impl<O: Observer> Observer for Later<'_, O> {
+    const WANTED: bool = O::WANTED;
+    fn begin(&mut self, program: &Program<'_>) {
+        self.observer.begin(program);
+    }
+    fn record(&mut self, event: &Event, times: &Times) {
+        self.observer.record(&Event { node: self.node, ..*event }, &times.later(self.from));
     }
 }
 
@@ -111,6 +132,9 @@ impl Wait {
     pub(super) fn new((cause, on): (Cause, On), from: u64, until: u64) -> Option<Wait> {
         (until > from).then_some(Wait { cause, on, from, until })
     }
+    fn later(self, by: u64) -> Wait {
+        Wait { from: self.from + by, until: self.until + by, ..self }
+    }
     /// Whether it goes on in `cycle`.
     pub fn covers(&self, cycle: u64) -> bool {
         (self.from..self.until).contains(&cycle)
@@ -140,4 +164,21 @@ pub struct Times {
     pub engine: u16,
     /// Rows of DRAM that were opened for it, where DRAM is modelled by its commands.
     pub activates: u64,
+}
+
+impl Times {
+    /// The same, `by` cycles later.
+    fn later(&self, by: u64) -> Times {
+        Times {
+            issue: self.issue + by,
+            at_issue: self.at_issue.map(|wait| wait.later(by)),
+            turn: self.turn + by,
+            in_unit: self.in_unit.map(|wait| wait.later(by)),
+            start: self.start + by,
+            end: self.end + by,
+            ready: self.ready + by,
+            scalars: self.scalars + by,
+            ..*self
+        }
+    }
 }

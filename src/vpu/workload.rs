@@ -9,12 +9,13 @@ use crate::compile::kernels::Kernels;
 use crate::compile::layers::{self, Formats, Program};
 use crate::compile::link::Bodies;
 use crate::compile::{Layout, Options};
-use crate::diag::{Place, Result};
+use crate::diag::{Error, Place, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::isa::Op;
 use crate::machine::Machine;
 use crate::num::{Accumulator, format};
 use crate::policy::Policy;
+use crate::sim::observe::{Later, Observer, Program as Described, Step, Unobserved};
 use crate::sim::{Ledger, Outcome, Sim, Timing};
 use crate::tensor::TensorType;
 use crate::workload::{Kind, Layer, Workload};
@@ -86,6 +87,27 @@ pub fn run(
     kernels: &Kernels,
     run: &Run,
 ) -> Result<WorkloadReport> {
+    run_observed(workload, machine, policy, kernels, run, &mut Unobserved)
+}
+
+/// As [`run`]; `observer` is told of every instruction of every instance of every layer, in cycles of the whole run, with
+/// the layer as its step. So whoever watches makes it step.
+///
+/// # Errors
+/// Those of [`run`]; Usage where there is nothing to watch: an estimate, or layers that are no programs of their own.
+pub fn run_observed<O: Observer>(
+    workload: &Workload,
+    machine: &Machine,
+    policy: &Policy,
+    kernels: &Kernels,
+    run: &Run,
+    observer: &mut O,
+) -> Result<WorkloadReport> {
+    if O::WANTED && (run.estimate || run.epochs == Epochs::None) {
+        let error = Error::usage("only layers that are simulated one after the other can be watched");
+        return Err(error.help("leave out `--estimate` and `--epochs none`"));
+    }
+    let run = &Run { step: run.step || O::WANTED, ..run.clone() };
     workload.check()?;
     let mut known = Known {
         machine,
@@ -94,10 +116,11 @@ pub fn run(
         programs: HashMap::new(),
         outcomes: HashMap::new(),
         effort: Effort::default(),
+        cycles: 0,
     };
     let mut done = Vec::with_capacity(workload.layers.len());
-    for layer in &workload.layers {
-        let named = |error: crate::diag::Error| match error.place() {
+    for (index, layer) in workload.layers.iter().enumerate() {
+        let named = |error: Error| match error.place() {
             Place::Source { .. } => error,
             _ => error.at(Place::Node(layer.name.clone())),
         };
@@ -105,7 +128,7 @@ pub fn run(
         let estimate = layers::estimate(&layer.kind, &formats, machine);
         let segment = match run.estimate {
             true => None,
-            false => Some(known.segment(layer, &formats, run).map_err(named)?),
+            false => Some(known.segment((workload, index), &formats, run, observer).map_err(named)?),
         };
         done.push(Done { formats, estimate, segment });
     }
@@ -165,6 +188,8 @@ struct Known<'a> {
     /// By the program itself: its words and its control memory, which holds the parameter blocks with all addresses.
     outcomes: HashMap<(Vec<u64>, Vec<u8>), Arc<Outcome>>,
     effort: Effort,
+    /// Where instances are stepped: cycles of those that are over.
+    cycles: u64,
 }
 
 impl Known<'_> {
@@ -178,7 +203,14 @@ impl Known<'_> {
         Ok(program)
     }
 
-    fn segment(&mut self, layer: &Layer, formats: &Formats, run: &Run) -> Result<Segment> {
+    fn segment<O: Observer>(
+        &mut self,
+        (workload, index): (&Workload, usize),
+        formats: &Formats,
+        run: &Run,
+        observer: &mut O,
+    ) -> Result<Segment> {
+        let layer = &workload.layers[index];
         let program = self.program(&layer.kind, formats)?;
         self.effort.instances += layer.count;
         if run.epochs == Epochs::None {
@@ -188,7 +220,14 @@ impl Known<'_> {
             let mut sum = Outcome { timing: Timing::default(), ledger: Ledger::default() };
             let mut last = None;
             for _ in 0..layer.count {
-                let one = simulate(&program, self.machine, true)?;
+                let mut later = Later { observer: &mut *observer, from: self.cycles, node: index as u32 };
+                if O::WANTED {
+                    let named =
+                        workload.layers.iter().map(|layer| Step { name: &layer.name, kernel: layer.kind.name() });
+                    later.begin(&Described { object: &program.object, steps: named.collect() });
+                }
+                let one = simulate(&program, self.machine, true, &mut later)?;
+                self.cycles += one.timing.cycles;
                 add_timing(&mut sum.timing, &one.timing, 1);
                 add_ledger(&mut sum.ledger, &one.ledger, 0, 1);
                 self.effort.simulated += 1;
@@ -201,7 +240,7 @@ impl Known<'_> {
         let outcome = match self.outcomes.get(&key) {
             Some(known) => known.clone(),
             None => {
-                let outcome = Arc::new(simulate(&program, self.machine, false)?);
+                let outcome = Arc::new(simulate(&program, self.machine, false, &mut Unobserved)?);
                 self.effort.simulated += 1;
                 self.effort.programs += 1;
                 self.outcomes.insert(key, outcome.clone());
@@ -226,15 +265,15 @@ fn start(program: &Program, machine: &Machine) -> Result<Vm> {
 }
 
 /// One run of a program from the quiet state; `step` takes DRAM command by command.
-fn simulate(program: &Program, machine: &Machine, step: bool) -> Result<Outcome> {
+fn simulate<O: Observer>(program: &Program, machine: &Machine, step: bool, observer: &mut O) -> Result<Outcome> {
     let mut vm = start(program, machine)?;
     let mut sim = Sim::stepping(machine, program.steps, step);
     let mut event = Event::new();
     loop {
         let status = vm.step(&mut event)?;
-        sim.account(&event);
+        sim.observe(&event, observer);
         if status == Status::Halted {
-            return sim.finish();
+            return sim.finish_observed(observer);
         }
     }
 }

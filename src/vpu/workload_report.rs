@@ -45,6 +45,8 @@ pub struct WorkloadReport {
     pub dram_read_bytes: u64,
     /// Bytes written to DRAM.
     pub dram_write_bytes: u64,
+    /// Bytes read and written at every memory level.
+    pub bytes: BTreeMap<&'static str, LevelRow>,
     /// Most SRAM in use at once.
     pub peak_sram_bytes: u64,
     /// Energy; `null` where nothing was simulated.
@@ -80,6 +82,17 @@ pub struct UnitRow {
     pub stall_cycles: BTreeMap<&'static str, u64>,
     /// Nothing to do.
     pub idle_cycles: u64,
+    /// Instructions.
+    pub instructions: u64,
+}
+
+/// Bytes that passed a memory level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LevelRow {
+    /// Read.
+    pub read: u64,
+    /// Written.
+    pub written: u64,
 }
 
 /// The estimate beside the simulation.
@@ -242,6 +255,7 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
         utilisation: ideal / (cycles.max(1) as f64),
         dram_read_bytes,
         dram_write_bytes,
+        bytes: levels(&ledger),
         peak_sram_bytes: sram.unwrap_or(0),
         energy_pj: simulated.then(|| energy_parts(energy.groups())),
         energy_range_pj: simulated.then(|| EnergyRange { low: range(Estimate::Low), high: range(Estimate::High) }),
@@ -260,6 +274,20 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
     })
 }
 
+fn levels(ledger: &Ledger) -> BTreeMap<&'static str, LevelRow> {
+    let levels = [
+        ("dram", Place::Dram),
+        ("sram", Place::Own),
+        ("shared-sram", Place::Shared),
+        ("control-memory", Place::Control),
+    ];
+    let row = |(name, place)| {
+        let (read, written) = ledger.bytes(place);
+        (name, LevelRow { read, written })
+    };
+    levels.into_iter().map(row).collect()
+}
+
 fn units(timing: &Timing) -> Vec<UnitRow> {
     let causes = |stalls: &[u64; CAUSES.len()]| {
         CAUSES.iter().zip(stalls).filter(|(_, cycles)| **cycles > 0).map(|(cause, cycles)| (*cause, *cycles)).collect()
@@ -269,6 +297,7 @@ fn units(timing: &Timing) -> Vec<UnitRow> {
         busy_cycles: time.busy_cycles,
         stall_cycles: causes(&time.stall_cycles),
         idle_cycles: time.idle_cycles,
+        instructions: time.instructions,
     };
     UNIT_NAMES.iter().zip(&timing.units).map(row).collect()
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuilds the books of 22 programs from their traces: tests/scripts/verify_traces.sh target/release/preon
+# Rebuilds the books of 26 programs and workloads from their traces: tests/scripts/verify_traces.sh target/release/preon
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 preon=${1:-target/release/preon}
@@ -30,5 +30,10 @@ verify run builtin:mlp -m dram-lpddr4 -p w1.58a8 --timing-only
 verify exec tests/cmd/files/handshake.vasm -m edge --cores 3
 verify gemm --m 1 --n 512 --k 512 -m edge -p fp32 --timing-only
 verify gemm --m 33 --n 130 --k 257 -m hbm -p w1.58a8 --timing-only
+verify gemm --m 33 --n 130 --k 257 -m hbm -p int8 --timing-only --set dram.model=bandwidth
+verify exec tests/cmd/files/collective.vasm -m edge --cores 4
+verify exec tests/cmd/files/collective.vasm -m edge --cores 4 --set dram.model=bandwidth
+verify workload tests/cmd/files/layers.toml -m hbm -p int8
+verify workload tests/cmd/files/layers.toml -m edge -p bf16 --set dram.model=bandwidth
 echo "$count programs"
-[ "$count" -ge 20 ]
+[ "$count" -ge 26 ]

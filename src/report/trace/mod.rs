@@ -321,6 +321,7 @@ impl Observer for Trace {
 
     fn begin(&mut self, program: &Program<'_>) {
         self.object = Some(program.object.clone());
+        self.words.clear();
         self.steps = program.steps.iter().map(|step| quoted(step.name)).collect();
         self.history.begin(program);
     }

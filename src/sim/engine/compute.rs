@@ -6,7 +6,7 @@ use crate::exec::event::{Event, EwKind, Space, Work};
 use crate::isa::Unit;
 use crate::machine::Skip;
 use crate::num::format::by_id;
-use crate::sim::flight::{Dependence, Open, Part, Span, When};
+use crate::sim::flight::{ArrayTurn, Dependence, Open, Part, Span, When};
 use crate::sim::law::{busy, tile_of};
 use crate::sim::observe::{Observer, On, Times, Wait};
 use crate::sim::timing::{Cause, Spent};
@@ -98,8 +98,14 @@ impl Engine {
     ) -> Span {
         let at = start.at.max(free);
         let end = at + cost.occupied;
+        let behind = late.is_some() || !self.flights.is_empty();
         let state = &mut self.units[event.unit as usize];
-        state.explain(arrived.max(free), at, end, start.cause);
+        if event.unit == Unit::M && behind {
+            // Loads and sums have their own times and one book, which is kept in the order of the program.
+            self.array_turn = Some(ArrayTurn { ready: arrived.max(free), start: at, end, cause: start.cause });
+        } else {
+            state.explain(arrived.max(free), at, end, start.cause);
+        }
         let put = |place: &mut When, cycle: u64| match late {
             Some(seq) => place.set(seq, cycle),
             None => *place = When::At(cycle),

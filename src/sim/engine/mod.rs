@@ -14,7 +14,7 @@ mod settle;
 mod transfer;
 
 use super::channels::Channels;
-use super::flight::{Blocked, Dependence, Flight, Flights, Part, Span, When};
+use super::flight::{ArrayTurn, Blocked, Dependence, Flight, Flights, Part, Span, When};
 use super::observe::{Observer, On, Times, Wait};
 use super::order::OrderTable;
 use super::rates::Rates;
@@ -66,6 +66,8 @@ pub(super) struct Engine {
     array_loaded: When,
     array_tile_ends: [When; 2],
     array_start: When,
+    /// Of the instruction at hand, where older ones are in flight.
+    array_turn: Option<ArrayTurn>,
     engine_free: Vec<When>,
     /// Start of the last transfer that has started, and the latest end of those that are over.
     dma_start: u64,
@@ -112,6 +114,7 @@ impl Engine {
             array_loaded: When::At(0),
             array_tile_ends: [When::At(0); 2],
             array_start: When::At(0),
+            array_turn: None,
             engine_free: vec![When::At(0); rates.dma.engines.max(1) as usize],
             dma_start: 0,
             dma_end: 0,
@@ -258,7 +261,8 @@ impl Engine {
             let span = Span { start, end, ready: end };
             let watched = O::WANTED.then(|| Box::new((*event, self.times)));
             let (seq, node, issue, cause) = (self.flights.next(), event.node, issue.at, issue.cause);
-            self.flights.push(Flight { seq, node, issue, span, spent, cause, watched, open: None });
+            let array = self.array_turn.take();
+            self.flights.push(Flight { seq, node, issue, span, spent, cause, array, watched, open: None });
             if !O::WANTED {
                 self.flights.forget(channels.now());
             }

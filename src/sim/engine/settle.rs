@@ -5,7 +5,7 @@ use crate::diag::Error;
 use crate::exec::event::{Event, Work};
 use crate::isa::Unit;
 use crate::sim::channels::Channels;
-use crate::sim::flight::{Flight, Open, Part, Span, When, open_reads, open_writes};
+use crate::sim::flight::{ArrayTurn, Flight, Open, Part, Span, When, open_reads, open_writes};
 use crate::sim::observe::{Observer, Times, Wait};
 use crate::sim::timing::Spent;
 
@@ -36,7 +36,7 @@ impl Engine {
         let watched = O::WANTED.then(|| Box::new((*event, self.times)));
         let (node, cause, spent) = (event.node, open.start.cause, spent(event));
         let (span, open) = (Span::default(), Some(Box::new(open)));
-        self.flights.push(Flight { seq, node, issue: issued, span, spent, cause, watched, open });
+        self.flights.push(Flight { seq, node, issue: issued, span, spent, cause, array: None, watched, open });
     }
 
     /// Gives times to what has all that it waits for, in the order of the program.
@@ -100,8 +100,9 @@ impl Engine {
             self.dma_end = self.dma_end.max(span.ready);
         }
         self.flights.close(seq);
+        let array = self.array_turn.take();
         let Some(flight) = self.flights.get_mut(seq) else { return };
-        (flight.span, flight.cause) = (span, open.start.cause);
+        (flight.span, flight.cause, flight.array) = (span, open.start.cause, array);
         if let Some(watched) = flight.watched.as_mut() {
             let free = if event.unit == Unit::D { 0 } else { open.free.known().unwrap_or(0) };
             let turn = (flight.issue + 1).max(free);
@@ -150,9 +151,12 @@ impl Engine {
 
     /// The oldest instructions whose times are known leave: their cycles get an owner, in the order of the program.
     pub(in crate::sim) fn leave<O: Observer>(&mut self, observer: &mut O) {
-        while let Some(Flight { node, issue, span, spent, cause, watched, .. }) = self.flights.pop() {
+        while let Some(Flight { node, issue, span, spent, cause, array, watched, .. }) = self.flights.pop() {
             if matches!(spent, Spent::Dram | Spent::OnChip) {
                 self.units[Unit::D as usize].explain(issue + 1, span.start, span.ready, cause);
+            }
+            if let Some(ArrayTurn { ready, start, end, cause }) = array {
+                self.units[Unit::M as usize].explain(ready, start, end, cause);
             }
             self.own(node, issue, span.start, span.ready, spent);
             if let Some(watched) = watched {
