@@ -1,8 +1,11 @@
 //! Joules from outside: every price moves the total by exactly its count, bands and scopes reach the summary, supplies and
 //! limits do what docs/energy.md says, and the engine's products are those of a published law.
 
+use preon::compile::kernels::Kernels;
 use preon::machine::energy::bitnet_report;
 use preon::vpu::summary::{PriceUse, RunSummary};
+use preon::vpu::workload;
+use preon::workload::{Attention, Epilogue, Gemm, Kind, Layer, Workload};
 use preon::{Vpu, machine, model, policy};
 
 fn sets(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -183,6 +186,62 @@ fn the_engines_products_are_those_of_the_bitnet_report() {
             (linear.1 * 1e-12 / linear_j - 1.0).abs() < 1e-12
                 && (attention.1 * 1e-12 / attention_j - 1.0).abs() < 1e-12
         );
+    }
+}
+
+/// The layers that the law counts: linear ones, and full attention.
+fn shapes(model: &bitnet_report::Model, width: u64, tokens: u64) -> Workload {
+    let gemm = |name: &str, n: u64, k: u64, times: u64| {
+        let product = Kind::Gemm(Gemm { m: tokens, n, k, then: Epilogue::default() });
+        Layer::new(name, product).times(times * model.layers)
+    };
+    let (hidden, heads, kv_heads) = (model.hidden, model.queries / width, model.keys / width);
+    let heads = Attention { batch: 1, queries: tokens, keys: tokens, heads, kv_heads, width };
+    let layers = vec![
+        gemm("q_proj", model.queries, hidden, 1),
+        gemm("kv_proj", model.keys, hidden, 2),
+        Layer::new("heads", Kind::Attention(heads)).times(model.layers),
+        gemm("o_proj", hidden, model.queries, 1),
+        gemm("up_proj", model.feed_forward, hidden, 2),
+        gemm("down_proj", hidden, model.feed_forward, 1),
+    ];
+    Workload::new(model.name, layers)
+}
+
+/// The same at the size of the report: all six models, 512 tokens, shapes without weights. In fp16 both terms have one
+/// format, so their sum is held against the law.
+#[test]
+fn the_ledger_of_six_models_is_the_bitnet_report() {
+    let text = |linear: &str| {
+        format!(
+            "schema = \"preon.policy/1\"\nname = \"report\"\n[[rule]]\nmatch = \"*\"\n{linear}\n\
+             attention = \"fp16\"\nkv = \"fp16\"\n"
+        )
+    };
+    // Prices of the law; products are counted, so the fastest DRAM will do.
+    let prices = [("energy.mac.ternary*int8.pj", "0.007"), ("energy.mac.fp16*fp16.pj", "0.5"), ("dram.model", "ideal")];
+    let machine = machine::load_with("hbm", &sets(&prices)).unwrap();
+    // Widths of a head.
+    for (model, width) in bitnet_report::MODELS.iter().zip([64, 256, 128, 64, 64, 128]) {
+        let linear = match model.ternary {
+            true => "weights = \"ternary/tensor\"\nactivations = \"int8/row\"",
+            false => "weights = \"fp16\"\nactivations = \"fp16\"",
+        };
+        let policy = policy::Policy::parse("report.toml", &text(linear)).unwrap();
+        let layers = shapes(model, width, bitnet_report::TOKENS);
+        let run = workload::run(&layers, &machine, &policy, &Kernels::builtin(), &workload::Run::default());
+        let run = run.unwrap_or_else(|error| panic!("{}: {}", model.name, error.render(false)));
+        let of = |formats: &str| {
+            let rows = run.ops.iter().filter(|op| op.kind == "mac" && op.formats == formats);
+            rows.fold((0, 0.0), |(count, pj), op| (count + op.count, pj + op.pj_total))
+        };
+        let [linear, attention] = model.macs(bitnet_report::TOKENS);
+        let (ternary, fp16) = (of("ternary*int8"), of("fp16*fp16"));
+        let want = if model.ternary { [linear, attention] } else { [0, linear + attention] };
+        assert_eq!([ternary.0, fp16.0], want, "{}", model.name);
+        let joules = (ternary.1 + fp16.1) * 1e-12;
+        assert_eq!(format!("{joules:.3}"), format!("{:.3}", model.published_j), "{}", model.name);
+        assert!((joules / model.joules(bitnet_report::TOKENS).iter().sum::<f64>() - 1.0).abs() < 1e-12);
     }
 }
 

@@ -265,6 +265,32 @@ fn arrows_begin_and_end_in_slices() {
     }
 }
 
+/// Equal layers stand in the trace as often as they run, each in its own cycles.
+#[test]
+fn the_books_of_a_workload_follow_from_its_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["workload", "tests/cmd/files/layers.toml", "-m", "hbm", "-p", "int8"];
+    let (path, trace, books) = traced(folder.path(), "a.json", &run);
+    check_both(&path, &trace, &books);
+    assert_eq!((&books["mode"], &books["segments"]["simulated"]), (&json!("step"), &json!(7)));
+    let halts = |step: &str| {
+        let slices = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
+        slices.filter(|slice| slice["args"]["step"] == step && slice["args"]["text"] == "halt").count()
+    };
+    assert_eq!(["q_proj", "attention", "conv", "norm"].map(halts), [3, 1, 2, 1]);
+}
+
+/// Collective transfers: every member has the bytes, by whichever model of DRAM.
+#[test]
+fn the_books_of_collective_transfers_follow_from_their_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    for model in ["dram.model=bandwidth", "dram.model=cycle"] {
+        let run = ["exec", "tests/cmd/files/collective.vasm", "-m", "edge", "--cores", "4", "--set", model];
+        let (path, trace, books) = traced(folder.path(), "a.json", &run);
+        check_both(&path, &trace, &books);
+    }
+}
+
 /// Cores have tracks of their own, and what one sends is there before another uses it.
 #[test]
 fn the_books_of_several_cores_follow_from_their_trace() {

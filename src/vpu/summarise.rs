@@ -150,7 +150,8 @@ fn check_summary(report: &CheckReport, parts: &Parts<'_>) -> CheckSummary {
     CheckSummary { bit_exact: report.is_bit_exact(), nodes: report.nodes as u64, mismatches: wrong.len() as u64, rows }
 }
 
-fn operations(energy: &Energy, machine: &Machine) -> Vec<OpEnergy> {
+/// Every priced operation.
+pub(super) fn operations(energy: &Energy, machine: &Machine) -> Vec<OpEnergy> {
     energy
         .operations()
         .into_iter()

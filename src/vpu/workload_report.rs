@@ -1,6 +1,7 @@
 //! What a run of a workload gave, as data: schema `preon.workload/1`, the output of `preon workload -f json`.
 
-use super::summary::{EnergyParts, EnergyRange};
+use super::summarise::operations;
+use super::summary::{EnergyParts, EnergyRange, OpEnergy};
 use super::workload::{Done, Effort, Epochs, Run, add_ledger, add_timing};
 use crate::diag::Result;
 use crate::machine::Machine;
@@ -53,6 +54,8 @@ pub struct WorkloadReport {
     pub energy_pj: Option<EnergyParts>,
     /// The same total with every price at the ends of its source's spread.
     pub energy_range_pj: Option<EnergyRange>,
+    /// Every priced operation: `energy_pj.arithmetic` is the sum of their `pj_total`.
+    pub ops: Vec<OpEnergy>,
     /// Cycles of every unit: busy, stalled by cause, idle; each sums to `cycles`.
     pub units: Vec<UnitRow>,
     /// What limits the run, in a word.
@@ -259,6 +262,7 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
         peak_sram_bytes: sram.unwrap_or(0),
         energy_pj: simulated.then(|| energy_parts(energy.groups())),
         energy_range_pj: simulated.then(|| EnergyRange { low: range(Estimate::Low), high: range(Estimate::High) }),
+        ops: if simulated { operations(&energy, machine) } else { Vec::new() },
         units: if simulated { units(&timing) } else { Vec::new() },
         bound_by: if simulated { bound_by(&timing).0.to_owned() } else { "unknown".to_owned() },
         estimate: estimate(parts, &rows, cycles),

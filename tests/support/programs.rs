@@ -167,7 +167,7 @@ impl Draw {
         let (register, format) = (self.up_to(7), 1 + self.up_to(2));
         match self.up_to(3) {
             0 => self.line(&format!("st.bp v{register}, 0(x13), f3")),
-            1 => self.line(&format!("st.c c1, 0(x13), f3")),
+            1 => self.line("st.c c1, 0(x13), f3"),
             _ => self.line(&format!("ld.bp v{register}, 0(x13), f{format}")),
         }
     }
@@ -180,7 +180,7 @@ impl Draw {
         let (a, b) = (self.up_to(7), self.up_to(7));
         match self.up_to(4) {
             0 => self.line("fold c1, c0, q0, q1 .new"),
-            1 => self.line(&format!("mac c1, v{a}, v{b}, f1, f2").replace("c1", "c2")),
+            1 => self.line(&format!("mac c2, v{a}, v{b}, f1, f2")),
             _ => self.line(&format!("mac c0, v{a}, v{b}, f1, f2")),
         }
     }

@@ -1,0 +1,163 @@
+//! Less is never faster: a fixed program with less bandwidth (exactly where DRAM is a channel of stated bandwidth, within
+//! 1 % where it reorders commands), and a network compiled for less SRAM or fewer lanes (within 2 %). Estimates are in
+//! `tests/workloads.rs`.
+
+use preon::compile::kernels::Kernels;
+use preon::compile::layers::{self, Formats, Program};
+use preon::compile::{Layout, Options, link};
+use preon::exec::{Config, Event, Mode, Status, Vm};
+use preon::isa::asm::{self, Sources, assemble};
+use preon::machine::{self, Machine};
+use preon::num::{Accumulator, format};
+use preon::policy;
+use preon::sim::Sim;
+use preon::tensor::TensorType;
+use preon::vpu::workload::{Run, run};
+use preon::workload::{self, Attention, Conv, Epilogue, Gemm, Kind, Pass};
+
+#[path = "support/programs.rs"]
+mod programs;
+
+fn machine(name: &str, sets: &[(&str, String)]) -> Machine {
+    let sets: Vec<(String, String)> = sets.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    machine::load_with(name, &sets).unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
+/// Cycles of a program that has been made, on any machine that has its registers and memories.
+fn cycles(machine: &Machine, mut vm: Vm) -> u64 {
+    let (mut sim, mut event) = (Sim::new(machine, 0), Event::new());
+    loop {
+        let status = vm.step(&mut event).unwrap_or_else(|trap| panic!("{trap}"));
+        sim.account(&event);
+        if status == Status::Halted {
+            return sim.finish().expect("the machine serves all").timing.cycles;
+        }
+    }
+}
+
+/// `PREON_CASES` random programs.
+#[test]
+fn less_bandwidth_is_never_faster_for_random_programs() {
+    let cases: u64 = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let model = |bandwidth: &str| {
+        let (model, bandwidth) = match bandwidth {
+            "ideal" => ("ideal", "100e9"),
+            finite => ("bandwidth", finite),
+        };
+        machine("edge", &[("dram.model", model.to_owned()), ("dram.peak_bytes_per_s", bandwidth.to_owned())])
+    };
+    let machines = ["0.3e9", "1e9", "4e9", "7e9", "19.2e9", "100e9", "ideal"].map(model);
+    for seed in 0..cases {
+        let text = programs::program(seed, 1, false);
+        let object = assemble(&Sources::single("random.vasm", text.as_str()), &asm::Options::default()).unwrap();
+        let mut last = u64::MAX;
+        for machine in &machines {
+            let vm = Vm::new(object.clone(), Config::of(machine), Mode::TimingOnly).unwrap();
+            let now = cycles(machine, vm);
+            assert!(now <= last, "seed {seed}: {now} cycles after {last}\n{text}");
+            last = now;
+        }
+    }
+}
+
+/// Layers as a network has them, for one machine.
+fn fixed(machine: &Machine) -> Vec<(&'static str, Program)> {
+    let then = Epilogue::default();
+    let gemm = |m, n, k| Kind::Gemm(Gemm { m, n, k, then });
+    let conv = |h, c, k, r, stride| {
+        let (pad, batch, dilation, groups) = (r / 2, 1, 1, 1);
+        Kind::Conv(Conv { batch, h, w: h, c, k, r, s: r, stride, pad, dilation, groups, then })
+    };
+    let heads = Attention { batch: 1, queries: 64, keys: 64, heads: 4, kv_heads: 2, width: 64 };
+    let kinds = [
+        ("int8", "gemm 128 x 512 x 512", gemm(128, 512, 512)),
+        ("int8", "gemm 256 x 1024 x 2560", gemm(256, 1024, 2560)),
+        ("fp16", "gemm 64 x 256 x 512", gemm(64, 256, 512)),
+        ("int8", "one token", gemm(1, 1024, 1024)),
+        ("int8", "conv 3 x 3", conv(28, 64, 64, 3, 1)),
+        ("int8", "conv 1 x 1, steps of two", conv(28, 128, 256, 1, 2)),
+        ("int8", "attention", Kind::Attention(heads)),
+        ("int8", "layernorm", Kind::Pass { pass: Pass::LayerNorm, rows: 64, cols: 768 }),
+    ];
+    let options = Options { fuse: true, kernels: Kernels::builtin(), layout: Layout::default() };
+    let compile = |(name, what, kind): (&str, &'static str, Kind)| {
+        let ty = TensorType::plain(format::find(name).unwrap());
+        let (weights, inputs, outputs, attention, kv) = (ty, ty, ty, ty, ty);
+        let formats = Formats { weights, inputs, outputs, attention, kv, accumulator: Accumulator::default() };
+        let program = layers::compile(&kind, &formats, machine, &options, &mut link::Bodies::default());
+        (what, program.unwrap_or_else(|error| panic!("{what}: {}", error.render(false))))
+    };
+    kinds.into_iter().map(compile).collect()
+}
+
+/// hbm with so many channels and so long a clock; what stands beside the shape goes with it.
+fn hbm(channels: u32, tck_ps: u32, refresh: &str) -> Machine {
+    let peak = 256e9 * f64::from(channels) / 8.0 * 1000.0 / f64::from(tck_ps);
+    let sets = [
+        ("dram.channels", channels.to_string()),
+        ("dram.tck_ps", tck_ps.to_string()),
+        ("dram.peak_bytes_per_s", format!("{peak:?}")),
+        ("dram.bytes", (u64::from(channels) << 30).to_string()),
+        ("dram.refresh", refresh.to_owned()),
+    ];
+    machine("hbm", &sets)
+}
+
+/// Cycles that one more refresh takes on hbm at most: 260, and its rows are opened anew.
+const REFRESH: f64 = 400.0;
+
+#[test]
+fn by_commands_less_bandwidth_is_faster_by_a_hundredth_at_most() {
+    let programs = fixed(&machine::load("hbm").unwrap());
+    let mut wrong = String::new();
+    for refresh in ["off", "all_bank"] {
+        let clocks = [4000, 2500, 2000, 1700, 1300, 1100, 1000, 900, 800].map(|tck| hbm(8, tck, refresh));
+        let channels = [1, 2, 4, 8, 16].map(|channels| hbm(channels, 1000, refresh));
+        for (what, program) in &programs {
+            for (by, machines) in [("clock", &clocks[..]), ("channels", &channels)] {
+                let mut least = f64::INFINITY;
+                for (n, machine) in machines.iter().enumerate() {
+                    let config = Config { dram_bytes: program.dram_end, ..Config::of(machine) };
+                    let vm = Vm::new(program.object.clone(), config, Mode::TimingOnly).unwrap();
+                    let now = cycles(machine, vm) as f64;
+                    // One refresh is more than 1 % of a short program, and falls into it or not.
+                    let slack = if refresh == "off" { 0.01 * least } else { (0.01 * least).max(REFRESH) };
+                    if now > least + slack {
+                        wrong += &format!("{what} by {by} {n}, refresh {refresh}: {now} cycles after {least}\n");
+                    }
+                    least = least.min(now);
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// A network of every kind of layer, small enough for every day.
+fn network() -> workload::Workload {
+    let mut network = workload::load("resnet50", &workload::builtin::Options::default()).unwrap();
+    network.layers.retain(|layer| layer.name.starts_with("layer2.0") || layer.name == "fc");
+    let bert = workload::builtin::Options { seq: Some(64), ..Default::default() };
+    let bert = workload::load("bert-base", &bert).unwrap();
+    network.layers.extend(bert.layers.into_iter().map(|layer| workload::Layer { count: 1, phase: 0, ..layer }));
+    network
+}
+
+#[test]
+fn compiled_for_less_a_network_is_faster_by_a_fiftieth_at_most() {
+    let (network, int8) = (network(), policy::load("int8").unwrap());
+    let of = |machine: &Machine| run(&network, machine, &int8, &Kernels::builtin(), &Run::default()).unwrap().cycles;
+    for model in ["bandwidth", "cycle"] {
+        for (key, values) in
+            [("sram.own.bytes", [512 << 10, 1 << 20, 2 << 20, 4 << 20]), ("unit.E.lanes", [16, 32, 64, 128])]
+        {
+            let mut least = f64::INFINITY;
+            for value in values {
+                let sets = [("dram.model", model.to_owned()), (key, value.to_string())];
+                let now = of(&machine("hbm", &sets)) as f64;
+                assert!(now <= least * 1.02, "{model}, {key} = {value}: {now} cycles after {least}");
+                least = least.min(now);
+            }
+        }
+    }
+}
