@@ -288,7 +288,9 @@ fn in_pieces(machine: &Machine, product: &Product, [mt, nt, kt]: [u64; 3], compu
     let input = if product.on_chip[0] { dma } else { machine.dram.bytes_per_cycle * share };
     let first = (x * mt) as f64 / input + (w * nt) as f64 / (machine.dram.bytes_per_cycle * share);
     let moved = (inputs as f64 / dma) as u64;
-    estimate_of(machine, dram as u64, compute.max(moved), issue) + first as u64
+    // Weights are not read again for a first piece that is a little shorter.
+    let again = dram / machine.dram.bytes_per_cycle / 32.0;
+    estimate_of(machine, dram as u64, compute.max(moved), issue) + (first + again) as u64
 }
 
 fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
