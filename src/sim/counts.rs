@@ -54,8 +54,12 @@ pub(super) struct Counts {
     array: Option<Arc<dyn Kind>>,
 }
 
-/// v, p and q registers.
-const REGISTERS: u128 = (0xff_ffff_ffff << RegSet::V) | (0xffff << RegSet::Q);
+/// How many v, p and q registers are in a set, which all stand between V and T.
+fn registers(set: RegSet) -> u32 {
+    const TILES: u64 = 0xff << (RegSet::C - RegSet::V);
+    ((set.0 >> RegSet::V) as u64 & !TILES).count_ones()
+}
+
 /// Accumulator tiles.
 const TILES: u128 = 0xff << RegSet::C;
 
@@ -82,7 +86,7 @@ impl Counts {
         let last = self.nodes.len() - 1;
         let node = (event.node as usize).min(last);
         let unit = event.unit as usize;
-        let registers = (event.reads.0 & REGISTERS).count_ones() + (event.writes.0 & REGISTERS).count_ones();
+        let registers = registers(event.reads) + registers(event.writes);
         let touches_tile = (event.reads.0 | event.writes.0) & TILES != 0;
         let mut mac = None;
         let counts = &mut self.nodes[node];

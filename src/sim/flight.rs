@@ -155,6 +155,8 @@ pub(super) struct Flights {
     /// Numbers of those whose times are open, oldest first.
     open: VecDeque<u64>,
     next: u64,
+    /// The latest use of results of those that were pushed with all their times.
+    covered: u64,
     /// Length from which on it is worth looking for those to forget: twice what was left the last time.
     crowd: usize,
     /// Registers that they write and read.
@@ -186,10 +188,16 @@ impl Flights {
     pub(super) fn open_at(&self, index: usize) -> Option<u64> {
         self.open.get(index).copied()
     }
+    /// True if an instruction that is over at `end` owns no cycle: one before it, all of whose times are known, is over later.
+    pub(super) fn cover(&self, end: u64) -> bool {
+        end <= self.covered
+    }
     pub(super) fn push(&mut self, flight: Flight) {
         self.next = flight.seq + 1;
         if flight.open.is_some() {
             self.open.push_back(flight.seq);
+        } else {
+            self.covered = self.covered.max(flight.span.ready);
         }
         self.list.push_back(flight);
     }
