@@ -102,3 +102,30 @@ fn every_kind_of_type_accumulator_and_store_is_bit_exact_and_costs_the_same_with
         }
     }
 }
+
+/// A timing-only product is made of shapes alone; it takes the cycles and the joules of the product with values.
+#[test]
+fn a_product_of_shapes_takes_what_one_of_values_takes() {
+    for machine_name in ["edge", "hbm"] {
+        for policy_name in ["fp32", "fp16", "int8", "w1.58a8", "w1a1"] {
+            let policy = policy::load(policy_name).unwrap();
+            let run = |timing_only: bool| {
+                let mut vpu = Vpu::new(machine::load(machine_name).unwrap());
+                vpu.set_precision(policy.clone());
+                vpu.options.check = false;
+                vpu.options.timing_only = timing_only;
+                vpu.gemm(33, 70, 96).unwrap_or_else(|e| panic!("{policy_name}: {}", e.render(false))).summary
+            };
+            let (values, shapes) = (run(false), run(true));
+            assert_eq!(values.cycles, shapes.cycles, "{policy_name} on {machine_name}");
+            assert_eq!(values.units, shapes.units, "{policy_name} on {machine_name}");
+            assert_eq!(values.energy_pj.total, shapes.energy_pj.total, "{policy_name} on {machine_name}");
+            let hollow = preon::vpu::gemm_operands([33, 70, 96], 0, true, &[policy.clone()]).unwrap();
+            let tensors = hollow.graph.values.iter().filter_map(|value| match &value.def {
+                preon::graph::Def::Const(tensor) => Some(tensor.is_hollow()),
+                _ => None,
+            });
+            assert!(tensors.into_iter().all(|is_hollow| is_hollow != policy.looks_at_values()), "{policy_name}");
+        }
+    }
+}

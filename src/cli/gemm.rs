@@ -2,8 +2,7 @@
 
 use super::{args, batch::Batch, tracing::Tracing};
 use crate::diag::Result;
-use crate::model;
-use crate::vpu::RunOptions;
+use crate::vpu::{RunOptions, gemm_operands};
 
 /// Arguments of `gemm`.
 #[derive(Debug, clap::Args)]
@@ -41,8 +40,8 @@ pub struct Args {
 /// Prices the product under every policy on every machine.
 pub fn run(args: &Args) -> Result<()> {
     let (machines, policies) = (args.machines.load()?, args.policies.load()?);
-    let (m, n, k) = (args.m as usize, args.n as usize, args.k as usize);
-    let prepared = model::gemm(m, n, k, args.seed, args.timing_only)?;
+    let shape = [args.m, args.n, args.k].map(|extent| extent as usize);
+    let prepared = gemm_operands(shape, args.seed, args.timing_only, &policies)?;
     let options = RunOptions {
         timing_only: args.timing_only,
         check: !args.timing_only,

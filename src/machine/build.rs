@@ -10,6 +10,7 @@ use super::{
 use crate::diag::{Error, Result};
 use crate::num::format::find;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Reads leaves of a tree that has passed the checks of `load.rs`.
 pub(super) struct Reader<'a>(&'a Node);
@@ -123,7 +124,7 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
         leakage,
         power,
         sources: sources(&r),
-        root,
+        root: Arc::new(root),
     })
 }
 

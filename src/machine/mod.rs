@@ -25,6 +25,7 @@ pub use widen::Datapath;
 
 use crate::diag::Result;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A resolved machine (see docs/machines.md for every key).
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ pub struct Machine {
     pub power: Power,
     /// Sources by key, in the order of the file.
     pub sources: Vec<Source>,
-    root: tree::Node,
+    root: Arc<tree::Node>,
     widening: widen::Widening,
 }
 

@@ -278,6 +278,9 @@ pub const GROUP_WORDS: &[&str] = &["source", "per", "scope"];
 
 /// True if the segments of `pattern` match `path`.
 pub fn matches(pattern: &str, path: &[&str]) -> bool {
+    if path.first().is_some_and(|first| !pattern.starts_with(first) && !pattern.starts_with('*')) {
+        return false;
+    }
     let mut segments = pattern.split('.');
     path.iter().all(|p| segments.next().is_some_and(|s| s == "*" || s == *p)) && segments.next().is_none()
 }

@@ -439,10 +439,8 @@ impl Vpu {
     /// # Errors
     /// Usage for an empty or absurd shape, else as [`Vpu::run`].
     pub fn gemm(&mut self, m: usize, n: usize, k: usize) -> Result<RunResult> {
-        let prepared = match self.options.timing_only && !self.policy.looks_at_values() {
-            true => crate::model::hollow_gemm(m, n, k)?,
-            false => crate::model::gemm(m, n, k, self.options.seed, self.options.timing_only)?,
-        };
+        let policies = std::slice::from_ref(&self.policy);
+        let prepared = gemm_operands([m, n, k], self.options.seed, self.options.timing_only, policies)?;
         self.run(&prepared)
     }
 
@@ -509,6 +507,18 @@ impl Vpu {
             _ => Baseline::of(prepared)?,
         };
         Ok(Some(self.baseline.insert(baseline).distance(graph, output, captured)))
+    }
+}
+
+/// Operands of a product of M, N, K for runs under `policies`: of shapes alone where no value matters to a timing-only run.
+///
+/// # Errors
+/// As [`crate::model::gemm`].
+pub fn gemm_operands([m, n, k]: [usize; 3], seed: u64, timing_only: bool, policies: &[Policy]) -> Result<Prepared> {
+    if timing_only && !policies.iter().any(Policy::looks_at_values) {
+        crate::model::hollow_gemm(m, n, k)
+    } else {
+        crate::model::gemm(m, n, k, seed, timing_only)
     }
 }
 
