@@ -168,7 +168,7 @@ mod tests {
         let text = run(&sample::runs()[4]);
         for word in [
             "tokens 12 (+0 padding)",
-            "\nbusy     control ",
+            "\nbusy     array 36 864 cycles",
             "bit-exact",
             "vs fp32",
             "where the energy goes",

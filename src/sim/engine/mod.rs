@@ -257,7 +257,7 @@ impl Engine {
             if O::WANTED && self.error.is_none() {
                 observer.record(event, &self.times);
             }
-        } else if O::WANTED || !self.flights.cover(end) {
+        } else if O::WANTED || self.array_turn.is_some() || !self.flights.cover(end) {
             let span = Span { start, end, ready: end };
             let watched = O::WANTED.then(|| Box::new((*event, self.times)));
             let (seq, node, issue, cause) = (self.flights.next(), event.node, issue.at, issue.cause);
