@@ -145,6 +145,11 @@ impl Error {
         }
         self
     }
+    /// Sets the place, whatever was known: for who calls what knows an inner name of it only.
+    pub fn moved(mut self, place: Place) -> Self {
+        self.0.place = place;
+        self
+    }
     /// Sets the place to a whole file.
     pub fn in_file(self, path: impl Into<String>) -> Self {
         self.at(Place::File(path.into()))

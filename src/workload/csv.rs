@@ -31,7 +31,8 @@ pub fn parse(path: &str, stem: &str, text: &str) -> Result<Workload> {
         };
         let last = if let Some(columns) = products { *columns.iter().max().unwrap_or(&3) } else { 7 };
         for field in fields.iter().skip(last + 1).filter(|field| !field.is_empty()) {
-            dense(field).map_err(here)?;
+            let what = if products.is_some() { "list of products" } else { "topology" };
+            dense(field, what).map_err(here)?;
         }
         let kind = match products {
             Some([m, n, k]) => {
@@ -52,6 +53,7 @@ pub fn parse(path: &str, stem: &str, text: &str) -> Result<Workload> {
                 then: Epilogue::default(),
             }),
         };
+        super::plain(fields[0]).map_err(here)?;
         kind.check().map_err(here)?;
         layers.push(Layer::new(fields[0], kind));
     }
@@ -72,11 +74,11 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// A column of sparsity says `N:M`: N of M terms are kept.
-fn dense(field: &str) -> Result<()> {
+fn dense(field: &str, what: &str) -> Result<()> {
     match field.split_once(':') {
         Some((kept, all)) if kept.trim() == all.trim() => Ok(()),
         Some(_) => Err(Error::unsupported(format!("sparsity {field} is not served for layers without weights"))),
-        None => Err(Error::bad_input(format!("`{field}` is in a column that a topology does not have"))),
+        None => Err(Error::bad_input(format!("`{field}` is in a column that a {what} does not have"))),
     }
 }
 
@@ -113,5 +115,8 @@ mod tests {
         assert!(error("a, 8, 8, 3, 3, 4, 4, 1, 2:4,").contains("sparsity 2:4"));
         assert!(parse("t.csv", "t", &format!("{header}a, 8, 8, 3, 3, 4, 4, 1, 1:1,\n")).is_ok());
         assert!(parse("t.csv", "t", "").is_err());
+        let products = |line: &str| parse("t.csv", "t", &format!("Layer,M,N,K\n{line}\n")).unwrap_err().to_string();
+        assert!(products("a,1,2,3,4").starts_with("t.csv:2:1: `4` is in a column that a list of products does not"));
+        assert!(products("a\u{1b}[31m,1,2,3").contains("control character, U+001B"));
     }
 }

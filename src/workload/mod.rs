@@ -315,12 +315,9 @@ impl Kind {
             _ => 0,
         }
     }
-    /// Whether the extents make sense.
-    ///
-    /// # Errors
-    /// BadInput, naming the extent.
-    pub fn check(&self) -> Result<()> {
-        let extents: Vec<(&str, u64)> = match self {
+    /// The first extent that is 0 or too large.
+    pub(crate) fn wrong_extent(&self) -> Option<(&'static str, u64)> {
+        let extents: Vec<(&'static str, u64)> = match self {
             Kind::Gemm(g) => vec![("m", g.m), ("n", g.n), ("k", g.k)],
             Kind::Conv(c) | Kind::Pool(Pool { window: c, .. }) => vec![
                 ("batch", c.batch),
@@ -346,7 +343,14 @@ impl Kind {
             Kind::Pass { rows, cols, .. } => vec![("rows", *rows), ("cols", *cols)],
             Kind::Embedding { rows, cols, tokens } => vec![("rows", *rows), ("cols", *cols), ("tokens", *tokens)],
         };
-        if let Some((name, value)) = extents.iter().find(|(_, value)| !(1..=MOST).contains(value)) {
+        extents.into_iter().find(|(_, value)| !(1..=MOST).contains(value))
+    }
+    /// Whether the extents make sense.
+    ///
+    /// # Errors
+    /// BadInput, naming the extent.
+    pub fn check(&self) -> Result<()> {
+        if let Some((name, value)) = self.wrong_extent() {
             return Err(Error::bad_input(format!("{name} is {value}; extents are 1 to {MOST}")));
         }
         let shared = |all: u64, parts: u64, what: &str| match all.is_multiple_of(parts) {
@@ -367,6 +371,7 @@ impl Kind {
                 shared(c.k, c.groups, "channels of the result")?;
             }
             Kind::Attention(a) => shared(a.heads, a.kv_heads, "heads")?,
+            Kind::Pass { pass: Pass::Rope, cols, .. } => shared(*cols, 2, "elements of a head, which rope turns,")?,
             _ => {}
         }
         if self.macs() > 1 << 62 {
@@ -395,7 +400,16 @@ impl Workload {
                 format!("`{}` has {} layers; a workload has 1 to {MOST_LAYERS}", self.name, self.layers.len());
             return Err(Error::bad_input(message));
         }
+        for phase in &self.phases {
+            plain(&phase.name)?;
+            if !(1..=MOST).contains(&phase.tokens) {
+                let message = format!("phase `{}` has {} tokens; it is 1 to {MOST}", phase.name, phase.tokens);
+                return Err(Error::bad_input(message));
+            }
+        }
+        plain(&self.name)?;
         for layer in &self.layers {
+            plain(&layer.name)?;
             let named = |error: Error| error.at(crate::diag::Place::Node(layer.name.clone()));
             layer.kind.check().map_err(named)?;
             if !(1..=MOST).contains(&layer.count) {
@@ -454,6 +468,17 @@ pub fn load(name_or_path: &str, options: &builtin::Options) -> Result<Workload> 
         _ => error.note(format!("in {name_or_path}")),
     })?;
     Ok(workload)
+}
+
+/// Refuses names that a terminal would obey.
+fn plain(name: &str) -> Result<()> {
+    match name.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(c) => {
+            let shown = name.escape_debug();
+            Err(Error::bad_input(format!("the name `{shown}` has a control character, U+{:04X}", u32::from(c))))
+        }
+    }
 }
 
 fn text_of(path: &Path) -> Result<String> {

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use wire::{Dim, Node};
 
+/// Most axes of an operand.
+const MOST_AXES: usize = 8;
+
 /// Reads the model; `stem` is its name.
 ///
 /// # Errors
@@ -38,6 +41,8 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
             builder.values.insert(name.clone(), values.clone());
         }
     }
+    let fed = graph.inputs.iter().filter(|(name, _)| !graph.constants.contains_key(name));
+    refuse_unused(&shown, &fed.map(|(_, dims)| dims).collect::<Vec<_>>(), options)?;
     for (name, dims) in &graph.inputs {
         if !graph.constants.contains_key(name) {
             let shape = dims.iter().enumerate().map(|(axis, dim)| extent(name, axis, dim, options));
@@ -68,6 +73,24 @@ fn extent(name: &str, axis: usize, dim: &Dim, options: &Options) -> Result<u64> 
     }
 }
 
+/// Refuses `--batch` and `--seq` where no input leaves such an axis open.
+fn refuse_unused(shown: &str, inputs: &[&Vec<Dim>], options: &Options) -> Result<()> {
+    let open = |first: bool| {
+        let fits = |(axis, dim): (usize, &Dim)| match dim {
+            Dim::Open(_) => (axis == 0) == first,
+            Dim::Known(extent) => *extent == 0 && axis == 0 && first,
+        };
+        inputs.iter().any(|dims| dims.iter().enumerate().any(fits))
+    };
+    for (option, given, first) in [("batch", options.batch, true), ("seq", options.seq, false)] {
+        if given.is_some() && !open(first) {
+            let axes = if first { "its first axis" } else { "an axis behind the first" };
+            return Err(Error::usage(format!("`{shown}` has no use for --{option}: no input leaves {axes} open")));
+        }
+    }
+    Ok(())
+}
+
 struct Builder {
     layers: Vec<Layer>,
     shapes: BTreeMap<String, Vec<u64>>,
@@ -93,6 +116,9 @@ fn unserved<T>(why: impl Into<String>) -> Result<T> {
 impl Builder {
     fn shape(&self, node: &Node, at: usize) -> Result<Vec<u64>> {
         match node.inputs.get(at).and_then(|name| self.shapes.get(name)) {
+            Some(shape) if shape.len() > MOST_AXES => {
+                bad(format!("input {at} has {} axes; at most {MOST_AXES} are served", shape.len()))
+            }
             Some(shape) if product(shape) <= MOST * MOST => Ok(shape.clone()),
             Some(shape) => bad(format!("a shape of {shape:?} is not served")),
             None => bad(format!("input {at} has no known shape")),

@@ -141,3 +141,28 @@ fn broken_files_are_refused_and_never_believed() {
         }
     }
 }
+
+#[test]
+fn options_without_an_open_axis_are_refused() {
+    let closed = vec![input("x", &[1, 4]), tensor("w", &[4, 4], 64), node("MatMul", &["x", "w"], "y", &[])];
+    let (batch, seq) =
+        (Options { batch: Some(2), ..Options::default() }, Options { seq: Some(2), ..Options::default() });
+    for (options, name) in [(&batch, "--batch"), (&seq, "--seq")] {
+        let error = load(&closed, options).unwrap_err();
+        assert!(error.kind().exit_code() == 2 && error.message().contains(name), "{error}");
+    }
+    assert!(load(&residual_net(), &seq).is_err() && load(&residual_net(), &batch).is_ok());
+}
+
+#[test]
+fn odd_inputs_are_short_and_plain_errors() {
+    let product =
+        |dims: &[u64]| vec![input("x", dims), tensor("w", &[4, 4], 64), node("MatMul", &["x", "w"], "y", &[])];
+    let error = load(&product(&vec![4; 100_000]), &Options::default()).unwrap_err().render(false);
+    assert!(error.len() < 300 && error.contains("100000 axes"), "{error}");
+    let minus = load(&product(&[1, u64::MAX, 4]), &Options::default()).unwrap_err().to_string();
+    assert!(minus.contains("axis 1 of input `x` is left open (`-1`)"), "{minus}");
+    let named = vec![input("x\u{1b}[31m", &[1, 4])];
+    let error = load(&named, &Options::default()).unwrap_err().render(false);
+    assert!(error.contains("a name with a control character") && !error.contains('\u{1b}'), "{error}");
+}

@@ -157,7 +157,11 @@ impl Wire {
             return self.bad("it ends early");
         }
         self.at = to;
-        String::from_utf8(text).or_else(|_| self.bad("a name that is not UTF-8"))
+        match String::from_utf8(text) {
+            Ok(text) if text.chars().any(char::is_control) => self.bad("a name with a control character"),
+            Ok(text) => Ok(text),
+            Err(_) => self.bad("a name that is not UTF-8"),
+        }
     }
     /// Adds the integers of a repeated field, packed or not.
     fn integers(&mut self, field: &Field, to: &mut Vec<i64>) -> Result<()> {
@@ -298,7 +302,13 @@ fn value_info(wire: &mut Wire, end: u64) -> Result<(String, Vec<Dim>)> {
                         let mut dim = Dim::Open(String::new());
                         wire.message(*to, |wire, number, field| {
                             match (number, field) {
-                                (1, Field::Number(value)) => dim = Dim::Known(*value),
+                                // Some exporters write -1 for what is open.
+                                (1, Field::Number(value)) => {
+                                    dim = match i64::try_from(*value) {
+                                        Ok(_) => Dim::Known(*value),
+                                        Err(_) => Dim::Open((*value as i64).to_string()),
+                                    };
+                                }
                                 (2, _) => dim = Dim::Open(wire.text(field)?),
                                 _ => {}
                             }
