@@ -95,14 +95,17 @@ fn conserved(report: &WorkloadReport) {
         assert_eq!(all, report.cycles, "{} {}", report.workload, unit.unit);
     }
     assert_eq!(report.layers.iter().map(|layer| layer.cycles).sum::<u64>(), report.cycles);
-    assert_eq!(report.layers.iter().map(|layer| layer.dram_read_bytes).sum::<u64>(), report.dram_read_bytes);
+    assert_eq!(
+        report.layers.iter().map(|layer| layer.dram_read_bytes.unwrap()).sum::<u64>(),
+        report.dram_read_bytes.unwrap()
+    );
     let energy: f64 = report.layers.iter().map(|layer| layer.energy_pj.unwrap().total).fold(0.0, |sum, pj| sum + pj);
     assert!((energy / report.energy_pj.unwrap().total - 1.0).abs() < 1e-9);
     assert!((0.0..=1.0).contains(&report.utilisation), "{}", report.utilisation);
     for layer in &report.layers {
         assert!((0.0..=1.0).contains(&layer.utilisation), "{} {}", layer.layer, layer.utilisation);
         assert!(layer.cycles > 0 && layer.estimate_cycles > 0, "{}", layer.layer);
-        assert!(layer.macs == 0 || layer.dram_read_bytes > 0, "{}", layer.layer);
+        assert!(layer.macs == 0 || layer.dram_read_bytes.unwrap() > 0, "{}", layer.layer);
     }
     assert!(report.estimate.error.is_some_and(f64::is_finite));
 }
@@ -192,7 +195,10 @@ fn one_program_without_drains_moves_the_same_bytes_in_fewer_cycles() {
     let drained = report(&workload, &hbm, &int8, &Run::default());
     let joined = report(&workload, &hbm, &int8, &Run { epochs: Epochs::None, ..Run::default() });
     assert!(joined.cycles < drained.cycles, "{} {}", joined.cycles, drained.cycles);
-    assert_eq!((joined.dram_read_bytes, joined.dram_write_bytes), (drained.dram_read_bytes, drained.dram_write_bytes));
+    assert_eq!(
+        (joined.dram_read_bytes.unwrap(), joined.dram_write_bytes.unwrap()),
+        (drained.dram_read_bytes.unwrap(), drained.dram_write_bytes.unwrap())
+    );
     let work = |report: &WorkloadReport| report.units[1..5].iter().map(|unit| unit.busy_cycles).sum::<u64>();
     let (a, b) = (work(&joined) as f64, work(&drained) as f64);
     assert!((a / b - 1.0).abs() < 0.01, "the same work of L, S, E and M in either order: {a} {b}");
@@ -221,13 +227,18 @@ fn resident_layers_read_weights_and_nothing_else() {
         for ((layer, bytes), before) in here.layers.iter().zip(weights).zip(&there.layers) {
             // Scales of weights come beside them, in whole bursts.
             assert!(
-                (bytes..=bytes + 1024).contains(&layer.dram_read_bytes),
+                (bytes..=bytes + 1024).contains(&layer.dram_read_bytes.unwrap()),
                 "{} {}",
                 layer.layer,
-                layer.dram_read_bytes
+                layer.dram_read_bytes.unwrap()
             );
-            assert_eq!(layer.dram_write_bytes, 0, "{}", layer.layer);
-            assert!(before.dram_write_bytes > 0 && before.dram_read_bytes > layer.dram_read_bytes, "{}", layer.layer);
+            assert_eq!(layer.dram_write_bytes.unwrap(), 0, "{}", layer.layer);
+            assert!(
+                before.dram_write_bytes.unwrap() > 0
+                    && before.dram_read_bytes.unwrap() > layer.dram_read_bytes.unwrap(),
+                "{}",
+                layer.layer
+            );
         }
         assert!(here.cycles < there.cycles, "{} {}", here.cycles, there.cycles);
     }
@@ -315,4 +326,25 @@ fn what_no_kernel_serves_is_refused_by_name() {
     assert!(code == 4 && text.contains("4096"), "{text}");
     let (code, text) = refused(Kind::Conv(Conv { r: 9, pad: 0, ..conv(8, 8, 4) }), &hbm, "int8");
     assert!(code == 3 && text.contains("larger than an image"), "{text}");
+}
+
+/// An estimate refuses the shapes that a simulation refuses, knows no bytes, and both name the layer.
+#[test]
+fn estimates_refuse_what_simulation_refuses_and_claim_no_bytes() {
+    let (mcu, policy) = (machine::load("mcu").unwrap(), policy::load("w1a1").unwrap());
+    let odd = Workload::new("odd", vec![Layer::new("turn", Kind::Pass { pass: Pass::Rope, rows: 4, cols: 7 })]);
+    for estimate in [false, true] {
+        let how = Run { estimate, ..Run::default() };
+        let error = run(&odd, &mcu, &policy, &Kernels::builtin(), &how).unwrap_err();
+        assert!(error.render(false).contains("`turn`"), "{error}");
+    }
+    let product = workload::load("gemm-b", &Options::default()).unwrap();
+    let error = run(&product, &mcu, &policy, &Kernels::builtin(), &Run::default()).unwrap_err();
+    let name = &product.layers[0].name;
+    assert!(error.to_string().starts_with(&format!("node `{name}`: ")), "{error}");
+    let (edge, int8) = (machine::load("edge").unwrap(), policy::load("int8").unwrap());
+    let estimated = report(&product, &edge, &int8, &Run { estimate: true, ..Run::default() });
+    assert!(estimated.dram_read_bytes.is_none() && estimated.layers[0].dram_write_bytes.is_none());
+    let table = preon::report::workload::runs(&[estimated]);
+    assert!(!table.contains("unknown") && !table.contains("0 B"), "{table}");
 }

@@ -58,9 +58,9 @@ impl Colour {
 pub enum Format {
     /// For people
     Table,
-    /// schema preon.run/1; an array if there are several runs
+    /// schema preon.run/1, of `workload` preon.workload/1; an array if there are several runs
     Json,
-    /// One line a run
+    /// One line a run, of `workload` one line a layer
     Csv,
 }
 

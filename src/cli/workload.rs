@@ -1,10 +1,10 @@
 //! `preon workload`: layers without weights.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::tracing::{self, Tracing};
 use super::{args, out};
-use crate::diag::{Error, Result};
+use crate::diag::{Error, Place, Result};
 use crate::report;
 use crate::vpu::workload::{self as vpu, Epochs, WorkloadReport};
 use crate::workload::{self, builtin};
@@ -52,9 +52,9 @@ pub struct Args {
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     format: args::Format,
-    /// Also write workload.json and workload.csv into this folder
+    /// Also write workload.json and workload.csv into this folder; `-` for none
     #[arg(short, long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    out: Option<String>,
     #[command(flatten)]
     tracing: Tracing,
 }
@@ -75,7 +75,13 @@ pub fn run(args: &Args) -> Result<()> {
         return out::data(&builtin::NAMES.iter().map(line).collect::<String>());
     }
     let options = builtin::Options { seq: args.seq, prefill: args.prefill, decode: args.decode, batch: args.batch };
-    let layers = workload::load(args.workload.as_deref().unwrap_or_default(), &options)?;
+    let from = args.workload.as_deref().unwrap_or_default();
+    let layers = workload::load(from, &options)?;
+    // A layer's name alone does not say whose it is.
+    let named = |error: Error| match error.place() {
+        Place::Node(_) if Path::new(from).is_file() => error.note(format!("in {from}")),
+        _ => error,
+    };
     let (machines, policies, kernels) = (args.machines.load()?, args.policies.load()?, args.kernels.load()?);
     let epochs = if args.epochs == Which::None { Epochs::None } else { Epochs::Layers };
     let how = vpu::Run { step: args.step, epochs, estimate: args.estimate, resident: args.resident };
@@ -84,15 +90,15 @@ pub fn run(args: &Args) -> Result<()> {
     for machine in &machines {
         for policy in &policies {
             let run = match args.tracing.begin(machine)? {
-                None => vpu::run(&layers, machine, policy, &kernels, &how)?,
+                None => vpu::run(&layers, machine, policy, &kernels, &how).map_err(named)?,
                 Some(mut trace) => {
-                    let run = vpu::run_observed(&layers, machine, policy, &kernels, &how, &mut trace)?;
+                    let run = vpu::run_observed(&layers, machine, policy, &kernels, &how, &mut trace).map_err(named)?;
                     trace.finish(tracing::about_layers(&run))?;
                     run
                 }
             };
             if epochs == Epochs::None {
-                let drained = vpu::run(&layers, machine, policy, &kernels, &vpu::Run::default())?;
+                let drained = vpu::run(&layers, machine, policy, &kernels, &vpu::Run::default()).map_err(named)?;
                 costs += &epochs_cost(&run, &drained);
             }
             runs.push(run);
@@ -103,13 +109,8 @@ pub fn run(args: &Args) -> Result<()> {
         all => serde_json::to_string_pretty(all),
     };
     let json = || json().map_err(|error| Error::internal(format!("a report that is no JSON: {error}")));
-    if let Some(folder) = &args.out {
-        let wrong = |error: std::io::Error| {
-            Error::usage(format!("the folder cannot be written: {error}")).in_file(folder.display().to_string())
-        };
-        std::fs::create_dir_all(folder).map_err(wrong)?;
-        std::fs::write(folder.join("workload.json"), json()? + "\n").map_err(wrong)?;
-        std::fs::write(folder.join("workload.csv"), report::workload::rows(&runs)).map_err(wrong)?;
+    if let Some(folder) = args.out.as_deref().filter(|folder| *folder != "-") {
+        report::workload::write(&runs, &(json()? + "\n"), Path::new(folder))?;
     }
     out::data(&match (args.format, runs.as_slice()) {
         (args::Format::Json, _) => json()? + "\n",

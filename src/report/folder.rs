@@ -70,7 +70,7 @@ impl Report<'_> {
     /// # Errors
     /// Usage if `folder` exists and is not a report, or cannot be written; Internal if a chart fails.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        refuse_foreign(folder)?;
+        refuse_foreign(folder, MARK, &OURS)?;
         let scratch = sibling(folder, "partial");
         let written = self.write_files(&scratch).and_then(|()| swap(&scratch, folder));
         if written.is_err() {
@@ -120,13 +120,33 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::usage(format!("cannot write the report: {error}")).in_file(path.display().to_string())
 }
 
-fn refuse_foreign(folder: &Path) -> Result<()> {
+/// Writes two files as a report of their own, of which the first is the mark, under the rules of [`Report::write`].
+pub(super) fn write_pair(folder: &Path, files: [(&str, &str); 2]) -> Result<()> {
+    let names = files.map(|(name, _)| name);
+    refuse_foreign(folder, names[0], &names)?;
+    if let Some(name) = names.iter().find(|name| folder.join(name).is_dir()) {
+        let text = "this is a folder, not a file of a report of Preon, so it is not overwritten";
+        return Err(Error::usage(text).in_file(folder.join(name).display().to_string()));
+    }
+    let scratch = sibling(folder, "partial");
+    let written = fs::create_dir_all(&scratch)
+        .and_then(|()| files.iter().try_for_each(|(name, text)| fs::write(scratch.join(name), text)))
+        .map_err(|error| cannot_write(folder, &error))
+        .and_then(|()| swap(&scratch, folder));
+    if written.is_err() {
+        // The error at hand says more than a failed clean-up would.
+        let _ = fs::remove_dir_all(&scratch);
+    }
+    written
+}
+
+fn refuse_foreign(folder: &Path, mark: &str, ours: &[&str]) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Err(Error::usage("-o names no folder").help("give the path of a folder, or `-` for no report"));
     }
     let foreign = if folder.is_dir() {
         let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        !empty && !folder.join(MARK).is_file()
+        !empty && !folder.join(mark).is_file()
     } else {
         folder.exists()
     };
@@ -138,7 +158,7 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
-        .filter(|name| !OURS.contains(&name.as_str()))
+        .filter(|name| !ours.contains(&name.as_str()))
         .collect();
     added.sort();
     match added.first() {
@@ -198,6 +218,26 @@ mod tests {
         }
         out.sort();
         out
+    }
+
+    #[test]
+    fn a_pair_of_files_replaces_its_like_and_nothing_else() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("out");
+        let put = |text| write_pair(&folder, [("a.json", text), ("a.csv", text)]);
+        put("1").unwrap();
+        put("2").unwrap();
+        assert_eq!(fs::read_to_string(folder.join("a.csv")).unwrap(), "2");
+        fs::write(folder.join("mine.txt"), "").unwrap();
+        assert!(put("3").unwrap_err().to_string().contains("mine.txt"));
+        fs::remove_file(folder.join("mine.txt")).unwrap();
+        fs::remove_file(folder.join("a.csv")).unwrap();
+        fs::create_dir(folder.join("a.csv")).unwrap();
+        assert!(put("3").unwrap_err().to_string().contains("a.csv: this is a folder"));
+        assert_eq!(fs::read_to_string(folder.join("a.json")).unwrap(), "2");
+        fs::remove_file(folder.join("a.json")).unwrap();
+        assert!(put("3").unwrap_err().to_string().contains("no report of Preon"));
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::csv;
 use super::table::render;
 use super::units;
+use crate::diag::Result;
 use crate::vpu::workload::WorkloadReport;
+use std::path::Path;
 
 /// One run in full: totals, then a line a layer.
 pub fn run(run: &WorkloadReport) -> String {
@@ -19,8 +21,8 @@ pub fn run(run: &WorkloadReport) -> String {
     line("cycles", format!("{}   {}   {used} of peak   {limited}", units::count(run.cycles), units::time(run.time_ns)));
     if let (Some(e), Some(range)) = (&run.energy_pj, &run.energy_range_pj) {
         line("energy", super::story::energy(e, range));
-        let (read, written) = (units::bytes(run.dram_read_bytes), units::bytes(run.dram_write_bytes));
-        line("DRAM", format!("{read} read, {written} written   SRAM peak {}", units::bytes(run.peak_sram_bytes)));
+        let [read, written, peak] = [run.dram_read_bytes, run.dram_write_bytes, run.peak_sram_bytes].map(shown);
+        line("DRAM", format!("{read} read, {written} written   SRAM peak {peak}"));
         let segments = &run.segments;
         line(
             "layers",
@@ -54,6 +56,29 @@ pub fn run(run: &WorkloadReport) -> String {
     out
 }
 
+/// Bytes, where they are known.
+fn shown(bytes: Option<u64>) -> String {
+    bytes.map_or("–".into(), units::bytes)
+}
+
+fn both(read: Option<u64>, written: Option<u64>) -> Option<u64> {
+    Some(read? + written?)
+}
+
+/// What limits a run; an estimate does not know.
+fn limit(bound_by: &str) -> String {
+    if bound_by == "unknown" { "–".into() } else { super::story::shown(bound_by) }
+}
+
+/// Writes `workload.json` (this text) and `workload.csv`. An older pair at the same place is replaced; anything else there is
+/// left alone.
+///
+/// # Errors
+/// Usage if `folder` exists and holds anything else, or cannot be written.
+pub fn write(runs: &[WorkloadReport], json: &str, folder: &Path) -> Result<()> {
+    super::folder::write_pair(folder, [("workload.json", json), ("workload.csv", &rows(runs))])
+}
+
 /// Most lines of the table of layers.
 const MOST_LINES: usize = 64;
 
@@ -74,10 +99,10 @@ fn layers(run: &WorkloadReport) -> String {
                 units::count(layer.cycles),
                 units::percent(layer.cycles as f64 / run.cycles.max(1) as f64),
                 units::count(layer.estimate_cycles),
-                super::story::shown(&layer.bound_by),
+                limit(&layer.bound_by),
                 units::short(layer.macs as f64),
                 units::percent(layer.utilisation),
-                units::bytes(layer.dram_read_bytes + layer.dram_write_bytes),
+                shown(both(layer.dram_read_bytes, layer.dram_write_bytes)),
                 layer.energy_pj.map_or("–".into(), |e| units::energy(e.total)),
             ]
         })
@@ -111,8 +136,8 @@ pub fn rows(runs: &[WorkloadReport]) -> String {
                 layer.bound_by.clone(),
                 layer.macs.to_string(),
                 layer.utilisation.to_string(),
-                layer.dram_read_bytes.to_string(),
-                layer.dram_write_bytes.to_string(),
+                csv::number(layer.dram_read_bytes),
+                csv::number(layer.dram_write_bytes),
                 csv::number(layer.energy_pj.map(|e| e.total)),
             ]
         })
@@ -131,8 +156,8 @@ pub fn runs(runs: &[WorkloadReport]) -> String {
             units::time(run.time_ns),
             units::percent(run.utilisation),
             run.energy_pj.map_or("–".into(), |e| units::energy(e.total)),
-            units::bytes(run.dram_read_bytes + run.dram_write_bytes),
-            super::story::shown(&run.bound_by),
+            shown(both(run.dram_read_bytes, run.dram_write_bytes)),
+            limit(&run.bound_by),
             run.estimate.error.map_or("–".into(), |error| format!("{:+.1} %", error * 100.0)),
         ]
     };

@@ -122,7 +122,8 @@ pub fn run_observed<O: Observer>(
     for (index, layer) in workload.layers.iter().enumerate() {
         let named = |error: Error| match error.place() {
             Place::Source { .. } => error,
-            _ => error.at(Place::Node(layer.name.clone())),
+            // A kernel knows the names of its own operands only.
+            _ => error.moved(Place::Node(layer.name.clone())),
         };
         let formats = formats(layer, policy);
         let estimate = layers::estimate(&layer.kind, &formats, machine);
@@ -290,7 +291,7 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
         for instance in 0..layer.count {
             let options = Options { layout, ..known.options.clone() };
             let program = layers::compile(&layer.kind, &done.formats, machine, &options, &mut known.bodies);
-            let program = program.map_err(|error| error.at(Place::Node(layer.name.clone())))?;
+            let program = program.map_err(|error| error.moved(Place::Node(layer.name.clone())))?;
             known.effort.simulated += 1;
             let mut vm = start(&program, machine)?;
             loop {

@@ -42,14 +42,14 @@ pub struct WorkloadReport {
     pub macs: u64,
     /// Cycles in which the multiplier of each product would have done them, over all cycles; at most 1.
     pub utilisation: f64,
-    /// Bytes read from DRAM.
-    pub dram_read_bytes: u64,
-    /// Bytes written to DRAM.
-    pub dram_write_bytes: u64,
-    /// Bytes read and written at every memory level.
+    /// Bytes read from DRAM; `null` where nothing was simulated.
+    pub dram_read_bytes: Option<u64>,
+    /// Bytes written to DRAM; `null` where nothing was simulated.
+    pub dram_write_bytes: Option<u64>,
+    /// Bytes read and written at every memory level; empty where nothing was simulated.
     pub bytes: BTreeMap<&'static str, LevelRow>,
-    /// Most SRAM in use at once.
-    pub peak_sram_bytes: u64,
+    /// Most SRAM in use at once; `null` where nothing was simulated.
+    pub peak_sram_bytes: Option<u64>,
     /// Energy; `null` where nothing was simulated.
     pub energy_pj: Option<EnergyParts>,
     /// The same total with every price at the ends of its source's spread.
@@ -149,10 +149,10 @@ pub struct LayerRow {
     pub macs: u64,
     /// As [`WorkloadReport::utilisation`].
     pub utilisation: f64,
-    /// Bytes read from DRAM, all instances.
-    pub dram_read_bytes: u64,
-    /// Bytes written to DRAM, all instances.
-    pub dram_write_bytes: u64,
+    /// Bytes read from DRAM, all instances; `null` where nothing was simulated.
+    pub dram_read_bytes: Option<u64>,
+    /// Bytes written to DRAM, all instances; `null` where nothing was simulated.
+    pub dram_write_bytes: Option<u64>,
     /// Energy of all instances; `null` where nothing was simulated.
     pub energy_pj: Option<EnergyParts>,
 }
@@ -256,10 +256,10 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
         instructions: timing.instructions,
         macs: workload.macs(),
         utilisation: ideal / (cycles.max(1) as f64),
-        dram_read_bytes,
-        dram_write_bytes,
-        bytes: levels(&ledger),
-        peak_sram_bytes: sram.unwrap_or(0),
+        dram_read_bytes: simulated.then_some(dram_read_bytes),
+        dram_write_bytes: simulated.then_some(dram_write_bytes),
+        bytes: if simulated { levels(&ledger) } else { BTreeMap::new() },
+        peak_sram_bytes: sram,
         energy_pj: simulated.then(|| energy_parts(energy.groups())),
         energy_range_pj: simulated.then(|| EnergyRange { low: range(Estimate::Low), high: range(Estimate::High) }),
         ops: if simulated { operations(&energy, machine) } else { Vec::new() },
@@ -337,8 +337,8 @@ fn layer_rows(parts: &Parts<'_>, ledger: &Ledger, energy: &Energy, by_layer: &[u
             bound_by: timing.map_or_else(|| "unknown".to_owned(), |timing| bound_by(timing).0.to_owned()),
             macs: layer.kind.macs() * layer.count,
             utilisation: layer.count as f64 * ideal_cycles(&layer.kind, done, parts.machine) / (cycles.max(1) as f64),
-            dram_read_bytes,
-            dram_write_bytes,
+            dram_read_bytes: (!parts.run.estimate).then_some(dram_read_bytes),
+            dram_write_bytes: (!parts.run.estimate).then_some(dram_write_bytes),
             energy_pj: joules.get(&(index as u32)).map(|parts| energy_parts(*parts)),
         }
     };
