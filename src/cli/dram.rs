@@ -26,24 +26,24 @@ pub struct Args {
     /// Requests made up: one after the other, by a stride, at random, mixed with writes, or a copy
     #[arg(long, value_enum, default_value = "seq")]
     pattern: Kind,
-    /// Bytes to move, rounded up to whole bursts
+    /// Bytes to ask for, rounded up to whole bursts, a request each
     #[arg(long, default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     bytes: u64,
-    /// Bytes from one request to the next, with --pattern stride
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    stride: u64,
-    /// Random addresses lie below this, with --pattern rand or mix
-    #[arg(long, default_value_t = 4 << 30, value_parser = clap::value_parser!(u64).range(1..=1 << 50))]
-    span: u64,
+    /// Bytes from one request to the next, with --pattern stride [default: 4096]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    stride: Option<u64>,
+    /// Random addresses lie below this, with --pattern rand or mix [default: 4294967296]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 50))]
+    span: Option<u64>,
     /// Requests offered a DRAM clock, in order; the machine's `dram.issue` if not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     issue: Option<u32>,
     /// Share of the requests that write, 0 to 1; a half with --pattern mix if not given
     #[arg(long, value_parser = share)]
     write: Option<f64>,
-    /// Start of the random sequence
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Start of the random sequence, with --pattern rand or mix, or --write [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
     /// Step every clock: the same figures, more slowly
     #[arg(long)]
     step: bool,
@@ -76,6 +76,7 @@ fn share(text: &str) -> std::result::Result<f64, String> {
 
 /// Drives every machine's DRAM.
 pub fn run(args: &Args) -> Result<()> {
+    refuse_unused(args)?;
     let mut results = Vec::new();
     for machine in args.machines.load()? {
         let Some(memory) = &machine.dram.memory else {
@@ -99,12 +100,33 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// Refuses options that the pattern has no use for.
+fn refuse_unused(args: &Args) -> Result<()> {
+    let kind = args.pattern;
+    let random = matches!(kind, Kind::Rand | Kind::Mix);
+    let options = [
+        ("stride", args.stride.is_some(), kind == Kind::Stride),
+        ("span", args.span.is_some(), random),
+        ("write", args.write.is_some(), kind != Kind::Copy),
+        ("seed", args.seed.is_some(), random || (args.write.is_some() && kind != Kind::Copy)),
+    ];
+    match options.iter().find(|(_, given, used)| *given && !used) {
+        None => Ok(()),
+        Some((option, ..)) => {
+            let name =
+                clap::ValueEnum::to_possible_value(&kind).map_or(String::new(), |name| name.get_name().to_owned());
+            Err(Error::usage(format!("--pattern {name} has no use for --{option}")))
+        }
+    }
+}
+
 fn offer_pattern(args: &Args, memory: &Memory, traffic: &mut Traffic) -> String {
+    let (stride, span) = (args.stride.unwrap_or(4096), args.span.unwrap_or(4 << 30));
     let (pattern, name, share) = match args.pattern {
         Kind::Seq => (Pattern::Sequential, "seq".to_owned(), 0.0),
-        Kind::Stride => (Pattern::Stride(args.stride), format!("stride {}", args.stride), 0.0),
-        Kind::Rand => (Pattern::Random(args.span), "rand".to_owned(), 0.0),
-        Kind::Mix => (Pattern::Random(args.span), "mix".to_owned(), 0.5),
+        Kind::Stride => (Pattern::Stride(stride), format!("stride {stride}"), 0.0),
+        Kind::Rand => (Pattern::Random(span), "rand".to_owned(), 0.0),
+        Kind::Mix => (Pattern::Random(span), "mix".to_owned(), 0.5),
         Kind::Copy => (Pattern::Copy, "copy".to_owned(), 0.0),
     };
     let stream = Stream {
@@ -112,7 +134,7 @@ fn offer_pattern(args: &Args, memory: &Memory, traffic: &mut Traffic) -> String 
         burst_bytes: u64::from(memory.burst_bytes),
         requests: args.bytes.div_ceil(u64::from(memory.burst_bytes)),
         write_share: args.write.unwrap_or(share),
-        seed: args.seed,
+        seed: args.seed.unwrap_or(1),
     };
     stream.each(|request| traffic.offer(&request));
     name
@@ -131,12 +153,21 @@ fn offer_trace(path: &Path, traffic: &mut Traffic) -> Result<String> {
         if read == 0 {
             return Ok(name);
         }
-        let text = std::str::from_utf8(&line).unwrap_or_default().trim();
-        if line.is_ascii() && (text.is_empty() || text.starts_with('#')) {
+        if number == 1 && line.starts_with(&[0x1f, 0x8b]) {
+            let error = Error::bad_input("this trace is gzipped, but a trace is a text").in_file(name.as_str());
+            return Err(error.help("unpack it first: gunzip -c FILE > trace.txt"));
+        }
+        let whole = std::str::from_utf8(&line).ok().filter(|line| !line.contains('\0'));
+        let Some(whole) = whole else {
+            return Err(Error::bad_input(format!("{name}:{number}: this line is no text in UTF-8; a trace is a text")));
+        };
+        let text = whole.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(whole).trim();
+        if text.is_empty() || text.starts_with('#') {
             continue;
         }
         let Some(request) = parse(text).filter(|_| read < LINE_BYTES as usize) else {
-            let shown: String = text.chars().take(40).collect();
+            let shown = text.chars().take(40).collect::<String>();
+            let shown = shown.escape_debug();
             let error = Error::bad_input(format!("{name}:{number}: `{shown}` is not a request"));
             return Err(error.help("write 0xADDRESS READ|WRITE CYCLE, for example 0x1f40 READ 12"));
         };
@@ -161,7 +192,7 @@ fn parse(text: &str) -> Option<Request> {
 
 fn summary(machine: &Machine, memory: &Memory, what: &str, served: &Served) -> Result<Value> {
     let counts = served.counts();
-    let bytes = served.requests.saturating_mul(u64::from(memory.burst_bytes));
+    let bytes = served.bursts().saturating_mul(u64::from(memory.burst_bytes));
     let columns = counts.reads + counts.writes;
     let time_ns = served.clocks as f64 * f64::from(memory.tck_ps) / 1000.0;
     let (mut energy, mut total) = (Map::new(), [0i128; 3]);
@@ -182,6 +213,7 @@ fn summary(machine: &Machine, memory: &Memory, what: &str, served: &Served) -> R
         "requests": served.requests,
         "reads": served.reads,
         "writes": served.requests - served.reads,
+        "merged": served.requests - served.bursts(),
         "bytes": bytes,
         "cycles": served.clocks,
         "tck_ps": memory.tck_ps,
@@ -233,8 +265,70 @@ fn people(results: &[Value]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
-    use crate::sim::dram::traffic::Request;
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Line::try_parse_from(std::iter::once("dram").chain(line.split_whitespace())).unwrap().args
+    }
+
+    #[test]
+    fn options_that_a_pattern_does_not_use_are_refused() {
+        for wrong in ["--stride 64", "--span 64", "--seed 2", "--pattern copy --write 0.5", "--pattern stride --span 9"]
+        {
+            let error = refuse_unused(&args(wrong)).unwrap_err();
+            assert!(error.kind().exit_code() == 2 && error.message().contains("has no use for --"), "{wrong}: {error}");
+        }
+        for right in ["", "--pattern stride --stride 64", "--pattern mix --span 64 --seed 2", "--write 0.5 --seed 2"] {
+            assert!(refuse_unused(&args(right)).is_ok(), "{right}");
+        }
+    }
+
+    fn traced(bytes: &[u8]) -> Result<Served> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.txt");
+        std::fs::write(&path, bytes).unwrap();
+        let machine = crate::machine::load("dram-ddr4").unwrap();
+        let mut traffic = Traffic::new(machine.dram.memory.as_ref().unwrap(), false);
+        offer_trace(&path, &mut traffic).map(|_| traffic.finish())
+    }
+
+    #[test]
+    fn a_trace_is_a_text() {
+        assert_eq!(traced("\u{feff}0x0 READ 0\r\n# é\n0x40 READ 9\n0x80 READ 3".as_bytes()).unwrap().reads, 3);
+        let error = |bytes: &[u8]| traced(bytes).unwrap_err().to_string();
+        assert!(error(&[0x1f, 0x8b, 8, 0]).contains("gzipped"));
+        assert!(error(b"0x0 READ 0\n\xff\xfe\n").contains(":2: this line is no text"));
+        assert!(error(b"\x1b[31mhi\n").contains("`\\u{1b}[31mhi` is not a request"));
+    }
+
+    #[test]
+    fn requests_that_share_a_burst_move_it_once() {
+        let machine = crate::machine::load("dram-ddr4").unwrap();
+        let memory = machine.dram.memory.as_ref().unwrap();
+        let drive = |line: &str| {
+            let mut traffic = Traffic::new(memory, false);
+            let what = offer_pattern(&args(line), memory, &mut traffic);
+            summary(&machine, memory, &what, &traffic.finish()).unwrap()
+        };
+        let peak = 2.0 * 8.0 / (f64::from(memory.tck_ps) / 1000.0);
+        let bytes = |value: &Value| (value["bytes"].as_u64().unwrap(), value["merged"].as_u64().unwrap());
+        for line in
+            ["--pattern stride --stride 1 --bytes 65536", "--pattern stride --stride 1 --bytes 65536 --write 0.5"]
+        {
+            let packed = drive(line);
+            assert!(packed["bandwidth_gb_s"].as_f64().unwrap() <= peak, "{packed}");
+            assert!(packed["merged"].as_u64().unwrap() > 0, "{packed}");
+        }
+        let apart = drive("--pattern seq --bytes 65536 --write 0.5");
+        assert_eq!(bytes(&apart), (65536, 0));
+    }
 
     #[test]
     fn lines_of_a_trace_are_read_or_refused() {

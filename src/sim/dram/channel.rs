@@ -261,6 +261,7 @@ impl Channel {
                     continue;
                 }
                 if self.read_keys.maybe(key) && self.waits(key, false) {
+                    self.counts.shared += 1;
                     self.twins.push((key, run.owner));
                     continue;
                 }

@@ -23,6 +23,8 @@ pub struct Counts {
     pub active_clocks: u64,
     /// Reads that found their data in a waiting write, and writes that replaced one.
     pub forwarded: u64,
+    /// Reads that shared the answer of another that waited.
+    pub shared: u64,
 }
 
 impl Counts {
@@ -38,5 +40,6 @@ impl Counts {
         self.bus_clocks += other.bus_clocks;
         self.active_clocks += other.active_clocks;
         self.forwarded += other.forwarded;
+        self.shared += other.shared;
     }
 }

@@ -47,6 +47,12 @@ impl Served {
         self.channels.iter().for_each(|c| all.add(c));
         all
     }
+    /// Requests that moved a burst of their own over the bus, posted writes that still wait among them: not reads that were
+    /// answered from a waiting write or by another read's data, nor writes that replaced one.
+    pub fn bursts(&self) -> u64 {
+        let counts = self.counts();
+        self.requests - counts.forwarded - counts.shared
+    }
     /// Mean latency of a read, from its offer to the end of its data, in DRAM clocks.
     pub fn mean_latency(&self) -> f64 {
         if self.reads == 0 { 0.0 } else { self.latency_clocks as f64 / self.reads as f64 }
