@@ -202,7 +202,12 @@ fn read(args: &Args, ran: &Ran, addr: u64, bytes: u64) -> Result<Vec<u8>> {
     if args.timing_only && addr >> 60 != 3 {
         return Err(Error::usage(format!("{addr:#x} has no contents in timing-only mode, only control memory has")));
     }
-    ran.vm.peek(addr, bytes).map_err(Error::from)
+    ran.vm.peek(addr, bytes).map_err(|trap| unreadable(addr, bytes, &trap))
+}
+
+/// `--read` of what is no memory: the command line is wrong, not the program.
+fn unreadable(addr: u64, bytes: u64, trap: &Trap) -> Error {
+    Error::usage(format!("--read {addr:#x}:{bytes} is not memory of the machine: {}", trap.message()))
 }
 
 /// All scalar registers as data.

@@ -22,7 +22,10 @@ pub struct Tracing {
 }
 
 fn window(text: &str) -> std::result::Result<(u64, u64), String> {
-    let number = |text: &str| text.trim().replace('_', "").parse::<u64>().map_err(|e| format!("{text}: {e}"));
+    let number = |text: &str| match text.trim() {
+        "" => Err("write FROM..TO, both in cycles".to_owned()),
+        text => text.replace('_', "").parse::<u64>().map_err(|e| format!("{text}: {e}")),
+    };
     let (from, to) = text.split_once("..").ok_or("write FROM..TO, both in cycles")?;
     let (from, to) = (number(from)?, number(to)?);
     if from >= to {
@@ -93,7 +96,14 @@ mod tests {
     #[test]
     fn windows_are_two_numbers_with_cycles_between_them() {
         assert_eq!(window("1_000..5000"), Ok((1000, 5000)));
-        for (text, part) in [("5", "FROM..TO"), ("5..5", "no cycle"), ("9..3", "no cycle"), ("a..3", "a:")] {
+        for (text, part) in [
+            ("5", "FROM..TO"),
+            ("5..5", "no cycle"),
+            ("9..3", "no cycle"),
+            ("a..3", "a:"),
+            ("..", "write FROM..TO"),
+            ("5..", "write FROM"),
+        ] {
             assert!(window(text).unwrap_err().contains(part), "{text}");
         }
     }

@@ -42,7 +42,7 @@ pub fn run(args: &Args, machine: &Machine, mut cores: Cores) -> Result<()> {
         text += &format!("core {core}\n{}", registers(cores.core(core)));
     }
     for &(addr, bytes) in &args.read {
-        text += &hex_dump(addr, cores.read(0, addr, bytes).map_err(Error::from)?);
+        text += &hex_dump(addr, cores.read(0, addr, bytes).map_err(|trap| super::unreadable(addr, bytes, &trap))?);
     }
     let pj = picojoule(outcome.ledger.energy(machine)?.total(Estimate::Typical));
     text += &format!(
@@ -78,7 +78,10 @@ fn report(args: &Args, machine: &Machine, cores: &mut Cores, outcome: &Several) 
     report.insert("trap".into(), Value::Null);
     let mut memory = Vec::new();
     for &(addr, bytes) in &args.read {
-        memory.push(super::shown(addr, cores.read(0, addr, bytes).map_err(Error::from)?));
+        memory.push(super::shown(
+            addr,
+            cores.read(0, addr, bytes).map_err(|trap| super::unreadable(addr, bytes, &trap))?,
+        ));
     }
     report.insert("memory".into(), json!(memory));
     report.extend(totals(outcome, machine)?);
