@@ -95,10 +95,34 @@ impl Layer {
                 Shape::Conv { height, width, channels, outputs, kernel, stride, pad, groups: 1 }
             }
         };
-        Ok(Layer { shape, batch: 1, weight_bits: 8, input_bits: 8, residual: false, pooled: None, unrolled: false })
+        let layer =
+            Layer { shape, batch: 1, weight_bits: 8, input_bits: 8, residual: false, pooled: None, unrolled: false };
+        layer.whole().map_err(|why| Error::usage(format!("`{text}` is not a layer: {}", why.message())))?;
+        Ok(layer)
     }
-    /// Refuses sizes whose costs a law could not count in 64 bits.
+    /// Refuses a layer that computes nothing: an extent of 0, or a kernel larger than its padded image.
+    fn whole(&self) -> Result<()> {
+        let extents: Vec<(&str, u64)> = match self.shape {
+            Shape::Gemm { m, n, k } => vec![("M", m), ("N", n), ("K", k)],
+            Shape::Conv {
+                height, width, channels, outputs, kernel: [r, s], stride: [down, across], groups, ..
+            } => {
+                let image = [("W (columns)", width), ("H (rows)", height), ("C (channels)", channels)];
+                let kernel = [("N (outputs)", outputs), ("K (kernel)", r.min(s)), ("S (step)", down.min(across))];
+                [&image[..], &kernel[..], &[("groups", groups)]].concat()
+            }
+        };
+        if let Some((name, _)) = extents.iter().chain(&[("batch", self.batch)]).find(|(_, extent)| *extent == 0) {
+            return Err(Error::usage(format!("its {name} is 0, and all sizes but the padding are 1 or more")));
+        }
+        if self.output().contains(&0) {
+            return Err(Error::usage("its kernel is larger than its image with the padding"));
+        }
+        Ok(())
+    }
+    /// Refuses layers of no size, and sizes whose costs a law could not count in 64 bits.
     pub(super) fn bounded(&self) -> Result<()> {
+        self.whole()?;
         let sizes = match self.shape {
             Shape::Gemm { m, n, k } => vec![m, n, k],
             Shape::Conv { height, width, channels, outputs, kernel: [r, s], stride: [down, across], pad, .. } => {
@@ -156,16 +180,18 @@ impl LayerCost {
     /// # Errors
     /// The first that `cost` gives.
     pub fn in_turn(layers: &[Layer], cost: impl Fn(&Layer) -> Result<LayerCost>) -> Result<LayerCost> {
-        layers.iter().try_fold(LayerCost::default(), |sum, layer| Ok(sum.plus(&cost(layer)?)))
+        let huge = || Error::unsupported("the cycles or bytes of these layers do not fit 64 bits");
+        layers.iter().try_fold(LayerCost::default(), |sum, layer| sum.plus(&cost(layer)?).ok_or_else(huge))
     }
-    #[must_use]
-    fn plus(&self, next: &LayerCost) -> LayerCost {
-        LayerCost {
-            cycles: self.cycles + next.cycles,
-            compute_cycles: self.compute_cycles + next.compute_cycles,
-            dram_cycles: self.dram_cycles + next.dram_cycles,
-            dram_bytes: self.dram_bytes + next.dram_bytes,
-        }
+    /// The sum; `None` where a figure is past what is counted, or stands at that end already.
+    fn plus(&self, next: &LayerCost) -> Option<LayerCost> {
+        let add = |a: u64, b: u64| a.checked_add(b).filter(|sum| *sum < u64::MAX);
+        Some(LayerCost {
+            cycles: add(self.cycles, next.cycles)?,
+            compute_cycles: add(self.compute_cycles, next.compute_cycles)?,
+            dram_cycles: add(self.dram_cycles, next.dram_cycles)?,
+            dram_bytes: add(self.dram_bytes, next.dram_bytes)?,
+        })
     }
 }
 
@@ -185,6 +211,35 @@ mod tests {
         for odd in ["", "3x5", "8x8x3-4", "8x8-3/3", "8x8x3-4/3/1/1/1", "8x8x-4/3", "axbxc", "8x8x3-99999999999/3"] {
             assert_eq!(Layer::parse(odd).unwrap_err().kind().exit_code(), 2, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_layer_of_no_size_is_refused_by_the_name_of_its_extent() {
+        let zeros = [
+            ("0x1x1", "M is 0"),
+            ("1x1x0", "K is 0"),
+            ("0x56x64-64/3", "W (columns)"),
+            ("56x56x0-64/3", "C (channels)"),
+            ("56x56x64-0/3", "N (outputs)"),
+            ("56x56x64-64/0/1/1", "K (kernel)"),
+            ("56x56x64-64/3/0/1", "S (step)"),
+            ("2x2x64-64/5/1/0", "larger than its image"),
+        ];
+        for (text, name) in zeros {
+            let error = Layer::parse(text).unwrap_err();
+            assert!(error.message().contains(name), "{text}: {}", error.message());
+            assert_eq!(error.kind().exit_code(), 2, "{text}");
+        }
+        let none = Layer { batch: 0, ..Layer::parse("1x1x1").unwrap() };
+        assert!(none.bounded().unwrap_err().message().contains("batch is 0"));
+    }
+
+    #[test]
+    fn sums_of_costs_never_wrap() {
+        let layer = Layer::parse("1x1x1").unwrap();
+        let half = LayerCost { cycles: 1 << 63, ..LayerCost::default() };
+        assert_eq!(LayerCost::in_turn(&[layer], |_| Ok(half)).unwrap(), half);
+        assert!(LayerCost::in_turn(&[layer; 2], |_| Ok(half)).unwrap_err().message().contains("64 bits"));
     }
 
     #[test]

@@ -34,6 +34,12 @@ const WEIGHTS: u64 = 3;
 const HAND_OVER: u64 = 4;
 /// Cycles from the last window of all until the end is signalled.
 const DRAIN: u64 = 3;
+/// Rows and columns of the windows that the open RTL has: its controller lets the reader go on without the writer in the
+/// last row only, so that with wider windows the last rows of an image wait for ever.
+const LAW_WINDOW: u32 = 3;
+/// Cycles without a step of writer or reader after which none comes: what they may do depends on their places alone, and
+/// settles in two.
+const IDLE: u32 = 4;
 
 /// A line-buffer convolver.
 #[derive(Debug)]
@@ -88,18 +94,22 @@ struct Feed {
 }
 
 impl Feed {
-    /// Cycle of the last window, of a layer set up at `start` whose windows may be asked for from `ready` on.
-    fn run(mut self, start: u64, ready: u64) -> u64 {
-        let (mut now, mut last) = (start + 1, start);
-        loop {
+    /// Cycle of the last window, of a layer set up at `start` whose windows may be asked for from `ready` on; `None` where
+    /// writer and reader wait for each other for ever.
+    fn run(mut self, start: u64, ready: u64) -> Option<u64> {
+        let (mut now, mut last, mut idle) = (start + 1, start, 0);
+        while idle <= IDLE {
             if self.may_read {
                 last = now;
             }
+            let moves = self.may_read || self.may_write;
             if self.step(now >= ready) {
-                return last;
+                return Some(last);
             }
+            idle = if moves || now < ready { 0 } else { idle + 1 };
             now += 1;
         }
+        None
     }
 
     /// One cycle; true when no window is left.
@@ -213,13 +223,19 @@ impl LineBuffer {
     /// Cycles of a stack of layers from the start signal to the end signal. The weights that a layer waits for are those of
     /// the layer after it; the last one waits for none, unless it is the only one.
     fn stack(&self, layers: &[Layer]) -> Result<u64> {
+        if self.window != LAW_WINDOW {
+            let (law, own) = (LAW_WINDOW, self.window);
+            let what = "the layer law of line_buffer speaks of `array.window`";
+            return Err(Error::unsupported(format!("{what} = {law}, that of the published RTL, not {own}")));
+        }
         let layers: Vec<(u64, Feed)> = layers.iter().map(|layer| self.feed(layer)).collect::<Result<_>>()?;
         let words: Vec<u64> = layers.iter().map(|layer| layer.0).collect();
         let (mut start, mut last) = (SET_UP, 0);
         for (at, (own, feed)) in layers.into_iter().enumerate() {
             let waits = words.get(at + 1).copied().or((at == 0).then_some(own));
             let ready = waits.map_or(0, |words| start + WEIGHTS + words);
-            last = feed.run(start, ready);
+            let stuck = || Error::unsupported("writer and reader of the line buffer wait for each other in this layer");
+            last = feed.run(start, ready).ok_or_else(stuck)?;
             start = last + HAND_OVER;
         }
         Ok(last + DRAIN)
@@ -285,6 +301,16 @@ mod tests {
         assert!(why(layer(8, 8, 3, 4)).contains("4x4"));
         assert!(why(Layer { batch: 2, ..layer(8, 8, 3, 1) }).contains("one image"));
         assert_eq!(CUTIE.stack(&[layer(64, 8, 3, 1)]).unwrap(), 64 * 8 + 29, "64 columns are no trouble");
+    }
+
+    #[test]
+    fn windows_that_the_rtl_does_not_have_are_refused_and_their_deadlock_ends() {
+        let wide = |window| LineBuffer { window, ..CUTIE };
+        for window in [1, 5, 7, 15] {
+            let error = wide(window).stack(&[layer(13, 13, 1, 1)]).unwrap_err();
+            assert!(error.message().contains("array.window"), "{}", error.message());
+        }
+        assert_eq!(wide(5).feed(&layer(13, 13, 5, 1)).unwrap().1.run(3, 0), None);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) const ROW: Row = Row {
 
 /// Bytes of a word of the global buffer.
 const WORD: u64 = 2;
+/// Mappings of a layer that are tried at most; the machine of the publication has some ten thousand.
+const MAPPINGS: u64 = 10_000_000;
 
 /// A row-stationary array.
 #[derive(Debug)]
@@ -162,16 +164,21 @@ impl RowStationary {
         [self.rows, self.cols]
     }
 
-    /// Whether the pads and the elements hold the mapping; sets wider than the array are cut into strips.
-    fn holds(&self, kernel: u64, out: u64, buffer: u64, map: &Mapping) -> bool {
+    /// Sets of elements that a kernel of so many rows and `e` rows of the output leave room for; sets wider than the array
+    /// are cut into strips.
+    fn sets(&self, kernel: u64, e: u64) -> u64 {
         let (rows, cols) = (u64::from(self.rows), u64::from(self.cols));
-        let strips = map.e.div_ceil(cols);
-        let sets = (rows / (kernel * strips).max(1)) * if strips == 1 { cols / map.e } else { 1 };
+        let strips = e.div_ceil(cols);
+        (rows / (kernel * strips).max(1)) * if strips == 1 { cols / e } else { 1 }
+    }
+
+    /// Whether the pads and the elements hold the mapping.
+    fn holds(&self, kernel: u64, out: u64, buffer: u64, map: &Mapping) -> bool {
         let sums = map.m * map.n * map.e * out * WORD;
         map.q * kernel <= u64::from(self.input_words)
             && map.p * map.q * kernel <= u64::from(self.weight_words)
             && map.p <= u64::from(self.sum_words)
-            && map.r * map.t <= sets
+            && map.r * map.t <= self.sets(kernel, map.e)
             && map.m >= map.p * map.t
             && sums <= buffer
     }
@@ -222,32 +229,55 @@ impl RowStationary {
         self.words(counts, zeros) * self.pad_pj
     }
 
-    /// The mapping of the fewest cycles, of equal ones that of the fewest words through the global buffer.
+    /// The mapping of the fewest cycles, of equal ones that of the fewest words through the global buffer. Of the values
+    /// of e and t that make as many passes only the least is looked at, for more sums move nothing faster; of r the least
+    /// of the fewest passes.
     fn best(&self, machine: &Machine, layer: &Layer) -> Result<RowCounts> {
         let l = letters(layer)?;
         let mut best: Option<(f64, RowCounts)> = None;
-        let largest = |limit: u32, size: u64| 1..=u64::from(limit).min(size);
-        for e in 1..=l.out.min(u64::from(self.rows * self.cols)) {
-            for p in largest(self.sum_words, l.outputs) {
-                for q in largest(self.input_words, l.channels) {
-                    for sets in 1..=u64::from(self.rows) * u64::from(self.cols) / (l.kernel * e) {
-                        for t in (1..=sets).filter(|t| sets % t == 0) {
-                            let map = Mapping { m: p * t, n: 1, e, p, q, r: sets / t, t };
-                            if !self.holds(l.kernel, l.out, machine.own().bytes, &map) {
-                                continue;
-                            }
-                            let counts = self.counts(machine, layer, &map)?;
-                            let cost = (self.cycles(&counts), counts);
-                            let better =
-                                best.is_none_or(|best| (cost.0, cost.1.buffer_words) < (best.0, best.1.buffer_words));
-                            best = if better { Some(cost) } else { best };
+        let mut left = MAPPINGS;
+        let pads = u64::from(self.weight_words) / l.kernel;
+        let most_q = (u64::from(self.input_words) / l.kernel).min(pads).min(l.channels);
+        for e in least(l.out, l.out) {
+            let sets = self.sets(l.kernel, e);
+            if sets == 0 {
+                break;
+            }
+            for p in 1..=u64::from(self.sum_words).min(l.outputs) {
+                for q in 1..=most_q.min(pads / p) {
+                    for t in least(l.outputs.div_ceil(p), sets) {
+                        if left == 0 {
+                            return Err(Error::unsupported(
+                                "this layer has too many mappings on this array to try all",
+                            ));
                         }
+                        left -= 1;
+                        let folds = l.channels.div_ceil(q);
+                        let r = folds.div_ceil(folds.div_ceil(sets / t));
+                        let map = Mapping { m: p * t, n: 1, e, p, q, r, t };
+                        if !self.holds(l.kernel, l.out, machine.own().bytes, &map) {
+                            break;
+                        }
+                        let counts = self.counts(machine, layer, &map)?;
+                        let cost = (self.cycles(&counts), counts);
+                        let better =
+                            best.is_none_or(|best| (cost.0, cost.1.buffer_words) < (best.0, best.1.buffer_words));
+                        best = if better { Some(cost) } else { best };
                     }
                 }
             }
         }
         best.map(|best| best.1).ok_or_else(|| Error::unsupported("no mapping of this layer fits the array"))
     }
+}
+
+/// The least number of every different quotient `size / number`, rounded up, rising, at most `limit`.
+fn least(size: u64, limit: u64) -> impl Iterator<Item = u64> {
+    let after = move |number: &u64| match size.div_ceil(*number) {
+        0 | 1 => None,
+        quotient => Some(size.div_ceil(quotient - 1)),
+    };
+    std::iter::successors(Some(1), after).take_while(move |number| *number <= limit)
 }
 
 impl Kind for RowStationary {
@@ -298,6 +328,33 @@ mod tests {
         assert_eq!(counts.cycles, 6 * 64 * 4 * (16 * 4 * 3 * 13));
         let unheld = Mapping { q: 5, ..map };
         assert!(eyeriss.counts(&machine, &conv3(), &unheld).unwrap_err().message().contains("q: 5"));
+    }
+
+    #[test]
+    fn the_search_leaves_out_no_better_mapping_and_ends_on_any_array() {
+        let machine = load("eyeriss").unwrap();
+        let eyeriss = RowStationary::of(machine.array.as_ref().unwrap()).unwrap();
+        for text in ["7x7x20-30/3", "9x9x10-7/5/2", "5x40x33"] {
+            let layer = Layer::parse(text).unwrap();
+            let mut best = (f64::MAX, u64::MAX);
+            let (e, pads, sets) = (letters(&layer).unwrap().out, 1..=24, 168);
+            for (e, p, q) in (1..=e).flat_map(|e| pads.clone().flat_map(move |p| (1..=12).map(move |q| (e, p, q)))) {
+                for (t, r) in (1..=sets).flat_map(|t| (1..=sets / t).map(move |r| (t, r))) {
+                    let map = Mapping { m: p * t, n: 1, e, p, q, r, t };
+                    if let Ok(counts) = eyeriss.counts(&machine, &layer, &map) {
+                        let cost = (eyeriss.cycles(&counts), counts.buffer_words);
+                        best = if cost < best { cost } else { best };
+                    }
+                }
+            }
+            let found = eyeriss.best(&machine, &layer).unwrap();
+            assert_eq!((eyeriss.cycles(&found), found.buffer_words), best, "{text}");
+        }
+        let wide = [("array.rows".to_owned(), "65536".to_owned())];
+        let wide = crate::machine::load_with("eyeriss", &wide).unwrap();
+        let layer = Layer::parse("13x13x96-96/3").unwrap();
+        let cost = wide.array.as_ref().unwrap().law(&wide, &[layer]).unwrap().unwrap();
+        assert!(cost.compute_cycles > 0);
     }
 
     #[test]
