@@ -2,8 +2,10 @@
 
 use super::{args, out};
 use crate::diag::{Error, Result};
-use crate::machine::{self, Layer, Machine};
+use crate::machine::{self, Array, Layer, Machine};
+use crate::num::format::find;
 use crate::report::{table, units};
+use std::collections::BTreeSet;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -52,9 +54,9 @@ pub struct LawArgs {
     /// WxHxC-N/K/S/P for a convolution (columns, rows, channels, outputs, kernel, step, padding), or MxNxK for a product
     #[arg(required = true, value_name = "LAYER")]
     layers: Vec<String>,
-    /// Bits of weights and of inputs
-    #[arg(long, value_name = "W,X", default_value = "8,8", value_parser = bits)]
-    bits: [u32; 2],
+    /// Bits of weights and of inputs; without it 8,8, or those that the array multiplies if its law knows no others
+    #[arg(long, value_name = "W,X", value_parser = bits)]
+    bits: Option<[u32; 2]>,
     /// Images
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     batch: u64,
@@ -73,19 +75,35 @@ fn bits(text: &str) -> std::result::Result<[u32; 2], String> {
         .ok_or_else(|| "write two widths: 2,8".to_owned())
 }
 
+/// Bits asked for, where the array multiplies them: a law that does not count bits is of the listed pairs alone.
+fn served(array: &Array, machine: &str, asked: Option<[u32; 2]>) -> Result<[u32; 2]> {
+    let Some(bits) = asked.filter(|_| !array.kind.law_counts_bits()) else { return Ok(asked.unwrap_or([8, 8])) };
+    let width = |format: &str| find(format).map(|format| format.bits);
+    let pairs = array.pairs.iter().map(|(w, x, _)| Ok([width(w)?, width(x)?])).collect::<Result<BTreeSet<_>>>()?;
+    if pairs.contains(&bits) {
+        return Ok(bits);
+    }
+    let [w, x] = bits;
+    let listed: Vec<String> = pairs.iter().map(|[w, x]| format!("{w},{x}")).collect();
+    let error = Error::unsupported(format!(
+        "the array of machine `{machine}` does not multiply weights of {w} bits with inputs of {x}"
+    ));
+    Err(error.help(format!("it multiplies {}; other operands are widened to these first", listed.join(" and "))))
+}
+
 /// The law of the machine's array on layers.
 fn law(args: &LawArgs) -> Result<()> {
     let machine = machine::load_with(&args.machine, &args.sets)?;
-    let read = |text: &String| {
-        let [weight_bits, input_bits] = args.bits;
-        Layer::parse(text).map(|layer| Layer { batch: args.batch, weight_bits, input_bits, ..layer })
-    };
+    let bits = machine.array.as_ref().map_or(Ok([8, 8]), |array| served(array, &machine.name, args.bits));
+    let [weight_bits, input_bits] = bits?;
+    let read =
+        |text: &String| Layer::parse(text).map(|layer| Layer { batch: args.batch, weight_bits, input_bits, ..layer });
     let layers = args.layers.iter().map(read).collect::<Result<Vec<Layer>>>()?;
     let cost = machine.array.as_ref().map(|array| array.law(&machine, &layers)).transpose()?.flatten();
     let name = &machine.name;
     let cost = cost.ok_or_else(|| Error::unsupported(format!("the array of machine `{name}` has no published law")))?;
     if args.format == args::Shape::Json {
-        let json = serde_json::json!({ "machine": name, "cycles": cost.cycles, "compute_cycles": cost.compute_cycles,
+        let json = serde_json::json!({ "schema": "preon.law/1", "machine": name, "cycles": cost.cycles, "compute_cycles": cost.compute_cycles,
             "dram_cycles": cost.dram_cycles, "dram_bytes": cost.dram_bytes });
         return out::data(&format!("{json}\n"));
     }
@@ -140,7 +158,11 @@ fn list() -> Result<String> {
 }
 
 fn clock(m: &Machine) -> String {
-    format!("{} GHz", units::digits(m.clock_hz / 1e9))
+    match m.clock_hz {
+        hz if hz < 99_950.0 => format!("{} kHz", units::digits(hz / 1e3)),
+        hz if hz < 99.95e6 => format!("{} MHz", units::digits(hz / 1e6)),
+        hz => format!("{} GHz", units::digits(hz / 1e9)),
+    }
 }
 
 fn array(m: &Machine) -> String {
@@ -148,7 +170,14 @@ fn array(m: &Machine) -> String {
 }
 
 fn sram(m: &Machine) -> String {
-    m.sram.iter().map(|level| format!("{} KiB", level.bytes / 1024)).collect::<Vec<_>>().join(" + ")
+    m.sram.iter().map(|level| capacity(level.bytes)).collect::<Vec<_>>().join(" + ")
+}
+
+/// Bytes in the largest binary unit that they fill a whole number of times.
+fn capacity(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit)).unwrap_or((1, "B"));
+    format!("{} {name}", bytes / unit)
 }
 
 fn dram(m: &Machine) -> String {

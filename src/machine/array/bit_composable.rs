@@ -73,7 +73,8 @@ struct Problem {
     /// Terms of an output a cycle, and outputs.
     terms: u64,
     cols: u64,
-    bits_per_cycle: u64,
+    /// Bits and the cycles that DRAM moves them in.
+    rate: [u128; 2],
 }
 
 /// Which of the loops change a tile of weights, inputs, sums.
@@ -102,6 +103,12 @@ impl Problem {
         ([weights, moved, sums], batch * rows * cols * outputs.div_ceil(self.cols) * steps)
     }
 
+    /// Cycles of DRAM for so many bits; `u64::MAX` where they are more.
+    fn memory(&self, bits: u64) -> u64 {
+        let [moved, cycles] = self.rate;
+        u64::try_from((u128::from(bits) * cycles).div_ceil(moved)).unwrap_or(u64::MAX)
+    }
+
     /// Cost of a tile, its count along each loop, and an order of the loops from the outermost in.
     fn cost(&self, tile: ([u64; 3], u64), counts: &[u64; 5], order: &[usize], halves: &[u64; 3]) -> Cost {
         let (mut moved, mut held, mut fits) = (tile.0, tile.0, [true; 3]);
@@ -118,11 +125,12 @@ impl Problem {
             }
         }
         // Sums are read before and written after: what is held goes in first and out last, the rest beside the products.
-        let cycles = |bits: u64| bits.div_ceil(self.bits_per_cycle);
         let (first, last) = (held.iter().sum::<u64>(), held[2]);
         let bits = moved.iter().sum::<u64>() + moved[2];
         let compute = counts.iter().product::<u64>() * tile.1;
-        Cost { cycles: compute.max(cycles(bits - first - last)) + cycles(first) + cycles(last), bits, compute }
+        let beside = compute.max(self.memory(bits - first - last));
+        let cycles = beside.saturating_add(self.memory(first)).saturating_add(self.memory(last));
+        Cost { cycles, bits, compute }
     }
 
     /// The best schedule.
@@ -202,7 +210,8 @@ impl BitComposable {
         if [kernel, out, stride, batch, inputs, outputs].contains(&0) {
             return refuse("sizes of at least 1");
         }
-        let bits_per_cycle = (machine.dram.bytes_per_cycle * 8.0).floor().max(1.0) as u64;
+        let hz = machine.clock_hz.round().max(1.0) as u64;
+        let rate = [u128::from(machine.dram.bytes_per_second.max(1)) * 8, u128::from(hz)];
         Ok(Problem {
             kernel,
             out,
@@ -213,7 +222,7 @@ impl BitComposable {
             unrolled: layer.unrolled,
             terms: u64::from(self.rows) * self.split(layer.weight_bits, layer.input_bits),
             cols: self.cols.into(),
-            bits_per_cycle,
+            rate,
         })
     }
 
@@ -227,7 +236,7 @@ impl BitComposable {
         Ok(LayerCost {
             cycles: best.cycles,
             compute_cycles: best.compute,
-            dram_cycles: best.bits.div_ceil(problem.bits_per_cycle),
+            dram_cycles: problem.memory(best.bits),
             dram_bytes: best.bits.div_ceil(8),
         })
     }
@@ -257,6 +266,9 @@ impl Kind for BitComposable {
     }
     fn law(&self, machine: &Machine, layers: &[Layer]) -> Result<Option<LayerCost>> {
         LayerCost::in_turn(layers, |layer| self.layer(machine, layer)).map(Some)
+    }
+    fn law_counts_bits(&self) -> bool {
+        true
     }
     fn assumptions(&self) -> Vec<(String, String)> {
         let [weights, inputs, sums] = self.halves.map(|bits| bits / 8);
@@ -304,11 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn a_memory_of_less_than_a_bit_a_cycle_takes_its_time() {
+        let cycles = |peak: &str| {
+            let sets = [("dram.peak_bytes_per_s".to_owned(), peak.to_owned())];
+            let machine = crate::machine::load_with("bitfusion-16x32", &sets).unwrap();
+            machine.array.as_ref().unwrap().law(&machine, &[product(1000, 8192, 8)]).unwrap().unwrap().dram_cycles
+        };
+        assert_eq!(cycles("1e6"), 100 * cycles("1e8"));
+        assert!(cycles("7e7") > cycles("1e8"), "rates between whole bits a cycle differ");
+    }
+
+    #[test]
     fn layers_outside_the_law_are_refused() {
         let machine = load("bitfusion-16x32").unwrap();
         let array = machine.array.as_ref().unwrap();
         let refused = |layer: Layer| array.law(&machine, &[layer]).unwrap_err().message().to_owned();
         assert!(refused(product(8, 8, 16)).contains("8 bits"));
-        assert!(refused(product(0, 8, 8)).contains("sizes"));
+        assert!(refused(product(0, 8, 8)).contains("N is 0"));
     }
 }

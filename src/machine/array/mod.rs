@@ -97,6 +97,10 @@ pub trait Kind: std::any::Any + std::fmt::Debug + Send + Sync {
         let _ = (machine, layers);
         Ok(None)
     }
+    /// Whether [`Kind::law`] depends on the bits of the operands; if not, it is of those that the machine lists.
+    fn law_counts_bits(&self) -> bool {
+        false
+    }
     /// What this kind takes for granted, for reports: what, and the value that the machine file chose.
     fn assumptions(&self) -> Vec<(String, String)>;
 }
