@@ -83,6 +83,15 @@ pub fn run(args: &Args) -> Result<()> {
             let error = Error::unsupported(format!("machine `{}` has no shape of its DRAM", machine.name));
             return Err(error.help("begin `dram.standard` with the name of a standard (docs/dram.md), such as HBM2"));
         };
+        if let Some(peaks) = machine.contradicted_peak() {
+            let [stated, shape] = peaks.map(|peak| units::digits(peak / 1e9));
+            let what = format!("machine `{}` states a DRAM of {stated} GB/s, but the shape", machine.name);
+            let standard = &machine.dram.standard;
+            let error = Error::unsupported(format!("{what} of its standard `{standard}` gives {shape} GB/s"));
+            return Err(error.help(
+                "state the shape (dram.channels, bus_bits, tck_ps), or choose a machine whose DRAM is modelled by command",
+            ));
+        }
         let mut memory = memory.clone();
         memory.issue = args.issue.unwrap_or(memory.issue);
         let mut traffic = Traffic::new(&memory, args.step);

@@ -11,6 +11,9 @@ use crate::machine::energy::{Derived, Node, bitnet_report, logic};
 use crate::num::format::find;
 use crate::report::table;
 
+/// Name and version of the JSON.
+const SCHEMA: &str = "preon.energy-law/1";
+
 /// What to print.
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
@@ -106,7 +109,7 @@ fn derived(rows: &[(String, Derived)], unit: &str, format: Shape) -> Result<()> 
                 json!({ "what": name, "low": low, "typical": typical, "high": high, "trust": d.trust(),
                     "formula": d.formula, "source": d.rule.source().1 })
             };
-            print(&rows.iter().map(row).collect())
+            print(&json!({ "schema": SCHEMA, "rows": rows.iter().map(row).collect::<Vec<_>>() }))
         }
         Shape::Table => {
             let cells = |(name, d): &(String, Derived)| {
@@ -122,6 +125,7 @@ fn derived(rows: &[(String, Derived)], unit: &str, format: Shape) -> Result<()> 
 fn anchors(format: Shape) -> Result<()> {
     match format {
         Shape::Json => print(&json!({
+            "schema": SCHEMA,
             "sources": { "45nm": HOROWITZ, "7nm": JOUPPI },
             "rows": ANCHORS.iter().map(|a| json!({ "op": a.op, "pj_45nm": a.pj_45nm, "pj_7nm": a.pj_7nm,
                 "trust": a.trust })).collect::<Vec<_>>(),
@@ -147,6 +151,7 @@ fn report(format: Shape) -> Result<()> {
     let agree = rows().filter(|(model, _)| model.printed() == format!("{:.3}", model.published_j)).count();
     match format {
         Shape::Json => print(&json!({
+            "schema": SCHEMA,
             "tokens": bitnet_report::TOKENS,
             "fp16_mac_pj": bitnet_report::fp16_mac_pj(),
             "ternary_mac_pj": bitnet_report::ternary_mac_pj(),

@@ -1,7 +1,7 @@
 //! From a checked tree to a [`Machine`]: units converted, prices per counted unit, what the schema cannot say checked.
 
 use super::dram::{Map, Memory, Page, Refresh, Shape, Timing};
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Origin, Value};
 use super::widen::Widening;
 use super::{
     Array, Dma, Dram, DramModel, Leakage, Machine, Noc, Price, Skip, Source, Sram, Units, array, dram, load, power,
@@ -61,7 +61,8 @@ impl<'a> Reader<'a> {
 }
 
 /// The machine of a checked tree.
-pub(super) fn machine(root: Node) -> Result<Machine> {
+pub(super) fn machine(mut root: Node) -> Result<Machine> {
+    restate(&mut root)?;
     let r = Reader(&root);
     let found = power::supply(&r)?;
     let clock_hz = match &found.0 {
@@ -84,6 +85,7 @@ pub(super) fn machine(root: Node) -> Result<Machine> {
     if let Some(supply) = &power.supply {
         power::scale(supply, &mut prices, &mut leakage);
     }
+    countable(&r, &prices, &leakage)?;
     let array = array(&r)?;
     let rates = if root.at(["rate", "S"]).is_some() { pairs(&r, "rate.S", true)? } else { Vec::new() };
     Ok(Machine {
@@ -263,23 +265,74 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
     })
 }
 
-/// A figure that the file states and the shape of a cycle-level DRAM gives too: the stated one, unless `--set` changed the
-/// shape beneath it.
+/// A figure that the file states and the shape of a cycle-level DRAM gives too: the stated one.
 ///
 /// # Errors
 /// Bad input where the two differ by more than rounding.
 fn agreed(r: &Reader<'_>, key: &str, of_shape: f64) -> Result<f64> {
     let (stated, _) = r.figure(key)?;
-    if (stated / of_shape - 1.0).abs() <= 0.005 {
+    if agree(stated, of_shape) {
         return Ok(stated);
     }
-    let from = &r.node(key)?.from;
-    if !from.is_set() && r.node("dram")?.entries().iter().any(|entry| entry.node.from.is_set()) {
-        return Ok(of_shape);
-    }
-    let error = from.error(format!("`{key}` is {stated}, but the DRAM's shape gives {of_shape}"));
+    let error = r.node(key)?.from.error(format!("`{key}` is {stated}, but the DRAM's shape gives {of_shape}"));
     let shape = "state a shape that fits (channels, bus_bits, burst_length, columns, tck_ps)";
     Err(error.help(format!("{shape}, or `dram.model = \"bandwidth\"`")))
+}
+
+/// Whether a stated figure is that of the shape, but for rounding.
+pub(super) fn agree(stated: f64, of_shape: f64) -> bool {
+    (stated / of_shape - 1.0).abs() <= 0.005
+}
+
+/// Where `--set` changed the shape of a cycle-level DRAM beneath figures that the file states, those of the shape stand.
+fn restate(root: &mut Node) -> Result<()> {
+    let r = Reader(root);
+    let (Some(set), "cycle") = (set_in(r.node("dram")?), r.text("dram.model")?.as_str()) else { return Ok(()) };
+    let Some(memory) = memory(&r)? else { return Ok(()) };
+    let figures = [
+        ("peak_bytes_per_s", memory.peak_bytes_per_s()),
+        ("row_bytes", memory.row_bytes() as f64),
+        ("burst_bytes", f64::from(memory.burst_bytes)),
+    ];
+    let node = |value| Node { value, from: set.clone() };
+    let mut entries = Vec::new();
+    for (key, of_shape) in figures {
+        let path = format!("dram.{key}");
+        if !agree(r.figure(&path)?.0, of_shape) && !r.node(&path)?.from.is_set() {
+            let figure = Value::List(vec![node(Value::Float(of_shape)), node(Value::Str("--set".to_owned()))]);
+            entries.push(Entry { key: key.to_owned(), at: set.clone(), node: node(figure) });
+        }
+    }
+    let dram = Entry { key: "dram".to_owned(), at: set.clone(), node: node(Value::Table(entries)) };
+    root.overlay(node(Value::Table(vec![dram])));
+    Ok(())
+}
+
+/// The origin of the first value below `node` that `--set` gave.
+fn set_in(node: &Node) -> Option<Origin> {
+    let of = |entry: &Entry| {
+        if entry.node.from.is_set() { Some(entry.node.from.clone()) } else { set_in(&entry.node) }
+    };
+    node.entries().iter().find_map(of)
+}
+
+/// Largest price of a counted unit, and largest leakage of a cycle, in attojoule: as many as 2^64 of them, for every key,
+/// fit the ledger's integers.
+const MOST_ATTOJOULE: i128 = 1_000_000_000_000_000_000;
+
+/// Refuses prices and leakage that are small enough as they stand, but not by the unit or at the clock and supply of this
+/// machine.
+fn countable(r: &Reader<'_>, prices: &BTreeMap<String, Price>, leakage: &[Leakage]) -> Result<()> {
+    let huge = |price: &Price| price.attojoule.iter().any(|aj| *aj > MOST_ATTOJOULE);
+    if let Some((key, _)) = prices.iter().find(|(_, price)| huge(price)) {
+        let error = r.node("energy")?.from.error(format!("`energy.{key}` is more than 1 J of what is counted"));
+        return Err(error.help("state a smaller price, or the supply and sizes that it is scaled to"));
+    }
+    if let Some(part) = leakage.iter().find(|part| part.attojoule_per_cycle > MOST_ATTOJOULE) {
+        let error = r.node("static")?.from.error(format!("`static.{}_mw` is more than 1 J a cycle", part.part));
+        return Err(error.help("state a smaller power, or a faster clock"));
+    }
+    Ok(())
 }
 
 /// The memory of the cycle-level model: the figures of the file over those of its standard. None if the standard is

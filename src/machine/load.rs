@@ -350,6 +350,10 @@ fn check_figure(root: &Node, key: &Key, path: &[&str], node: &Node) -> Result<()
         let want = if key.kind == Kind::FigureOrZero { "zero or more" } else { "more than zero" };
         return Err(node.from.error(format!("`{name}` must be {want}, not {value}")));
     }
+    if value > key.largest() {
+        let most = format!("{:e} {}", key.largest(), key.unit);
+        return Err(node.from.error(format!("`{name}` must be at most {}, not {value:e}", most.trim_end())));
+    }
     Ok(())
 }
 
@@ -391,6 +395,9 @@ pub(super) fn pj_of(node: &Node) -> std::result::Result<[f64; 3], &'static str> 
     };
     if values.iter().any(|v| !v.is_finite() || *v < 0.0) {
         return Err("must not be negative");
+    }
+    if values[2].max(values[1]).max(values[0]) > 1e9 {
+        return Err("must be at most 1e9");
     }
     if values[0] > values[1] || values[1] > values[2] {
         return Err("must rise from low to typical to high");

@@ -289,6 +289,13 @@ pub fn check(name_or_path: &str) -> Result<()> {
 }
 
 impl Machine {
+    /// Peak of the DRAM in bytes a second as it is stated, and of the shape of its standard, where these contradict each
+    /// other: figures of that shape are then not of this machine.
+    pub fn contradicted_peak(&self) -> Option<[f64; 2]> {
+        let (stated, _) = load::figure(&self.root, &["dram", "peak_bytes_per_s"])?;
+        let of_shape = self.dram.memory.as_ref()?.peak_bytes_per_s();
+        (!build::agree(stated, of_shape)).then_some([stated, of_shape])
+    }
     /// Entries of a scale vector.
     pub fn scale_entries(&self) -> u32 {
         self.scale_entries

@@ -57,6 +57,14 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+impl Key {
+    /// Largest figure that may stand there: beyond any machine, and small enough that sums of energy and time over any run
+    /// are exact.
+    pub fn largest(&self) -> f64 {
+        if matches!(self.unit, "Hz" | "B/s") { 1e15 } else { 1e9 }
+    }
+}
+
 /// Tables that may be absent as a whole; every other table must be there.
 pub const OPTIONAL_TABLES: &[&str] = &["array", "rate", "rate.S", "sram.shared", "energy.shared", "noc"];
 

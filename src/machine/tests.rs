@@ -56,6 +56,27 @@ fn every_leaf_knows_who_gave_it() {
     assert_eq!(word.dram.model, DramModel::Bandwidth);
 }
 
+#[test]
+fn a_shape_that_was_set_restates_what_it_gives() {
+    let machine = set("dram.tck_ps", "50").unwrap();
+    assert_eq!(machine.contradicted_peak(), None);
+    let again = parse("again.toml", &machine.resolved_toml()).unwrap();
+    assert!(diff(&machine, &again).is_empty());
+    assert_eq!(again.dram.bytes_per_second, machine.dram.bytes_per_second);
+    let both = [("dram.tck_ps", "50"), ("dram.peak_bytes_per_s", "19e9")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert!(load_with("edge", &both).map(|m| m.name).unwrap_err().to_string().contains("shape gives"));
+}
+
+#[test]
+fn a_peak_that_the_standard_does_not_have_is_known() {
+    let names = |contradicted: bool| {
+        let of = move |name: &&str| load(name).unwrap().contradicted_peak().is_some() == contradicted;
+        builtin().into_iter().filter(of).collect::<Vec<_>>()
+    };
+    assert!(names(true).contains(&"tpu-v1"));
+    assert!(["edge", "hbm", "dram-ddr4"].iter().all(|name| names(false).contains(name)));
+}
+
 /// Mistakes laid over `edge`, and how their sentences begin.
 const MISTAKES: &[(&str, &str)] = &[
     ("[core]\nvlen_bist = 64", "m.toml:3:1: unknown key `vlen_bist` in [core] (did you mean `vlen_bits`?)"),
@@ -131,6 +152,12 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[energy.elementwise]\nexp = { pj = 1 , source = \"choice\" }",
         "m.toml:3:1: there is no element-wise kind `exp` (the kinds are: add, mul, fma, div, special, convert, copy, bit, pop, lfsr, sobol, philox)",
+    ),
+    ("[energy.core]\ndma = { pj = 1e300 }", "m.toml:3:14: `energy.core.dma.pj` must be at most 1e9"),
+    ("[static]\ndram_mw = [1e30, \"choice\"]", "m.toml:3:11: `static.dram_mw` must be at most 1e9 mW, not 1e30"),
+    (
+        "[machine]\nclock_hz = [1e-6, \"choice\"]\n[static]\ncore_mw = [1e9, \"choice\"]",
+        "m.toml:4:1: `static.core_mw` is more than 1 J a cycle",
     ),
     ("[core", "m.toml:2:6: this is not TOML"),
     ("[sram.shared]\nbytes = 65536", "m.toml:2:1: this machine has no `sram.shared.banks`"),
