@@ -252,9 +252,9 @@ impl Known<'_> {
     }
 }
 
-/// A core in front of the first instruction.
-fn start(program: &Program, machine: &Machine) -> Result<Vm> {
-    let config = Config { dram_bytes: program.dram_end, ..Config::of(machine) };
+/// A core in front of the first instruction, with so many bytes of DRAM.
+fn start(program: &Program, machine: &Machine, dram_bytes: u64) -> Result<Vm> {
+    let config = Config { dram_bytes, ..Config::of(machine) };
     let mut vm = Vm::new(program.object.clone(), config, Mode::TimingOnly)?;
     if let Some((at, count, rows)) = program.indices {
         // Which rows are read is not known; these are spread over the table.
@@ -267,7 +267,7 @@ fn start(program: &Program, machine: &Machine) -> Result<Vm> {
 
 /// One run of a program from the quiet state; `step` takes DRAM command by command.
 fn simulate<O: Observer>(program: &Program, machine: &Machine, step: bool, observer: &mut O) -> Result<Outcome> {
-    let mut vm = start(program, machine)?;
+    let mut vm = start(program, machine, program.dram_end)?;
     let mut sim = Sim::stepping(machine, program.steps, step);
     let mut event = Event::new();
     loop {
@@ -293,7 +293,8 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
             let program = layers::compile(&layer.kind, &done.formats, machine, &options, &mut known.bodies);
             let program = program.map_err(|error| error.moved(Place::Node(layer.name.clone())))?;
             known.effort.simulated += 1;
-            let mut vm = start(&program, machine)?;
+            // A branch may read more there than the layer before it has written.
+            let mut vm = start(&program, machine, machine.dram.bytes)?;
             loop {
                 let status = vm.step(&mut event)?;
                 event.node = index as u32;
@@ -306,10 +307,9 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
                     break;
                 }
             }
-            // Weights go on behind each other and start over where memory ends.
-            let used = program.dram_end - layout.from;
-            let from =
-                if program.dram_end + used > machine.dram.bytes { Layout::default().from } else { program.dram_end };
+            // Weights go on behind each other and start over in the middle of memory: what lies there is read whole.
+            let over = program.dram_end > machine.dram.bytes / 2;
+            let from = if over { Layout::default().from } else { program.dram_end };
             layout = Layout { from, input: Some(program.output), ..layout };
         }
     }
