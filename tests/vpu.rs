@@ -120,7 +120,7 @@ fn a_product_of_shapes_takes_what_one_of_values_takes() {
             assert_eq!(values.cycles, shapes.cycles, "{policy_name} on {machine_name}");
             assert_eq!(values.units, shapes.units, "{policy_name} on {machine_name}");
             assert_eq!(values.energy_pj.total, shapes.energy_pj.total, "{policy_name} on {machine_name}");
-            let hollow = preon::vpu::gemm_operands([33, 70, 96], 0, true, &[policy.clone()]).unwrap();
+            let hollow = preon::vpu::gemm_operands([33, 70, 96], 0, true, std::slice::from_ref(&policy)).unwrap();
             let tensors = hollow.graph.values.iter().filter_map(|value| match &value.def {
                 preon::graph::Def::Const(tensor) => Some(tensor.is_hollow()),
                 _ => None,

@@ -79,7 +79,7 @@ pub struct Machines {
     /// Machines, by name or TOML file, separated by commas
     #[arg(short, long = "machine", value_name = "NAME|FILE", default_value = "edge", value_delimiter = ',')]
     machine: Vec<String>,
-    /// Change one figure of every machine, for example dram.latency_ns=80
+    /// Change one figure of every machine, for example dram.timing.cl=40
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     sets: Vec<(String, String)>,
     /// Supply of every machine, one of its points of voltage and frequency or between: --set machine.vdd

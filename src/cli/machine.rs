@@ -25,7 +25,7 @@ pub enum Verb {
         /// The datapath of every pair of formats, listed or widened
         #[arg(long)]
         pairs: bool,
-        /// Change one figure first, for example dram.latency_ns=80
+        /// Change one figure first, for example dram.timing.cl=40
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = args::key_value)]
         sets: Vec<(String, String)>,
     },

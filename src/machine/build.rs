@@ -246,6 +246,9 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
     }
     let sustained = peak * efficiency;
     let (latency_ns, _) = r.figure("dram.latency_ns")?;
+    if model == DramModel::Cycle {
+        ["dram.latency_ns", "dram.efficiency"].iter().try_for_each(|key| without_effect(r, key))?;
+    }
     let bytes = r.count("dram.bytes")?;
     if let Some(memory) = by_command.filter(|memory| bytes > memory.bytes()) {
         let from = &r.node("dram.bytes")?.from;
@@ -263,6 +266,15 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
         burst_bytes: burst_bytes as u32,
         memory,
     })
+}
+
+/// How late a value was given: by a base of the machine, by its own file, or by `--set`.
+fn layer(r: &Reader<'_>, node: &Node) -> u8 {
+    match (node.from.is_set(), node.from.text == r.tree().from.text) {
+        (true, _) => 2,
+        (false, true) => 1,
+        (false, false) => 0,
+    }
 }
 
 /// A figure that the file states and the shape of a cycle-level DRAM gives too: the stated one.
@@ -333,6 +345,16 @@ fn countable(r: &Reader<'_>, prices: &BTreeMap<String, Price>, leakage: &[Leakag
         return Err(error.help("state a smaller power, or a faster clock"));
     }
     Ok(())
+}
+
+/// Refuses a figure of the bandwidth model that was changed on a machine whose DRAM is timed by its commands.
+fn without_effect(r: &Reader<'_>, key: &str) -> Result<()> {
+    let (node, model) = (r.node(key)?, r.node("dram.model")?);
+    if layer(r, node) <= layer(r, model) {
+        return Ok(());
+    }
+    let error = node.from.error(format!("`{key}` has no effect on a DRAM that is timed by its commands"));
+    Err(error.help("change `dram.timing`, such as `dram.timing.cl`, or ask for `dram.model = \"bandwidth\"`"))
 }
 
 /// The memory of the cycle-level model: the figures of the file over those of its standard. None if the standard is

@@ -39,11 +39,11 @@ fn a_machine_lays_itself_over_its_base() {
 #[test]
 fn every_leaf_knows_who_gave_it() {
     let path = "machines/edge.toml";
-    let machine = set("dram.latency_ns", "80").unwrap();
-    assert_eq!(machine.dram.latency_cycles, 80);
+    let machine = set("machine.clock_hz", "2e9").unwrap();
+    assert_eq!(machine.clock_hz, 2e9);
     let from = |key: &str| machine.origins().into_iter().find(|l| l.key == key).unwrap();
-    let latency = from("dram.latency_ns");
-    assert_eq!((latency.value.as_str(), latency.from.as_str()), ("[80, \"--set\"]", "--set dram.latency_ns"));
+    let clock = from("machine.clock_hz");
+    assert_eq!((clock.value.as_str(), clock.from.as_str()), ("[2000000000.0, \"--set\"]", "--set machine.clock_hz"));
     assert!(from("core.vlen_bits").from.starts_with(path));
     let priced = set("energy.mac.ternary*int8.pj", "0.5").unwrap();
     assert_eq!(priced.price("mac.ternary*int8").unwrap().attojoule, [500_000; 3]);

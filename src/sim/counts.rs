@@ -185,6 +185,11 @@ impl Counts {
         }
         let (outside, memory) = (self.nodes.len() - 1, machine.dram.memory.as_ref());
         let (dram, ranks) = (&cores[0].dram, memory.map_or(0, |memory| u64::from(memory.channels * memory.ranks)));
+        // Rows that posted writes open when their transfers are over for the core.
+        let opened: u64 = cores.iter().flat_map(|core| &core.activates).sum();
+        if machine.dram.model == DramModel::Cycle {
+            put(outside, Place::Dram, What::Activate, ["", ""], dram.counts.activates.saturating_sub(opened));
+        }
         let active = dram.counts.active_clocks;
         let idle = (dram.clocks * ranks).saturating_sub(active);
         let of_a_rank = memory.map_or(1, |memory| u64::from(memory.groups * memory.banks));

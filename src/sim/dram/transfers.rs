@@ -201,6 +201,8 @@ impl Transfers {
         if from > self.offer_clock {
             (self.offer_clock, self.taken) = (from, 0);
         }
+        // Where time jumps, everything is answered.
+        self.take_answers(from);
         while self.next_offer(until) && self.offer_once(&mut until) {}
         for channel in &mut self.channels {
             channel.advance(until, &mut self.answers);
@@ -242,7 +244,8 @@ impl Transfers {
             (self.offer_clock, self.taken) = (self.offer_clock + 1, 0);
         }
         let write = self.active[offer.transfer].write;
-        let Some(allowed) = self.wait_for_answers(*until) else { return false };
+        let wanted = offer.left.min(self.memory.issue - self.taken);
+        let Some(allowed) = self.wait_for_answers(*until, wanted) else { return false };
         if self.offer_clock >= *until {
             return false;
         }
@@ -291,18 +294,24 @@ impl Transfers {
         true
     }
 
-    /// Waits until fewer bursts than allowed are unanswered; how many may follow, or none before `until`.
+    /// Waits until fewer bursts than allowed are unanswered; how many may follow, or none before `until`. Answers are looked
+    /// for only where not all that is `wanted` is sure to be allowed, because channels may lie behind.
     #[inline]
-    fn wait_for_answers(&mut self, until: u64) -> Option<u32> {
+    fn wait_for_answers(&mut self, until: u64, wanted: u32) -> Option<u32> {
         let most = u64::from(self.memory.outstanding);
-        self.take_answers(self.offer_clock);
-        while self.in_flight >= most {
+        while self.in_flight + u64::from(wanted) > most {
+            for channel in &mut self.channels {
+                channel.advance(self.offer_clock, &mut self.answers);
+            }
+            self.take_answers(self.offer_clock);
+            if self.in_flight < most {
+                break;
+            }
             if self.offer_clock + 1 >= until {
                 (self.offer_clock, self.taken) = (until, 0);
                 return None;
             }
             (self.offer_clock, self.taken) = (self.offer_clock + 1, 0);
-            self.take_answers(self.offer_clock);
         }
         Some((most - self.in_flight) as u32)
     }
