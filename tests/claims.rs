@@ -33,6 +33,7 @@ fn run(command: &str) -> Vec<Value> {
     assert!(output.status.success(), "preon {command}: {}", String::from_utf8_lossy(&output.stderr));
     match serde_json::from_slice(&output.stdout).expect("JSON") {
         Value::Array(rows) => rows,
+        page if page["rows"][0]["typical"].is_number() => page["rows"].as_array().expect("rows").clone(),
         one => vec![one],
     }
 }
