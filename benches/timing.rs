@@ -14,14 +14,8 @@ use preon::workload::{self, Workload};
 use std::hint::black_box;
 use std::time::Duration;
 
-fn load(name: &str, sets: &[(&str, &str)]) -> Machine {
-    let sets: Vec<_> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    machine::load_with(name, &sets).expect("a built-in machine")
-}
-
-/// HBM2 of 16 channels that take 32 bytes a request.
-fn narrow() -> Machine {
-    load("onnxim-like", &[("dram.model", "cycle")])
+fn load(name: &str) -> Machine {
+    machine::load(name).expect("a built-in machine")
 }
 
 fn named(name: &str) -> Policy {
@@ -33,13 +27,14 @@ fn cycles(layers: &Workload, machine: &Machine, policy: &Policy, how: &Run) -> u
 }
 
 fn simulated(c: &mut Criterion) {
-    let hbm = load("hbm", &[("dram.model", "cycle")]);
+    // `narrow` takes 32 bytes a request.
+    let (hbm, narrow) = (load("hbm"), load("onnxim-like"));
     let bert = Options { seq: Some(128), ..Options::default() };
     let bitnet = Options { prefill: Some(512), decode: Some(128), ..Options::default() };
     let mut group = c.benchmark_group("timing");
     for (what, name, options, machine, policy) in [
         ("gemm-a int8 64 B", "gemm-a", Options::default(), &hbm, "int8"),
-        ("gemm-a fp16 32 B", "gemm-a", Options::default(), &narrow(), "fp16"),
+        ("gemm-a fp16 32 B", "gemm-a", Options::default(), &narrow, "fp16"),
         ("resnet50 int8", "resnet50", Options::default(), &hbm, "int8"),
         ("bert-base 128 int8", "bert-base", bert, &hbm, "int8"),
         ("bitnet-2b 512 + 128", "bitnet-2b", bitnet, &hbm, "w1.58a8"),
@@ -60,7 +55,7 @@ fn simulated(c: &mut Criterion) {
 }
 
 fn estimated(c: &mut Criterion) {
-    let (hbm, int8) = (load("hbm", &[]), named("int8"));
+    let (hbm, int8) = (load("hbm"), named("int8"));
     let mut group = c.benchmark_group("estimate");
     for (name, _) in NAMES {
         let layers = workload::load(name, &Options::default()).expect("a built-in workload");

@@ -54,14 +54,13 @@ pub(super) struct Counts {
     array: Option<Arc<dyn Kind>>,
 }
 
-/// How many v, p and q registers are in a set, which all stand between V and T.
-fn registers(set: RegSet) -> u32 {
-    const TILES: u64 = 0xff << (RegSet::C - RegSet::V);
-    ((set.0 >> RegSet::V) as u64 & !TILES).count_ones()
-}
-
 /// Accumulator tiles.
 const TILES: u128 = 0xff << RegSet::C;
+
+/// How many v, p and q registers are in a set, which with the tiles are all from V up to T.
+fn registers(set: RegSet) -> u32 {
+    (((set.0 & !TILES) >> RegSet::V) as u64).count_ones()
+}
 
 impl Counts {
     pub(super) fn new(rates: &Rates, nodes: usize) -> Self {

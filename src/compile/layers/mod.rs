@@ -2,7 +2,8 @@
 //!
 //! Products, attention and passes become small graphs whose constants are hollow ([`Tensor::hollow`]) and take the way of
 //! every other graph; convolutions and pools become calls of their kernels (`conv`). Inputs lie in DRAM and results go
-//! there, or both on the chip ([`super::Layout::resident`]); scores of attention stay on chip where they fit. Nothing here takes memory with the size of a layer.
+//! there, or both on the chip ([`super::Layout::resident`]); scores of attention stay on chip where they fit. Nothing here
+//! takes memory with the size of a layer.
 
 mod conv;
 mod estimate;

@@ -102,7 +102,7 @@ impl Case {
     }
 }
 
-/// The cases of one machine that were predicted one way.
+/// The cases of one machine that were predicted one way; those with a bar and those without one apart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Name of the machine.
@@ -121,7 +121,7 @@ pub struct Summary {
     pub worst_percent: f64,
     /// The case that has it.
     pub worst_case: String,
-    /// The widest bar of its rows; `null` if none has one.
+    /// The widest bar of its rows; `null` if they have none.
     pub bar: Option<Bar>,
     /// Rows that miss their bar.
     pub missed: usize,
@@ -241,7 +241,10 @@ impl Validation {
 fn summaries(cases: &[Case]) -> Vec<Summary> {
     let mut out: Vec<Summary> = Vec::new();
     for case in cases {
-        let same = |s: &Summary| (&s.machine, s.kind, &s.quantity) == (&case.machine, case.kind, &case.quantity);
+        // Rows for information stand apart: their errors are not what a bar is held against.
+        let barred = case.bar.is_some();
+        let key = (&case.machine, case.kind, &case.quantity, barred);
+        let same = |s: &Summary| (&s.machine, s.kind, &s.quantity, s.bar.is_some()) == key;
         let at = out.iter().position(same).unwrap_or_else(|| {
             out.push(Summary {
                 machine: case.machine.clone(),
@@ -264,7 +267,6 @@ fn summaries(cases: &[Case]) -> Vec<Summary> {
         summary.missed += usize::from(!case.ok());
         summary.bar = match (summary.bar, case.bar) {
             (Some(a), Some(b)) if b.percent > a.percent => Some(b),
-            (None, b) => b,
             (a, _) => a,
         };
         if error > summary.worst_percent {
@@ -339,9 +341,11 @@ mod tests {
 
     #[test]
     fn summaries_have_the_mean_and_the_worst_and_the_verdict_names_a_miss() {
-        let cases = vec![case(100.0, 100.0, Some(Bar::EXACT)), case(90.0, 100.0, Some(Bar::percent(5.0)))];
+        let told = case(50.0, 100.0, None);
+        let cases = vec![case(100.0, 100.0, Some(Bar::EXACT)), told, case(90.0, 100.0, Some(Bar::percent(5.0)))];
         let summaries = summaries(&cases);
-        assert_eq!((summaries.len(), summaries[0].cases, summaries[0].equal, summaries[0].missed), (1, 2, 1, 1));
+        assert_eq!((summaries.len(), summaries[0].cases, summaries[0].equal, summaries[0].missed), (2, 2, 1, 1));
+        assert_eq!((summaries[1].cases, summaries[1].bar, summaries[1].missed), (1, None, 0));
         assert!((summaries[0].mean_percent - 5.0).abs() < 1e-9 && summaries[0].worst_case == "90");
         let validation = Validation { schema: SCHEMA.into(), cases, summaries, statements: Vec::new() };
         let error = validation.verdict().unwrap_err();
