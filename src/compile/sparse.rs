@@ -136,6 +136,7 @@ fn product(graph: &Graph, node: &Node, w: &Tensor) -> Option<Product> {
         mask_row: k.div_ceil(8) as u64,
         coded: None,
         on_chip: [false; 2],
+        one_term: true,
     })
 }
 

@@ -40,6 +40,8 @@ pub struct Product {
     pub coded: Option<(u64, u64)>,
     /// Whether inputs, and results, lie on the chip.
     pub on_chip: [bool; 2],
+    /// True if the sums of a tile are folded once, with scales that stay.
+    pub one_term: bool,
 }
 
 /// Most terms of a tile that `mm.w` takes.
@@ -97,6 +99,10 @@ impl Product {
             && self.mask_row == 0
             && self.coded.is_none()
             && (self.planes == 1 || (self.kb == plane && plane.is_multiple_of(8)))
+    }
+    /// Whether the array sums the next outputs while the last ones are folded and stored.
+    pub fn sums_in_turn(&self, machine: &Machine) -> bool {
+        machine.acc_sets > 1 && self.one_term
     }
     /// Scratch ranges of a tiling, as (parameter name, bytes), the same for both kernels.
     pub fn buffers(&self, path: Path, mt: u64, nt: u64, kt: u64) -> [(&'static str, u64); 9] {
@@ -240,8 +246,9 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
     let row_cycles = machine.array_path(product.w, product.x).map_or(1, |path| path.figure);
     let bits = [product.w.bits, product.x.bits];
     let rows = u64::from(machine.acc_rows).min(scales);
+    let in_turn = product.sums_in_turn(machine);
     // Blocks of one size, so that the next block's sums last as long as what follows these.
-    let equal = (machine.acc_sets > 1).then(|| product.m.div_ceil(product.m.div_ceil(rows)));
+    let equal = in_turn.then(|| product.m.div_ceil(product.m.div_ceil(rows)));
     for mt in array_sizes(product.m, rows, sides).into_iter().chain(equal) {
         for nt in array_sizes(product.n, u64::from(machine.acc_cols).min(scales), sides) {
             let outputs = || extents(product.m, mt).into_iter().flat_map(|m| extents(product.n, nt).map(|n| (m, n)));
@@ -261,9 +268,9 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
                     }
                     compute += times * product.k.div_ceil(product.kb) * machine.fold_cycles(m * n);
                 }
-                let cycles = match machine.acc_sets {
-                    1 => estimate(machine, product, mt, compute, tiles * 50),
-                    _ => in_pieces(machine, product, [mt, nt, kt], compute, tiles * 50),
+                let cycles = match in_turn {
+                    false => estimate(machine, product, mt, compute, tiles * 50),
+                    true => in_pieces(machine, product, [mt, nt, kt], compute, tiles * 50),
                 };
                 consider(Tiling { cycles, ..tiling });
             }
@@ -297,7 +304,9 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
     let scales = u64::from(machine.scale_entries());
     let vlen = u64::from(machine.vlen_bits);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
-    for nl in sizes(product.n, u64::from(machine.acc_cols).min(64).min(scales)) {
+    // Two sets are eight tiles of a quarter of the columns.
+    let columns = u64::from(machine.acc_cols) / if machine.acc_sets > 1 { 4 } else { 1 };
+    for nl in sizes(product.n, columns.min(64).min(scales)) {
         // The register view of setmac: a power of two that fits and is whole bytes on both sides, in memory too.
         let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
         let dense = [product.w, product.x].map(|format| u64::from(format.bits));

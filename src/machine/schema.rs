@@ -121,7 +121,7 @@ pub const KEYS: &[Key] = &[
     key("core.order_entries", Count(1, 64), Default("16"), "", "Unfinished memory ranges that order is kept for."),
     key("core.scale_entries", Count(16, 65536), Optional, "", "Entries of a scale vector: the most rows and columns of a tile that is scaled; without it the larger of 16 and VLEN/16."),
     key("core.acc.tiles", Count(8, 8), Default("8"), "", "Accumulator tiles c0..c7."),
-    key("core.acc.sets", Count(1, 2), Default("1"), "", "Sets of accumulator tiles that products use in turn: with 2, the next outputs are summed while the last ones are folded and stored."),
+    key("core.acc.sets", Count(1, 2), Default("1"), "", "Sets of accumulator tiles that products use in turn: with 2, the next outputs are summed while the last ones are folded and stored. Two sets are two memories of `rows` x `cols` sums in all, in which a tile folds into its own place; products of several terms sum in one and fold into the other, and the vector unit's c0..c7 are eight tiles of a quarter of the columns."),
     key("core.acc.rows", Count(1, 65536), Required, "", "Rows of an accumulator tile (m)."),
     key("core.acc.cols", Count(16, 65536), Required, "", "Columns of an accumulator tile (n)."),
     key("unit.L.queue", Count(1, 64), Default("8"), "", "Instructions that may wait for the load-store unit."),

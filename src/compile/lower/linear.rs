@@ -143,7 +143,7 @@ pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_
     let planes = u64::from(w.planes);
     let runs = terms.len() as u64 / planes / if w.offset { 2 } else { 1 };
     let kb = if runs > 1 { terms[0].k.len() } else { k };
-    let product = Product {
+    let mut product = Product {
         m: m as u64,
         n: n as u64,
         k: k as u64 * planes,
@@ -162,7 +162,9 @@ pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_
         mask_row: mask_row_bytes(context.graph.value(operands.w.value)) as u64,
         coded: operands.coded.map(|coded| (coded.tile_rows, coded.longest)),
         on_chip: [&operands.x, &operands.y].map(|place| place.addr >> SPACE_SHIFT != 0),
+        one_term: false,
     };
+    product.one_term = one_term(&product, &scale_consts(operands, &product, node.accumulator)?);
     if product.mask_row > 0 {
         let register =
             u64::from(context.machine.vlen_bits) / u64::from(w.format.container_bits.max(x.format.container_bits));
@@ -242,7 +244,7 @@ fn call(
     let lanes = u64::from(context.machine.vlen_bits / 32).max(1);
     let y = results(operands, epilogue, product, tiling, (&consts, lanes))?;
     consts.extend(y);
-    if tiling.path == Path::Array && context.machine.acc_sets > 1 && one_term(product, &consts) {
+    if tiling.path == Path::Array && product.sums_in_turn(context.machine) {
         consts.push(("ALT", 1));
     }
     consts.extend([("WBITS", bits(product.w)), ("XBITS", bits(product.x)), ("CLASS", class as i64)]);
