@@ -94,11 +94,14 @@ pub struct Layout {
     pub results_in_dram: bool,
     /// Whether inputs and named results have to lie on the chip, where other layers left them or will read them.
     pub resident: bool,
+    /// Whether the programs before and behind in a stream are equal but for places in memory, and the weights of each follow
+    /// those of the one before it: so that a program may load the first weights of the next.
+    pub equals: [bool; 2],
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Layout { from: ALIGN, input: None, results_in_dram: false, resident: false }
+        Layout { from: ALIGN, input: None, results_in_dram: false, resident: false, equals: [false; 2] }
     }
 }
 

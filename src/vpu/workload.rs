@@ -289,9 +289,18 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
     let last = workload.layers.len() - 1;
     for (index, (layer, done)) in workload.layers.iter().zip(done).enumerate() {
         for instance in 0..layer.count {
-            let options = Options { layout, ..known.options.clone() };
-            let program = layers::compile(&layer.kind, &done.formats, machine, &options, &mut known.bodies);
-            let program = program.map_err(|error| error.moved(Place::Node(layer.name.clone())))?;
+            let mut compile = |layout| {
+                let options = Options { layout, ..known.options.clone() };
+                let program = layers::compile(&layer.kind, &done.formats, machine, &options, &mut known.bodies);
+                program.map_err(|error| error.moved(Place::Node(layer.name.clone())))
+            };
+            let mut program = compile(layout)?;
+            // Weights go on behind each other and start over in the middle of memory: what lies there is read whole.
+            let over = program.dram_end > machine.dram.bytes / 2;
+            if instance + 1 < layer.count && !over {
+                layout.equals[1] = true;
+                program = compile(layout)?;
+            }
             known.effort.simulated += 1;
             // A branch may read more there than the layer before it has written.
             let mut vm = start(&program, machine, machine.dram.bytes)?;
@@ -307,10 +316,8 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
                     break;
                 }
             }
-            // Weights go on behind each other and start over in the middle of memory: what lies there is read whole.
-            let over = program.dram_end > machine.dram.bytes / 2;
             let from = if over { Layout::default().from } else { program.dram_end };
-            layout = Layout { from, input: Some(program.output), ..layout };
+            layout = Layout { from, input: Some(program.output), equals: [layout.equals[1], false], ..layout };
         }
     }
     sim.finish()

@@ -1,6 +1,7 @@
-//! Convolutions and pools: kernels that walk strips of an image, of which every byte is loaded once a strip.
+//! Convolutions and pools: kernels that walk strips of an image, of which every byte is loaded once a strip; or, where sums
+//! have room beside others, whole images ([`whole`]).
 
-use super::{Formats, Program, codes};
+use super::{Formats, Program, codes, whole};
 use crate::compile::link::{Bodies, link};
 use crate::compile::lower::{Call, Lowered};
 use crate::compile::place::{ALIGN, Arena, Workspace};
@@ -19,7 +20,7 @@ fn refuse<T>(why: impl Into<String>) -> Result<T> {
 }
 
 /// Whole bytes of `elements` codes.
-fn bytes(format: FormatRef, elements: u64) -> u64 {
+pub(super) fn bytes(format: FormatRef, elements: u64) -> u64 {
     (elements * u64::from(format.bits)).div_ceil(8)
 }
 
@@ -66,16 +67,17 @@ fn buffers(conv: &Conv, types: &Types, sr: u64, mt: u64, nt: u64) -> Vec<(&'stat
     ]
 }
 
-struct Types {
-    x: FormatRef,
-    w: FormatRef,
-    y: FormatRef,
+/// Formats of the operands and of the result.
+pub(super) struct Types {
+    pub x: FormatRef,
+    pub w: FormatRef,
+    pub y: FormatRef,
     /// Tiles are stored as they are.
-    direct: bool,
+    pub direct: bool,
 }
 
 /// The best strips and tiles that fit.
-fn plan(conv: &Conv, types: &Types, machine: &Machine, room: u64) -> Result<Plan> {
+fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64) -> Result<Plan> {
     let (c, n) = of_group(conv);
     let (oh, ow) = conv.out();
     let depth = c * conv.r * conv.s;
@@ -109,7 +111,8 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, room: u64) -> Result<Plan
         let image = strips * strip_rows(conv, sr) * conv.w * bytes(types.x, c);
         let y = oh * ow * bytes(types.y, n) * if conv.then.residual { 2 } else { 1 };
         let work = conv.batch * conv.groups;
-        let cycles = estimate_of(machine, work * (weights + image + y), work * compute, work * tiles * 60);
+        let maps = if resident { 0 } else { image + y };
+        let cycles = estimate_of(machine, work * (weights + maps), work * compute, work * tiles * 60);
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
             best = Some(Plan { sr, mt, nt, cycles, buffers: buffers(conv, types, sr, mt, nt) });
         }
@@ -190,6 +193,54 @@ fn types(conv: &Conv, formats: &Formats, machine: &Machine) -> Result<(Types, Do
     Ok((Types { x: x.format, w: w.format, y: y.format, direct }, class))
 }
 
+/// Where the operands of a convolution lie: in memory, and on the chip where activations stay there.
+pub(super) struct Places {
+    w: u64,
+    bias: u64,
+    /// Scales of the channels, or the bits of the one scale.
+    sw: u64,
+    pub x: u64,
+    /// 0 without a residual.
+    pub res: u64,
+    pub y: u64,
+}
+
+impl Places {
+    /// Places in the ranges of a program, in their order there.
+    fn of(conv: &Conv, types: &Types, sws: bool, ranges: &mut Ranges<'_>, input: Option<u64>) -> Result<Places> {
+        let (c, n) = of_group(conv);
+        let (oh, ow) = conv.out();
+        let images = conv.batch * conv.groups;
+        let results = images * oh * ow * bytes(types.y, n);
+        let w = ranges.take(conv.groups * n * bytes(types.w, c * conv.r * conv.s));
+        let bias = if conv.then.bias { ranges.take(4 * conv.k) } else { 0 };
+        let sw = if sws { ranges.take(4 * conv.k) } else { u64::from(1f32.to_bits()) };
+        let x = ranges.image(images * conv.h * conv.w * bytes(types.x, c), input)?;
+        let res = if conv.then.residual { ranges.image(results, None)? } else { 0 };
+        Ok(Places { w, bias, sw, x, res, y: ranges.image(results, None)? })
+    }
+
+    /// Parameters that both kernels have alike.
+    pub fn shared(&self, conv: &Conv, types: &Types) -> [(&'static str, u64); 11] {
+        let (c, n) = of_group(conv);
+        let depth = c * conv.r * conv.s;
+        let pair = |low: u64, high: u64| low | high << 32;
+        [
+            ("depth", depth),
+            ("rec0", pair(c, conv.h)),
+            ("rec1", pair(conv.w, conv.r)),
+            ("rec2", pair(conv.s, conv.stride)),
+            ("rec3", pair(conv.pad, conv.dilation)),
+            ("w", self.w),
+            ("w_row", bytes(types.w, depth)),
+            ("sx", u64::from(1f32.to_bits())),
+            ("sw", self.sw),
+            ("bias", self.bias),
+            ("y_row", bytes(types.y, n)),
+        ]
+    }
+}
+
 /// The program of a convolution.
 pub(super) fn conv(
     conv: &Conv,
@@ -199,33 +250,61 @@ pub(super) fn conv(
     bodies: &mut Bodies,
 ) -> Result<Program> {
     let (types, class) = types(conv, formats, machine)?;
-    let plan = plan(conv, &types, machine, room(machine))?;
+    let room = room(machine);
+    let resident = options.layout.resident;
+    let strips = plan(conv, &types, machine, resident, room);
+    let whole = whole::plan(conv, &types, machine, resident, room);
+    // Of equals the one that reads nothing twice.
+    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= strips.cycles));
+    let strips = if whole.is_some() { None } else { Some(strips?) };
+    let sws = matches!(formats.weights.scaling, Scaling::Row);
+    let mut ranges = Ranges::new(machine, options.layout);
+    let places = Places::of(conv, &types, sws, &mut ranges, options.layout.input)?;
+    check_dram(machine, ranges.next)?;
+    let (kernel, calls, buffers) = match (whole, strips) {
+        (Some(plan), _) => {
+            let [had, next] = options.layout.equals;
+            let w_next = if next { ranges.next } else { 0 };
+            ("conv-whole", plan.calls(conv, &types, &places, (had, w_next)), plan.buffers)
+        }
+        (None, Some(plan)) => ("conv-strips", strip_calls(conv, &types, &plan, &places), plan.buffers),
+        (None, None) => return Err(Error::internal("a convolution without a plan")),
+    };
+    let mut lowered = lowered(conv.macs());
+    for mut params in calls {
+        let mut workspace = Workspace::new(room);
+        for (name, size) in &buffers {
+            params.push((name, workspace.take(*size, &format!("buffer `{name}`"))?));
+        }
+        if let Some((_, first)) = params.iter().find(|(name, _)| *name == "bx") {
+            params.push(("bx_next", *first));
+        }
+        lowered.workspace_bytes = workspace.used();
+        lowered.calls.push(Call {
+            kernel,
+            formats: vec![("W", types.w), ("X", types.x), ("Y", types.y)],
+            consts: constants(conv, &types, class, sws),
+            params,
+        });
+    }
+    finish(lowered, options, machine, bodies, (ranges.next, places.y))
+}
+
+/// The parameters of each call of `conv-strips`, without those of buffers.
+fn strip_calls(conv: &Conv, types: &Types, plan: &Plan, at: &Places) -> Vec<Vec<(&'static str, u64)>> {
     let (c, n) = of_group(conv);
     let (oh, ow) = conv.out();
-    let depth = c * conv.r * conv.s;
-    let (x_row, w_row, y_row) = (conv.w * bytes(types.x, c), bytes(types.w, depth), bytes(types.y, n));
-    let (x_image, y_image) = (conv.h * x_row, oh * ow * y_row);
-    let sws = matches!(formats.weights.scaling, Scaling::Row);
-    let mut dram = Ranges::new(machine, options.layout);
-    let w = dram.take(conv.groups * n * w_row);
-    let bias = if conv.then.bias { dram.take(4 * conv.k) } else { 0 };
-    let sw = if sws { dram.take(4 * conv.k) } else { u64::from(1f32.to_bits()) };
-    let images = conv.batch * conv.groups;
-    let x = dram.image(images * x_image, options.layout.input)?;
-    let res = if conv.then.residual { dram.image(images * y_image, None)? } else { 0 };
-    let y = dram.image(images * y_image, None)?;
-    check_dram(machine, dram.next)?;
+    let x_row = conv.w * bytes(types.x, c);
+    let (x_image, y_image) = (conv.h * x_row, oh * ow * bytes(types.y, n));
     // Groups change weights, images of a batch do not: groups are the outer loop of a call where there are any.
     let (outer, calls) = if conv.groups > 1 { (conv.groups, conv.batch) } else { (conv.batch, 1) };
-    let pair = |low: u64, high: u64| low | high << 32;
-    let mut lowered = lowered(conv.macs());
-    for call in 0..calls {
+    let by_group = |bytes: u64| if conv.groups > 1 { bytes } else { 0 };
+    let call = |call: u64| {
         let (x_at, y_at) = (call * outer * x_image, call * outer * y_image);
-        let by_group = |bytes: u64| if conv.groups > 1 { bytes } else { 0 };
         let mut params = vec![
             ("outer", outer),
             ("x_outer", x_image),
-            ("w_outer", by_group(n * w_row)),
+            ("w_outer", by_group(n * bytes(types.w, c * conv.r * conv.s))),
             ("n_outer", by_group(4 * n)),
             ("y_outer", y_image),
             ("oh", oh),
@@ -234,39 +313,19 @@ pub(super) fn conv(
             ("mt", plan.mt),
             ("nt", plan.nt),
             ("n", n),
-            ("depth", depth),
-            ("rec0", pair(c, conv.h)),
-            ("rec1", pair(conv.w, conv.r)),
-            ("rec2", pair(conv.s, conv.stride)),
-            ("rec3", pair(conv.pad, conv.dilation)),
             ("h", conv.h),
             ("stride", conv.stride),
             ("pad", conv.pad),
             ("reach", (conv.r - 1) * conv.dilation + 1),
-            ("x", x + x_at),
+            ("x", at.x + x_at),
             ("x_row", x_row),
-            ("w", w),
-            ("w_row", w_row),
-            ("sx", u64::from(1f32.to_bits())),
-            ("sw", sw),
-            ("bias", bias),
-            ("res", if res == 0 { 0 } else { res + y_at }),
-            ("y", y + y_at),
-            ("y_row", y_row),
+            ("res", if at.res == 0 { 0 } else { at.res + y_at }),
+            ("y", at.y + y_at),
         ];
-        let mut workspace = Workspace::new(room(machine));
-        for (name, size) in &plan.buffers {
-            params.push((name, workspace.take(*size, &format!("buffer `{name}`"))?));
-        }
-        lowered.workspace_bytes = workspace.used();
-        lowered.calls.push(Call {
-            kernel: "conv-strips",
-            formats: vec![("W", types.w), ("X", types.x), ("Y", types.y)],
-            consts: constants(conv, &types, class, sws),
-            params,
-        });
-    }
-    finish(lowered, options, machine, bodies, (dram.next, y))
+        params.extend(at.shared(conv, types));
+        params
+    };
+    (0..calls).map(call).collect()
 }
 
 fn constants(conv: &Conv, types: &Types, class: DotClass, sws: bool) -> Vec<(&'static str, i64)> {
@@ -285,6 +344,7 @@ fn constants(conv: &Conv, types: &Types, class: DotClass, sws: bool) -> Vec<(&'s
         ("RES", i64::from(conv.then.residual)),
         ("ACT", act),
         ("DIRECT", i64::from(types.direct)),
+        ("WBITS", i64::from(types.w.bits)),
         ("YBITS", i64::from(types.y.bits)),
     ]
 }
