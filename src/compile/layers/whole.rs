@@ -56,7 +56,9 @@ pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool
     let (oh, ow) = conv.out();
     let (pixels, depth) = (oh * ow, conv.c * conv.r * conv.s);
     let scales = u64::from(machine.scale_entries());
-    let most = pixels.min(u64::from(machine.acc_rows)).min(scales);
+    // All tiles that the kernel uses have room in the sets together.
+    let rows = u64::from(machine.acc_rows) * u64::from(machine.acc_sets) / u64::from(TILES);
+    let most = pixels.min(rows.max(1)).min(scales);
     // Tiles of about one size.
     let mt = pixels.div_ceil(pixels.div_ceil(most));
     let mut best: Option<Plan> = None;
