@@ -56,7 +56,8 @@ fn buffers(conv: &Conv, types: &Types, sr: u64, mt: u64, nt: u64) -> Vec<(&'stat
     let tile = mt * bytes(types.y, nt);
     vec![
         ("bx0", strip),
-        ("bx1", if sr < oh { strip } else { 0 }),
+        // The next strip, be it of the next image.
+        ("bx1", if sr < oh || conv.batch * conv.groups > 1 { strip } else { 0 }),
         ("bw0", weights),
         ("bw1", if nt < n { weights } else { 0 }),
         ("bs", 8 * nt),
@@ -125,6 +126,13 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
         .code("E0401")
         .help("use a machine with more SRAM, or narrower formats")
     })
+}
+
+/// Cycles that fold the sums of an image, or of a group of its channels, and carry them to SRAM and back.
+pub(super) fn finishing(conv: &Conv, machine: &Machine) -> u64 {
+    let (oh, ow) = conv.out();
+    let entries = oh * ow * of_group(conv).1;
+    machine.fold_cycles(entries) + 2 * machine.load_cycles(4 * entries)
 }
 
 /// Scratch of a program's kernels.
@@ -254,8 +262,9 @@ pub(super) fn conv(
     let resident = options.layout.resident;
     let strips = plan(conv, &types, machine, resident, room);
     let whole = whole::plan(conv, &types, machine, resident, room);
-    // Of equals the one that reads nothing twice.
-    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= strips.cycles));
+    // Strips finish every tile before they sum the next.
+    let serial = |strips: &Plan| strips.cycles + conv.batch * conv.groups * finishing(conv, machine);
+    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= serial(strips)));
     let strips = if whole.is_some() { None } else { Some(strips?) };
     let sws = matches!(formats.weights.scaling, Scaling::Row);
     let mut ranges = Ranges::new(machine, options.layout);

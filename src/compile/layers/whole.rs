@@ -1,7 +1,7 @@
 //! Convolutions of whole images, for arrays with two sets of sums: a call holds all of its images in SRAM, reads weights once
 //! for all of them, and sums some tiles while it finishes others (`conv-whole`).
 
-use super::conv::{Places, Types, bytes};
+use super::conv::{Places, Types, bytes, finishing};
 use crate::compile::place::ALIGN;
 use crate::compile::tile::{estimate_of, sizes};
 use crate::machine::Machine;
@@ -82,7 +82,8 @@ pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool
         let maps = if resident { 0 } else { conv.batch * image_bytes(conv, types) + y };
         let moved = calls * conv.k * bytes(types.w, depth) + maps;
         let issue = calls * (pieces * (ISSUE[0] / ROUND + ISSUE[1]) + tiles * 60);
-        let cycles = estimate_of(machine, moved, calls * compute, issue) + calls * exposed;
+        let compute = (calls * compute).max(conv.batch * finishing(conv, machine));
+        let cycles = estimate_of(machine, moved, compute, issue) + calls * exposed;
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
             let kt_there = piece_there(machine, depth);
             let buffers = buffers(conv, types, images, [mt, nt]);
@@ -160,5 +161,157 @@ impl Plan {
             params
         };
         starts.map(call).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Formats, Program, compile};
+    use crate::compile::Options;
+    use crate::exec::{Config, Mode, Vm};
+    use crate::machine::{Machine, load_with};
+    use crate::num::{Accumulator, format};
+    use crate::tensor::{Scaling, TensorType};
+    use crate::workload::{Act, Conv, Epilogue, Kind};
+
+    /// `hbm` with so many sets of sums.
+    fn machine(sets: u32, more: &[(&str, &str)]) -> Machine {
+        let sets = [("core.acc.sets".to_owned(), sets.to_string())];
+        let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        load_with("hbm", &sets.into_iter().chain(more).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn program(conv: &Conv, outputs: &str, machine: &Machine) -> Program {
+        let plain = |name| TensorType::plain(format::find(name).unwrap());
+        let int8 = plain("int8");
+        let formats = Formats {
+            weights: TensorType { scaling: Scaling::Row, ..int8 },
+            inputs: int8,
+            outputs: plain(outputs),
+            attention: int8,
+            kv: int8,
+            accumulator: Accumulator::default(),
+        };
+        compile(&Kind::Conv(*conv), &formats, machine, &Options::default(), &mut Default::default()).unwrap()
+    }
+
+    /// Where operands lie: weights, bias, scales, image, residual; each from a multiple of 64 on, as far as it is there.
+    fn places(conv: &Conv, pixels: u64) -> [u64; 5] {
+        let sizes = [
+            conv.k * conv.c * conv.r * conv.s,
+            if conv.then.bias { 4 * conv.k } else { 0 },
+            4 * conv.k,
+            conv.batch * conv.h * conv.w * conv.c,
+            conv.batch * pixels * conv.k,
+        ];
+        let mut at = 64;
+        sizes.map(|size: u64| {
+            at += size.next_multiple_of(64);
+            at - size.next_multiple_of(64)
+        })
+    }
+
+    /// A byte of weights, image and residual: a small number.
+    fn small(at: u64) -> i8 {
+        (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as i8 - 3
+    }
+
+    fn bias(k: u64) -> f32 {
+        (k % 5) as f32 * -2.0 + 0.5
+    }
+
+    fn scale(k: u64) -> f32 {
+        (k % 5) as f32 * 0.25 + 0.5
+    }
+
+    /// The result's bytes.
+    fn run(conv: &Conv, program: &Program, machine: &Machine, result: u64) -> Vec<u8> {
+        let config = Config { dram_bytes: program.dram_end, ..Config::of(machine) };
+        let mut vm = Vm::new(program.object.clone(), config, Mode::Functional).unwrap();
+        let bytes: Vec<u8> = (0..program.dram_end).map(|at| small(at) as u8).collect();
+        vm.write(0, &bytes).unwrap();
+        let [_, biases, scales, ..] = places(conv, 0);
+        let floats = |of: fn(u64) -> f32| (0..conv.k).flat_map(|k| of(k).to_le_bytes()).collect::<Vec<u8>>();
+        if conv.then.bias {
+            vm.write(biases, &floats(bias)).unwrap();
+        }
+        vm.write(scales, &floats(scale)).unwrap();
+        vm.run().unwrap();
+        vm.read(program.output, result).unwrap().to_vec()
+    }
+
+    /// The same by definition.
+    fn plain(conv: &Conv, wide: bool) -> Vec<u8> {
+        let (oh, ow) = conv.out();
+        let [weights, _, _, image, residual] = places(conv, oh * ow);
+        let mut bytes = Vec::new();
+        for at in 0..conv.batch * oh * ow * conv.k {
+            let (k, pixel) = (at % conv.k, at / conv.k);
+            let (ox, oy, of) = (pixel % ow, pixel / ow % oh, pixel / ow / oh);
+            let mut sum = 0;
+            for term in 0..conv.r * conv.s * conv.c {
+                let (c, s, r) = (term % conv.c, term / conv.c % conv.s, term / conv.c / conv.s);
+                let (y, x) =
+                    ((oy * conv.stride + r).wrapping_sub(conv.pad), (ox * conv.stride + s).wrapping_sub(conv.pad));
+                if y < conv.h && x < conv.w {
+                    let code = small(image + ((of * conv.h + y) * conv.w + x) * conv.c + c);
+                    sum += i32::from(code) * i32::from(small(weights + k * conv.r * conv.s * conv.c + term));
+                }
+            }
+            let mut value = sum as f32 * scale(k) + if conv.then.bias { bias(k) } else { 0.0 };
+            if conv.then.residual {
+                value += f32::from(small(residual + at));
+            }
+            if conv.then.act.is_some() {
+                value = value.max(0.0);
+            }
+            match wide {
+                true => {
+                    // bf16: to nearest even.
+                    let bits = value.to_bits();
+                    bytes.extend_from_slice(&(bits + 0x7fff + (bits >> 16 & 1)).to_le_bytes()[2..]);
+                }
+                false => bytes.push(value.round_ties_even().clamp(-128.0, 127.0) as i8 as u8),
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn values_are_those_by_definition() {
+        let then = |bias, residual, act| Epilogue { bias, residual, act };
+        let conv = |batch, h, c, k, r, stride, pad, then| {
+            let (w, s, dilation, groups) = (h + 1, r, 1, 1);
+            Conv { batch, h, w, c, k, r, s, stride, pad, dilation, groups, then }
+        };
+        let cases = [
+            (conv(1, 24, 3, 40, 3, 1, 1, then(true, false, Some(Act::Relu))), "int8"),
+            (conv(9, 15, 16, 32, 3, 2, 1, then(true, true, None)), "int8"),
+            (conv(3, 23, 8, 300, 1, 1, 0, then(false, false, None)), "bf16"),
+            (conv(2, 13, 40, 24, 5, 1, 2, then(false, true, Some(Act::Relu))), "int8"),
+        ];
+        let mut seen = 0;
+        for (conv, outputs) in cases {
+            let wanted = plain(&conv, outputs == "bf16");
+            // Less SRAM: fewer images a call, or fewer channels a tile.
+            for (sets, sram, vlen) in [1, 2].iter().flat_map(|sets| {
+                [("2097152", "512"), ("2097152", "4096"), ("65536", "4096")].map(|(sram, vlen)| (*sets, sram, vlen))
+            }) {
+                let machine = machine(sets, &[("sram.own.bytes", sram), ("core.vlen_bits", vlen)]);
+                let program = program(&conv, outputs, &machine);
+                seen += u32::from(program.kernels == ["conv-whole"]);
+                let got = run(&conv, &program, &machine, wanted.len() as u64);
+                let wrong: Vec<usize> = (0..wanted.len()).filter(|at| got[*at] != wanted[*at]).collect();
+                let kernels = &program.kernels;
+                assert!(
+                    wrong.is_empty(),
+                    "{conv:?} by {kernels:?} in {sram}, VLEN {vlen}: {} of {} wrong, from {} on",
+                    wrong.len(),
+                    wanted.len(),
+                    wrong[0]
+                );
+            }
+        }
+        assert!(seen >= 9, "only {seen} of 12 ran whole images");
     }
 }
