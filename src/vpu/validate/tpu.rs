@@ -14,11 +14,12 @@ pub(super) const SUITE: Suite = Suite {
         Left out: the host's link (6 and 9 % of the TPU's time in MLP0 and MLP1), padding of weights to tiles of 64 KiB, and two of the four tiles of the queue. Two sets of sums, \
         the depth of queues and the path of sums beside the buffer are choices after the paper's description, made while these rows were looked at: with the sums on the \
         buffer's own 256 B a cycle and short queues MLP0 is -2 % and MLP1 -4 %. CNN0's four figures (recalled: 16 layers, 8 M weights, batch 8, 2888 = 8 x 19 x 19 \
-        operations a weight) are met by 13 convolutions of 3x3 and 3 of 1x1 on 19 x 19 pixels of 256 channels, one choice of several, made before any of them was run. The layers run \
-        as convolutions of images (conv-whole), not as products: weights pass the array once for four images and once more for the other four, the eight images' sums take 2888 \
-        of the 4096 rows, and the first 64 KiB of weights of an equal next layer are fetched before the last results are written. That order of work is this compiler's; it was written \
-        while this row was looked at (27.6 TOPS before it), with the shapes and the machine file left as they were. What is missing to the peak: a layer's last results are folded, activated and written \
-        with the array idle (8 % of the time), and the 1x1 layers wait for their activations (7 %).",
+        operations a weight) are met by 13 convolutions of 3x3 and 3 of 1x1 on 19 x 19 pixels of 256 channels, one choice of several, and that of this row since \
+        before its program was written. The layers run as convolutions of images (conv-whole): weights come from DRAM once, pass the array while four images meet each tile of \
+        them, and again for three and for one; the eight images' sums take 2888 of the 4096 rows, and the first 64 KiB of weights of an equal next layer are fetched before the last \
+        results are written. That order of work was written while this row was looked at (27.6 TOPS before it), with shapes and machine file as they were; how \
+        the TPU's own compiler divides a batch is not published. What is missing to the peak: 11 % of the time the array waits for a layer's first weights or for its last results to be folded, \
+        activated and written, 8 % for the activations of the 1x1 layers, which take longer than their sums.",
     cases,
 };
 
