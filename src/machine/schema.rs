@@ -172,6 +172,7 @@ pub const KEYS: &[Key] = &[
     key("array.sum_words", Count(1, 65536), Optional, "", "Words of its pad of partial sums."),
     key("array.words_per_cycle", Count(1, 65536), Optional, "", "Words of weights brought to the elements in a cycle."),
     key("array.pass_cycles", FigureOrZero, Optional, "cycles", "Layer law: overhead of a processing pass."),
+    key("array.clock_mw", FigureOrZero, Optional, "mW", "Layer law: power of clock and control while a layer is processed."),
     key("array.pad_pj", FigureOrZero, Optional, "pJ", "Layer law: energy of a multiply-accumulate, and of a word of a pad."),
     key("array.hop_words", FigureOrZero, Optional, "", "Layer law: energy of a sum passed to the next element, in words of a pad."),
     key("array.buffer_words", FigureOrZero, Optional, "", "Layer law: energy of a word of the global buffer, in words of a pad."),

@@ -24,6 +24,7 @@ pub(super) const ROW: Row = Row {
         ("words_per_cycle", Default("1")),
         ("pass_cycles", Default("[0, \"choice\"]")),
         ("pad_pj", Default("[0, \"choice\"]")),
+        ("clock_mw", Default("[0, \"choice\"]")),
         ("hop_words", Default("[0, \"choice\"]")),
         ("buffer_words", Default("[0, \"choice\"]")),
     ],
@@ -46,6 +47,7 @@ pub struct RowStationary {
     words_per_cycle: u32,
     pass_cycles: f64,
     pad_pj: f64,
+    clock_mw: f64,
     hop_words: f64,
     buffer_words: f64,
 }
@@ -96,6 +98,7 @@ fn read(keys: &Keys<'_>) -> Result<Arc<dyn Kind>> {
         words_per_cycle: keys.count("words_per_cycle")?,
         pass_cycles: keys.figure("pass_cycles")?,
         pad_pj: keys.figure("pad_pj")?,
+        clock_mw: keys.figure("clock_mw")?,
         hop_words: keys.figure("hop_words")?,
         buffer_words: keys.figure("buffer_words")?,
     }))
@@ -224,15 +227,23 @@ impl RowStationary {
             + self.buffer_words * counts.buffer_words as f64
     }
 
-    /// The same in picojoules.
-    pub fn energy_pj(&self, counts: &RowCounts, zeros: f64) -> f64 {
+    /// Energy of those words in picojoules.
+    pub fn words_pj(&self, counts: &RowCounts, zeros: f64) -> f64 {
         self.words(counts, zeros) * self.pad_pj
+    }
+
+    /// Energy of a layer in picojoules: its words, and the clock and control of the chip for as long as it takes.
+    pub fn energy_pj(&self, machine: &Machine, counts: &RowCounts, zeros: f64) -> f64 {
+        self.words_pj(counts, zeros) + self.cycles(counts) / machine.clock_hz * self.clock_mw * 1e9
     }
 
     /// The mapping of the fewest cycles, of equal ones that of the fewest words through the global buffer. Of the values
     /// of e and t that make as many passes only the least is looked at, for more sums move nothing faster; of r the least
     /// of the fewest passes.
-    fn best(&self, machine: &Machine, layer: &Layer) -> Result<RowCounts> {
+    ///
+    /// # Errors
+    /// Unsupported if the law does not speak of the layer, or no mapping of it fits.
+    pub fn best(&self, machine: &Machine, layer: &Layer) -> Result<RowCounts> {
         let l = letters(layer)?;
         let mut best: Option<(f64, RowCounts)> = None;
         let mut left = MAPPINGS;
