@@ -54,7 +54,10 @@ fn laws_are_equal_where_they_are_to_be() {
 #[test]
 fn nothing_is_reported_that_a_constant_was_fitted_on() {
     for case in &all().cases {
-        assert!(!case.case.contains(&case.calibrated_on), "{case:?}");
+        // Names of cases have a number.
+        let words = case.calibrated_on.split(|c: char| !c.is_alphanumeric() && c != '-');
+        let mut fitted = words.filter(|word| word.contains(|c: char| c.is_ascii_digit()));
+        assert!(!fitted.any(|name| case.case.contains(name)), "{case:?}");
         assert!(!case.calibrated_on.is_empty() && !case.source.is_empty(), "{case:?}");
     }
 }
