@@ -1,6 +1,7 @@
 //! DRAM against its reference: the figures of tests/data/dram/dramsim3.csv, run through the library as `preon dram` does,
 //! and through a core program's view, the transfers of `sim::dram::Dram`.
 
+use preon::machine::dram::{Memory, Page, Refresh};
 use preon::machine::{self, Machine};
 use preon::sim::dram::energy;
 use preon::sim::dram::traffic::{Pattern, Request, Served, Stream, Traffic};
@@ -250,6 +251,160 @@ fn transfers_do_not_depend_on_how_time_is_asked_for() {
             all.iter().map(|done| (done.id, done.bursts)).collect::<Vec<_>>()
         };
         assert_eq!(sorted(ends), sorted(whole), "{name}");
+    }
+}
+
+/// Numbers of a case, by SplitMix64.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+    fn of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len() as u64) as usize]
+    }
+    /// Queues, caps and policies of a controller, most often the machine's own.
+    fn controller(&mut self, memory: &mut Memory) {
+        if self.below(3) == 0 {
+            memory.queue = self.of(&[1, 2, 8, 32, 64]);
+            memory.bank_queue = self.of(&[1, 2, 8, 16]);
+            memory.row_hit_cap = self.of(&[0, 1, 4, 64]);
+            memory.dual_command = self.below(2) == 0;
+        }
+        if self.below(5) == 0 {
+            memory.page = Page::Closed;
+        }
+        if self.below(4) == 0 {
+            memory.refresh = Refresh::None;
+        }
+        memory.issue = self.of(&[1, 2, 8, 16]);
+        memory.outstanding = self.of(&[4, 64, 1024, 1024]);
+    }
+    /// Bursts between two runs of a stream: next to each other, or a power of two or anything apart.
+    fn stride(&mut self) -> u64 {
+        match self.below(3) {
+            0 => 1,
+            1 => 1 << self.below(14),
+            _ => 1 + self.below(400),
+        }
+    }
+}
+
+/// The standards with their own maps and with others that put other fields lowest.
+fn memories() -> Vec<Machine> {
+    [
+        ("dram-hbm2", "", ""),
+        ("dram-hbm2", "", "rorabacobgch"),
+        ("dram-hbm2", "", "robabgracoch"),
+        ("dram-hbm2", "", "chrobabgraco"),
+        ("hbm", "", ""),
+        ("hbm", "HBM3", "rorabacobgchpc"),
+        ("hbm", "HBM3", "rorabgbachpcco"),
+        ("onnxim-like", "", ""),
+        ("dram-ddr4", "", ""),
+        ("dram-ddr4", "", "rochrabacobg"),
+        ("dram-ddr4", "", "robabgcochra"),
+        ("edge", "DDR3", ""),
+        ("dram-lpddr4", "", ""),
+        ("dram-lpddr4", "", "rochrabacobg"),
+        ("edge", "LPDDR5", ""),
+    ]
+    .map(|(name, standard, map)| {
+        let sets = [("dram.standard", standard), ("dram.address_map", map)];
+        load(name, &sets.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>())
+    })
+    .to_vec()
+}
+
+/// `PREON_CASES` cases, one of every memory without it.
+fn cases(memories: usize) -> u64 {
+    std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(3 * memories as u64)
+}
+
+/// A few streams, each of its own stride and kind, take turns in pieces: run issue and stepping find the same figures.
+#[test]
+fn streams_that_take_turns_are_as_stepped() {
+    let machines = memories();
+    for case in 0..cases(machines.len()) {
+        let mut draw = Draw(case);
+        let mut memory = machines[case as usize % machines.len()].dram.memory.clone().unwrap();
+        draw.controller(&mut memory);
+        let burst = u64::from(memory.burst_bytes);
+        let mut streams: Vec<(u64, u64, bool)> =
+            (0..1 + draw.below(4)).map(|_| (draw.below(1 << 20), draw.stride(), draw.below(3) == 0)).collect();
+        let mut requests = Vec::new();
+        while requests.len() < 2500 {
+            let at = draw.below(streams.len() as u64) as usize;
+            let (next, stride, write) = &mut streams[at];
+            let clock = if draw.below(12) == 0 { requests.len() as u64 * draw.below(16) } else { 0 };
+            for _ in 0..1 + draw.below(80) {
+                requests.push(Request { address: *next * burst, write: *write, clock });
+                *next += *stride;
+            }
+        }
+        let served = [false, true].map(|step| {
+            let mut traffic = Traffic::new(&memory, step);
+            requests.iter().for_each(|request| traffic.offer(request));
+            traffic.finish()
+        });
+        assert_eq!(served[0], served[1], "case {case}: {memory:?}");
+    }
+}
+
+/// Strided transfers of several engines: run issue and stepping find the same ends and the same commands, and so does a
+/// caller that asks for time in small pieces.
+#[test]
+fn strided_transfers_are_as_stepped() {
+    let machines = memories();
+    for case in 0..cases(machines.len()) {
+        let mut draw = Draw(!case);
+        let mut machine = machines[case as usize % machines.len()].clone();
+        machine.dram.model = machine::DramModel::Cycle;
+        draw.controller(machine.dram.memory.as_mut().unwrap());
+        let mut at = 0;
+        let parts: Vec<(u64, Strided, bool)> = (0..2 + draw.below(6))
+            .map(|_| {
+                at += draw.of(&[0, 1, 40, 500, 3000]);
+                let aligned = draw.below(2) == 0;
+                let run_bytes =
+                    if aligned { 512 << draw.below(4) } else { draw.of(&[1, 32, 64, 128, 320, 2048, 5000]) };
+                let pitch = if aligned { 512 * (1 + draw.below(9)) } else { draw.stride() * 64 };
+                let pitch = pitch.cast_signed();
+                let strided = Strided {
+                    address: if aligned { draw.below(1 << 8) << 12 } else { draw.below(1 << 24) },
+                    run_bytes,
+                    levels: [(1 + draw.below(3), 1 << 20), (1 + draw.below(5), 8192), (1 + draw.below(24), pitch)],
+                };
+                (at, strided, draw.below(3) == 0)
+            })
+            .collect();
+        let run = |step: bool, piece: u64| {
+            let mut dram = Dram::stepping(&machine, step);
+            let (mut ends, mut next, mut before) = (Vec::new(), 0, 0);
+            while ends.len() < parts.len() {
+                before = if piece == 0 { u64::MAX } else { before + piece };
+                while next < parts.len() && parts[next].0 < before {
+                    dram.start(next as u64, parts[next].0, &parts[next].1, parts[next].2);
+                    next += 1;
+                }
+                ends.extend(std::iter::from_fn(|| dram.advance(before)));
+            }
+            let last = ends.iter().map(|done| done.end_cycle).max().unwrap();
+            (ends, dram.totals(last + 20_000))
+        };
+        let (fast, slow) = (run(false, 0), run(true, 0));
+        assert_eq!(fast, slow, "case {case}: {:?}", machine.dram.memory);
+        let ends = |run: &(Vec<preon::sim::dram::Done>, _)| {
+            let mut ends: Vec<_> = run.0.iter().map(|done| (done.id, done.end_cycle, done.bursts)).collect();
+            ends.sort_unstable();
+            ends
+        };
+        let pieces = run(false, 1 + draw.below(30));
+        assert_eq!(ends(&fast), ends(&pieces), "case {case}: in pieces, {:?}", machine.dram.memory);
     }
 }
 

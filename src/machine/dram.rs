@@ -144,6 +144,12 @@ impl Memory {
         let burst_ps = f64::from(self.timing.burst) * f64::from(self.tck_ps);
         f64::from(self.channels) * f64::from(self.burst_bytes) * 1e12 / burst_ps
     }
+    /// The number of a burst in its channel: consecutive in a row.
+    #[inline]
+    pub(crate) fn key(&self, at: &Location) -> u64 {
+        (u64::from(at.row) * u64::from(self.banks_of_channel()) + u64::from(at.bank)) * u64::from(self.columns)
+            + u64::from(at.column)
+    }
     /// Bytes that one activation opens.
     pub fn row_bytes(&self) -> u64 {
         u64::from(self.columns) * u64::from(self.burst_bytes)
@@ -333,6 +339,8 @@ pub struct Map {
     pseudo: Field,
     column: Field,
     run: u32,
+    /// Where channels stand lowest: the mask of their bits, and from one to the next.
+    beside: (u64, u32),
 }
 
 /// Numbers of each kind that an address map places; every one a power of two.
@@ -400,15 +408,23 @@ impl Map {
                 Err((format!("the address map `{text}` has no `{name}`, of which there are {size}"), help()))
             }
         };
+        let (channel, pseudo) = (found(4)?, found(5)?);
+        let lowest = |field: Field| field.shift == 0 && field.bits > 0;
+        let beside = match (lowest(channel), lowest(pseudo)) {
+            (true, _) => ((1 << channel.bits) - 1, 1 << pseudo.bits),
+            (_, true) => ((1 << pseudo.bits) - 1, 1),
+            _ => (0, 0),
+        };
         Ok(Map {
             row: found(0)?,
             rank: found(1)?,
             group: found(2)?,
             bank: found(3)?,
-            channel: found(4)?,
-            pseudo: found(5)?,
+            channel,
+            pseudo,
             column: found(6)?,
             run: run.unwrap_or(1),
+            beside,
         })
     }
     /// Where the burst with this number (address / bytes of a burst) lies. Numbers beyond the capacity wrap.
@@ -419,6 +435,19 @@ impl Map {
             | self.bank.of(burst);
         let channel = (self.channel.of(burst) << self.pseudo.bits) | self.pseudo.of(burst);
         Location { channel, bank, row: self.row.of(burst), column: self.column.of(burst) }
+    }
+    /// True if bursts with consecutive numbers never lie in one row of one channel.
+    #[inline]
+    pub fn is_interleaved(&self) -> bool {
+        self.run == 1
+    }
+    /// Moves from where burst `burst` lies to the next one if that differs by the channel alone; false if it does not.
+    #[inline]
+    pub(crate) fn step_beside(&self, at: &mut Location, burst: u64) -> bool {
+        let (mask, step) = self.beside;
+        let beside = burst & mask != mask;
+        at.channel += if beside { step } else { 0 };
+        beside
     }
     /// Bursts with consecutive numbers, from this one on, that lie in the same row.
     #[inline]

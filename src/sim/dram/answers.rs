@@ -22,6 +22,8 @@ pub(super) struct Owner {
 #[derive(Debug, Clone)]
 pub(super) struct Answers {
     owners: Vec<Owner>,
+    /// Channels that say the same: everything counts so often.
+    pub times: u32,
     /// Answers that come in each clock, by clock modulo its length.
     pub calendar: Vec<u32>,
     /// Sum of the latencies of reads; while some are under way it has wrapped, as it is kept as a difference.
@@ -32,7 +34,7 @@ pub(super) struct Answers {
 
 impl Default for Answers {
     fn default() -> Self {
-        Answers { owners: Vec::new(), calendar: vec![0; CALENDAR], latency: 0, reads: 0 }
+        Answers { owners: Vec::new(), times: 1, calendar: vec![0; CALENDAR], latency: 0, reads: 0 }
     }
 }
 
@@ -50,31 +52,31 @@ impl Answers {
     pub fn clear(&mut self, owner: u16) {
         self.owners[usize::from(owner)] = Owner::default();
     }
-    /// `count` bursts of `owner` are answered in `clock`.
+    /// A burst of `owner` is answered in `clock`.
     #[inline]
-    pub fn answer(&mut self, owner: u16, clock: u64, count: u32) {
+    pub fn answer(&mut self, owner: u16, clock: u64) {
         let row = &mut self.owners[usize::from(owner)];
-        row.answered += u64::from(count);
+        row.answered += u64::from(self.times);
         row.last = row.last.max(clock);
-        self.calendar[clock as usize % CALENDAR] += count;
+        self.calendar[clock as usize % CALENDAR] += self.times;
     }
     /// A read arrives.
     #[inline]
     pub fn asked(&mut self, clock: u64) {
-        self.latency = self.latency.wrapping_sub(clock);
+        self.latency = self.latency.wrapping_sub(clock.wrapping_mul(u64::from(self.times)));
     }
     /// A read is answered.
     #[inline]
     pub fn answer_read(&mut self, owner: u16, clock: u64) {
-        self.latency = self.latency.wrapping_add(clock);
-        self.reads += 1;
-        self.answer(owner, clock, 1);
+        self.latency = self.latency.wrapping_add(clock.wrapping_mul(u64::from(self.times)));
+        self.reads += u64::from(self.times);
+        self.answer(owner, clock);
     }
     #[inline]
     pub fn hit(&mut self, owner: u16) {
-        self.owners[usize::from(owner)].row_hits += 1;
+        self.owners[usize::from(owner)].row_hits += u64::from(self.times);
     }
     pub fn activated(&mut self, owner: u16) {
-        self.owners[usize::from(owner)].activates += 1;
+        self.owners[usize::from(owner)].activates += u64::from(self.times);
     }
 }

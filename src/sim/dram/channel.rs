@@ -8,7 +8,7 @@
 
 use super::answers::Answers;
 use super::counts::Counts;
-use super::queue::{BankQueues, Filter, Requests};
+use super::queue::{Banks, CLOSED, Filter, Requests};
 use super::rules::{COMMANDS, Command, Scope, Table};
 use crate::machine::dram::{Location, Memory, Page, Refresh};
 use std::collections::VecDeque;
@@ -22,11 +22,14 @@ const DRAIN_ABOVE: u32 = 8;
 /// Most banks of a channel: one bit each.
 const BANKS: usize = 64;
 
-/// Earliest clocks of commands.
-type Ready = [[u64; BANKS]; COMMANDS];
+/// Earliest clocks of the commands to a bank, a group or a rank; by scope, then number.
+type Ready = [[[u64; COMMANDS]; BANKS]; 3];
+const BANK: usize = 0;
+const GROUP: usize = 1;
+const RANK: usize = 2;
 
 /// A run of requests that arrives in one clock: consecutive bursts of one row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
     /// Number of the first burst.
     pub key: u64,
@@ -40,6 +43,14 @@ pub(super) struct Arrival {
     pub write: bool,
 }
 
+impl Arrival {
+    /// True if they have a burst in common.
+    pub fn overlaps(&self, other: &Arrival) -> bool {
+        let end = |run: &Arrival| run.key + u64::from(run.count);
+        self.key < end(other) && other.key < end(self)
+    }
+}
+
 /// The next command and when.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
@@ -50,6 +61,12 @@ struct Plan {
 
 const NOTHING: Plan = Plan { clock: NEVER, bank: 0, command: Command::Activate };
 
+/// The best plan so far, and how far its bank is from its turn.
+struct Best {
+    plan: Plan,
+    turn: u32,
+}
+
 /// Banks as bits, by what their queue could issue.
 #[derive(Debug, Clone, Copy, Default)]
 struct Wanted {
@@ -57,7 +74,7 @@ struct Wanted {
     precharge: u64,
     read: u64,
     write: u64,
-    /// Where a write stands before the first read of the open row.
+    /// Of those that could issue both: where a write stands before the first read of the open row.
     write_first: u64,
 }
 
@@ -79,18 +96,15 @@ pub(super) struct Channel {
     /// Clocks from a read command to the end of its data.
     read_clocks: u64,
     burst: u64,
-    /// Earliest clocks by command, then bank, group or rank.
-    bank_ready: Box<Ready>,
-    group_ready: Box<Ready>,
-    rank_ready: Box<Ready>,
+    ready: Box<Ready>,
     /// Last four activates of each rank, the oldest at the index.
     window: Vec<([u64; 4], u8)>,
-    open: Vec<u32>,
-    hits: Vec<u32>,
     open_banks: Vec<u32>,
     active_since: Vec<u64>,
-    queues: BankQueues,
+    banks: Banks,
     wanted: Wanted,
+    /// The same by bank: bits for activate, precharge, read and write.
+    wants: [u8; BANKS],
     reads: Requests,
     writes: Requests,
     draining: u32,
@@ -113,9 +127,6 @@ pub(super) struct Channel {
     pulled_in: Option<u64>,
 }
 
-/// No row is open.
-const CLOSED: u32 = u32::MAX;
-
 impl Channel {
     pub fn new(memory: &Arc<Memory>, table: &Arc<Table>, step: bool) -> Channel {
         let (ranks, banks) = (memory.ranks as usize, memory.banks_of_channel() as usize);
@@ -130,16 +141,13 @@ impl Channel {
             dual: memory.dual_command,
             read_clocks: u64::from(memory.timing.cl + memory.timing.burst),
             burst: u64::from(memory.timing.burst),
-            bank_ready: Box::new([[0; BANKS]; COMMANDS]),
-            group_ready: Box::new([[0; BANKS]; COMMANDS]),
-            rank_ready: Box::new([[0; BANKS]; COMMANDS]),
+            ready: Box::new([[[0; COMMANDS]; BANKS]; 3]),
             window: vec![([0; 4], 0); ranks],
-            open: vec![CLOSED; banks],
-            hits: vec![0; banks],
             open_banks: vec![0; ranks],
             active_since: vec![0; ranks],
-            queues: BankQueues::new(banks, memory.bank_queue),
+            banks: Banks::new(banks, memory.bank_queue),
             wanted: Wanted::default(),
+            wants: [0; BANKS],
             reads: Requests::new(banks, memory.queue),
             writes: Requests::new(banks, memory.queue),
             draining: 0,
@@ -180,7 +188,7 @@ impl Channel {
 
     /// True if nothing waits and no refresh is due.
     pub fn is_idle(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty() && self.queues.is_empty() && self.refresh_due.is_empty()
+        self.reads.is_empty() && self.writes.is_empty() && self.banks.is_empty() && self.refresh_due.is_empty()
     }
 
     /// Requests of this kind that the queue takes.
@@ -223,7 +231,7 @@ impl Channel {
 
     /// What is refreshed in turn: ranks or banks.
     fn refresh_units(&self) -> u32 {
-        if self.memory.refresh == Refresh::PerBank { self.open.len() as u32 } else { self.memory.ranks }
+        if self.memory.refresh == Refresh::PerBank { self.banks.count() as u32 } else { self.memory.ranks }
     }
 
     /// Does clocks before `limit` until the queue has room; the first clock in which a request can arrive, if there is one.
@@ -246,7 +254,7 @@ impl Channel {
         for n in 0..u64::from(run.count) {
             let key = run.key + n;
             if run.write {
-                answers.answer(run.owner, clock + 1, 1);
+                answers.answer(run.owner, clock + 1);
                 if self.write_keys.maybe(key) && self.waits(key, true) {
                     self.counts.forwarded += 1;
                     continue;
@@ -271,7 +279,7 @@ impl Channel {
         }
         let drains = self.draining > 0 || self.must_drain();
         let queue = if drains { &self.writes } else { &self.reads };
-        if queue.wanted() & !self.queues.full() != 0 || (drains && self.draining == 0) {
+        if queue.wanted() & !self.banks.full() != 0 || (drains && self.draining == 0) {
             self.wake = clock;
         }
     }
@@ -293,12 +301,12 @@ impl Channel {
             && plan.command == Command::Read
             && plan.bank as usize == bank
             && self.wake == plan.clock
-            && self.hits[bank] > 0
-            && self.open[bank] == run.at.row;
+            && self.banks.of(bank).hits > 0
+            && self.banks.of(bank).open == run.at.row;
         if !alone || self.step {
             return None;
         }
-        let (head, next) = (self.queues.sole(bank)?, self.reads.sole()?);
+        let (head, next) = (self.banks.sole(bank)?, self.reads.sole()?);
         if !head.continues(&next) || !next.precedes(run) {
             return None;
         }
@@ -317,9 +325,8 @@ impl Channel {
             answers.hit(run.owner);
         }
         let last = plan.clock + (count - 1) * apart;
-        self.queues.slide(bank, count);
+        self.banks.slide(bank, count);
         self.reads.slide(count);
-        self.hits[bank] = self.hits[bank].saturating_add(count as u32);
         self.counts.reads += count;
         self.counts.row_hits += count;
         self.counts.bus_clocks += count * self.burst;
@@ -330,15 +337,24 @@ impl Channel {
         Some((count as u32, last + 1))
     }
 
+    /// True if a burst of `run` is asked for already, so that it would be answered together with it.
+    #[inline]
+    pub fn waits_for(&self, run: &Arrival) -> bool {
+        (run.key..run.key + u64::from(run.count)).any(|key| {
+            (self.write_keys.maybe(key) && self.waits(key, true))
+                || (!run.write && self.read_keys.maybe(key) && self.waits(key, false))
+        })
+    }
+
     /// True if the burst waits anywhere in the channel.
     fn waits(&self, key: u64, write: bool) -> bool {
         let queue = if write { &self.writes } else { &self.reads };
-        queue.holds(key) || self.queues.holds(key, write)
+        queue.holds(key) || self.banks.holds(key, write)
     }
 
     fn must_drain(&self) -> bool {
         let above = if self.flush { 0 } else { DRAIN_ABOVE };
-        self.writes.is_full() || (self.writes.len() > above && self.queues.is_empty())
+        self.writes.is_full() || (self.writes.len() > above && self.banks.is_empty())
     }
 
     /// One clock.
@@ -403,7 +419,7 @@ impl Channel {
         }
         let drains = self.draining > 0 || self.must_drain();
         let queue = if drains { &self.writes } else { &self.reads };
-        if queue.wanted() & !self.queues.full() != 0 {
+        if queue.wanted() & !self.banks.full() != 0 {
             wake = from;
         }
         self.wake = wake.max(from);
@@ -414,86 +430,66 @@ impl Channel {
     fn ready(&self, command: Command, bank: usize) -> u64 {
         let (rank, group) = (bank >> self.rank_shift, bank >> self.group_shift);
         let c = command as usize;
-        self.bank_ready[c][bank].max(self.group_ready[c][group]).max(self.rank_ready[c][rank])
+        let at = |scope: usize, number: usize| self.ready[scope][number % BANKS][c];
+        at(BANK, bank).max(at(GROUP, group)).max(at(RANK, rank))
     }
 
     /// Earliest clock of an activation in a rank by the window of four.
     #[inline]
     fn window_ready(&self, rank: usize) -> u64 {
         let (times, at) = &self.window[rank];
-        times[usize::from(*at)]
+        times[usize::from(*at & 3)]
     }
 
     /// The first command from clock `from` on: the earliest, and of several in one clock that of the next bank in turn.
     fn next_command(&self, from: u64) -> Plan {
         let w = &self.wanted;
         let live = (w.activate | w.precharge | w.read | w.write) & !self.held;
-        if (w.activate | w.precharge | w.write) & live == 0 {
-            return self.next_read(live, from);
-        }
-        let (mut best, mut best_turn) = (NOTHING, u32::MAX);
-        let after = self.turn + 1;
+        let mut best = Best { plan: NOTHING, turn: u32::MAX };
         for rank in 0..self.open_banks.len() {
             let mine = live & (u64::MAX >> (64 - (1 << self.rank_shift))) << (rank << self.rank_shift);
             if mine == 0 {
                 continue;
             }
             // What a bank prefers in one clock comes first.
-            let classes = [
-                (Command::Precharge, w.precharge),
-                (Command::Read, w.read),
-                (Command::Write, w.write),
-                (Command::Activate, w.activate),
-            ];
-            for (command, wanted) in classes {
-                let c = command as usize;
-                let mut banks = wanted & mine;
-                if banks == 0 {
-                    continue;
-                }
-                let mut floor = self.rank_ready[c][rank].max(from);
-                if command == Command::Activate {
-                    floor = floor.max(self.window_ready(rank));
-                }
-                if floor > best.clock {
-                    continue;
-                }
-                while banks != 0 {
-                    let bank = banks.trailing_zeros();
-                    banks &= banks - 1;
-                    let at = bank as usize % BANKS;
-                    let group = (at >> self.group_shift) % BANKS;
-                    let clock = floor.max(self.bank_ready[c][at]).max(self.group_ready[c][group]);
-                    let turn = bank.wrapping_sub(after) % BANKS as u32;
-                    let first = command == Command::Write && turn == best_turn && w.write_first >> bank & 1 == 1;
-                    if clock < best.clock
-                        || (clock == best.clock && (turn < best_turn || (first && best.command == Command::Read)))
-                    {
-                        best = Plan { clock, bank, command };
-                        best_turn = turn;
-                    }
-                }
+            self.first_of::<{ Command::Precharge as usize }>(w.precharge & mine, rank, from, &mut best);
+            self.first_of::<{ Command::Read as usize }>(w.read & mine, rank, from, &mut best);
+            self.first_of::<{ Command::Write as usize }>(w.write & mine, rank, from, &mut best);
+            if w.activate & mine != 0 {
+                let from = from.max(self.window_ready(rank));
+                self.first_of::<{ Command::Activate as usize }>(w.activate & mine, rank, from, &mut best);
             }
         }
-        best
+        best.plan
     }
 
-    /// The same where reads of open rows are all that can issue, as in a stream.
-    #[inline]
-    fn next_read(&self, banks: u64, from: u64) -> Plan {
-        let above = banks & !(u64::MAX >> (63 - self.turn));
-        let mut best = NOTHING;
-        for mut half in [above, banks & !above] {
-            while half != 0 {
-                let bank = half.trailing_zeros();
-                half &= half - 1;
-                let clock = self.ready(Command::Read, bank as usize % BANKS).max(from);
-                if clock < best.clock {
-                    best = Plan { clock, bank, command: Command::Read };
-                }
+    /// The same among one command to some banks of a rank, against the best that was found before.
+    #[inline(always)]
+    fn first_of<const COMMAND: usize>(&self, banks: u64, rank: usize, from: u64, best: &mut Best) {
+        let command = [Command::Activate, Command::Precharge, Command::Read, Command::Write][COMMAND];
+        let floor = self.ready[RANK][rank % BANKS][COMMAND].max(from);
+        if banks == 0 || floor > best.plan.clock {
+            return;
+        }
+        // In turn, so that the first that is ready at once is the one.
+        let after = self.turn + 1;
+        let mut turns = banks.rotate_right(after);
+        while turns != 0 {
+            let turn = turns.trailing_zeros();
+            turns &= turns - 1;
+            let bank = (turn + after) % BANKS as u32;
+            let group = bank as usize >> self.group_shift;
+            let own = self.ready[BANK][bank as usize][COMMAND];
+            let clock = floor.max(own).max(self.ready[GROUP][group % BANKS][COMMAND]);
+            let ahead = clock < best.plan.clock || (clock == best.plan.clock && turn < best.turn);
+            let same = || clock == best.plan.clock && turn == best.turn && best.plan.command == Command::Read;
+            if ahead || (command == Command::Write && self.wanted.write_first >> bank & 1 == 1 && same()) {
+                *best = Best { plan: Plan { clock, bank, command }, turn };
+            }
+            if clock == floor {
+                return;
             }
         }
-        best
     }
 
     /// Keeps the queues of the banks that the first due refresh needs from issuing.
@@ -518,7 +514,7 @@ impl Channel {
         let mut close = NOTHING;
         let mut refresh = Plan { clock: from, bank: banks.start, command };
         for bank in banks {
-            if self.open[bank as usize] != CLOSED {
+            if self.banks.of(bank as usize).open != CLOSED {
                 let clock = self.ready(Command::Precharge, bank as usize).max(from);
                 if clock < close.clock {
                     close = Plan { clock, bank, command: Command::Precharge };
@@ -539,10 +535,7 @@ impl Channel {
         let mut same = false;
         match command {
             Command::Activate => {
-                let head = self.queues.head(bank);
-                self.open[bank] = head.row;
-                self.hits[bank] = 0;
-                answers.activated(head.owner);
+                answers.activated(self.banks.open(bank));
                 self.counts.activates += 1;
                 let (times, at) = &mut self.window[rank];
                 times[usize::from(*at)] = clock + u64::from(self.memory.timing.faw);
@@ -578,30 +571,28 @@ impl Channel {
             Command::ReadClose | Command::WriteClose => {}
         }
         self.raise(command, bank, rank, clock);
-        if same {
-            return;
+        if !same {
+            self.want(bank);
         }
-        self.want(bank);
     }
 
     fn close(&mut self, bank: usize, rank: usize, clock: u64) {
-        self.open[bank] = CLOSED;
-        self.hits[bank] = 0;
+        self.banks.close(bank);
         self.open_banks[rank] -= 1;
         if self.open_banks[rank] == 0 {
             self.counts.active_clocks += clock - self.active_since[rank];
         }
     }
 
-    /// One column command: the first burst of the open row in the bank's queue. True if the queue wants the same after it.
+    /// One column command: the first burst of the open row in the bank's queue. True if the bank wants the same after it.
     #[inline]
     fn column(&mut self, bank: usize, write: bool, clock: u64, answers: &mut Answers) -> bool {
-        let (key, owner, same) = self.queues.take(bank, self.open[bank], write);
-        if self.hits[bank] > 0 {
+        let hit = self.banks.of(bank).hits > 0;
+        let (key, owner, same) = self.banks.take(bank, write);
+        if hit {
             self.counts.row_hits += 1;
             answers.hit(owner);
         }
-        self.hits[bank] += 1;
         self.counts.bus_clocks += self.burst;
         if write {
             self.counts.writes += 1;
@@ -627,60 +618,48 @@ impl Channel {
 
     #[inline]
     fn raise(&mut self, command: Command, bank: usize, rank: usize, clock: u64) {
-        let raise = |times: &mut Ready, at: usize, rows: &[(u8, u32)]| {
-            for (to, clocks) in rows {
-                let time = &mut times[usize::from(*to) % COMMANDS][at % BANKS];
-                *time = (*time).max(clock + u64::from(*clocks));
+        let table = &*self.table;
+        let raise = |times: &mut [u64; COMMANDS], scope: Scope| {
+            for rule in table.raises(command, scope) {
+                let time = &mut times[usize::from(rule.to) % COMMANDS];
+                *time = (*time).max(clock + u64::from(rule.clocks));
             }
         };
-        let table = &self.table;
-        raise(&mut self.bank_ready, bank, table.raises(command, Scope::Bank));
-        raise(&mut self.group_ready, bank >> self.group_shift, table.raises(command, Scope::Group));
-        raise(&mut self.rank_ready, rank, table.raises(command, Scope::Rank));
-        let ranks = self.open_banks.len();
-        if ranks > 1 {
-            for other in (0..ranks).filter(|other| *other != rank) {
-                raise(&mut self.rank_ready, other, table.raises(command, Scope::OtherRanks));
-            }
+        let [banks, groups, ranks] = &mut *self.ready;
+        raise(&mut banks[bank % BANKS], Scope::Bank);
+        raise(&mut groups[(bank >> self.group_shift) % BANKS], Scope::Group);
+        raise(&mut ranks[rank % BANKS], Scope::Rank);
+        let all = self.open_banks.len();
+        for other in (0..all).filter(|other| *other != rank) {
+            raise(&mut ranks[other % BANKS], Scope::OtherRanks);
         }
     }
 
     /// Recomputes what a bank's queue could issue.
     #[inline]
     fn want(&mut self, bank: usize) {
+        let b = self.banks.of(bank);
+        let [reads, writes] = b.waiting.map(|bursts| bursts > 0);
+        let (shut, some) = (b.open == CLOSED, b.first != CLOSED);
+        let other = some && b.first != b.open && (!(reads || writes) || b.hits >= self.memory.row_hit_cap);
+        let wants = [some && shut, other && !shut, reads, writes];
+        let wants = wants.iter().rev().fold(0, |bits, want| bits << 1 | u8::from(*want));
         let bit = 1u64 << bank;
-        let w = &mut self.wanted;
-        let old = *w;
-        w.activate &= !bit;
-        w.precharge &= !bit;
-        w.read &= !bit;
-        w.write &= !bit;
-        w.write_first &= !bit;
-        let queue = self.queues.of(bank);
-        if let Some(head) = queue.first() {
-            let open = self.open[bank];
-            if open == CLOSED {
-                w.activate |= bit;
-            } else {
-                for segment in queue.iter().filter(|s| s.row == open) {
-                    let kind = if segment.write { &mut w.write } else { &mut w.read };
-                    *kind |= bit;
-                    if segment.write && w.read & bit == 0 {
-                        w.write_first |= bit;
-                    }
-                }
-                let hits = (w.read | w.write) & bit != 0;
-                if head.row != open && (!hits || self.hits[bank] >= self.memory.row_hit_cap) {
-                    w.precharge |= bit;
-                }
+        if wants != self.wants[bank % BANKS] {
+            self.wants[bank % BANKS] = wants;
+            let w = &mut self.wanted;
+            for (n, banks) in [&mut w.activate, &mut w.precharge, &mut w.read, &mut w.write].into_iter().enumerate() {
+                *banks = *banks & !bit | u64::from(wants >> n & 1) << bank;
             }
+            self.plan_old = true;
         }
-        let same = old.activate == w.activate
-            && old.precharge == w.precharge
-            && old.read == w.read
-            && old.write == w.write
-            && old.write_first == w.write_first;
-        self.plan_old |= !same;
+        if reads && writes {
+            let write_first = self.banks.waiting(bank).find(|s| s.row == b.open).is_some_and(|s| s.write);
+            let w = &mut self.wanted.write_first;
+            let new = *w & !bit | u64::from(write_first) << bank;
+            self.plan_old |= *w != new;
+            *w = new;
+        }
     }
 
     /// Moves the first request whose bank's queue has room.
@@ -689,12 +668,12 @@ impl Channel {
         if self.draining == 0 && self.must_drain() {
             self.draining = self.writes.len();
         }
-        let full = self.queues.full();
+        let full = self.banks.full();
         let mut segment = None;
         if self.draining > 0 {
-            segment = self.writes.take(full, |key| {
-                self.read_keys.maybe(key) && (self.reads.holds(key) || self.queues.holds(key, false))
-            });
+            segment = self
+                .writes
+                .take(full, |key| self.read_keys.maybe(key) && (self.reads.holds(key) || self.banks.holds(key, false)));
             match segment {
                 Some(_) => self.draining -= 1,
                 // A read of the same burst goes first.
@@ -707,9 +686,8 @@ impl Channel {
         }
         if let Some(segment) = segment {
             let bank = usize::from(segment.bank);
-            if self.queues.push(bank, segment) {
-                self.want(bank);
-            }
+            self.banks.push(&segment);
+            self.want(bank);
         }
     }
 
@@ -731,10 +709,10 @@ impl Channel {
         for rank in 0..self.open_banks.len() {
             let banks = rank << self.rank_shift..(rank + 1) << self.rank_shift;
             let mut refresh = clock.max(self.pulled_in.map_or(0, |before| before + gap));
-            let open = |bank: &usize| self.open[*bank] != CLOSED;
+            let open = |bank: &usize| self.banks.of(*bank).open != CLOSED;
             let close = banks.clone().filter(open).map(|bank| self.ready(Command::Precharge, bank)).max();
             for bank in banks {
-                if let (Some(close), true) = (close, self.open[bank] != CLOSED) {
+                if let (Some(close), true) = (close, self.banks.of(bank).open != CLOSED) {
                     self.counts.precharges += 1;
                     self.close(bank, rank, close.max(clock));
                     refresh = refresh.max(close.max(clock) + u64::from(t.rp));
@@ -747,8 +725,7 @@ impl Channel {
             }
             over = over.max(refresh);
         }
-        let times = self.bank_ready.iter().chain(self.group_ready.iter()).chain(self.rank_ready.iter());
-        times.flatten().fold(over, |over, time| over.max(*time))
+        self.ready.as_flattened().as_flattened().iter().fold(over, |over, time| over.max(*time))
     }
 
     /// The rest state at clock `at`: as new, but for the counts.

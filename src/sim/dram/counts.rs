@@ -28,18 +28,29 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds another channel's.
+    fn fields(&mut self) -> [&mut u64; 11] {
+        [
+            &mut self.reads,
+            &mut self.writes,
+            &mut self.activates,
+            &mut self.precharges,
+            &mut self.refreshes,
+            &mut self.bank_refreshes,
+            &mut self.row_hits,
+            &mut self.bus_clocks,
+            &mut self.active_clocks,
+            &mut self.forwarded,
+            &mut self.shared,
+        ]
+    }
+    /// Adds another channel's, modulo 2^64.
     pub fn add(&mut self, other: &Counts) {
-        self.reads += other.reads;
-        self.writes += other.writes;
-        self.activates += other.activates;
-        self.precharges += other.precharges;
-        self.refreshes += other.refreshes;
-        self.bank_refreshes += other.bank_refreshes;
-        self.row_hits += other.row_hits;
-        self.bus_clocks += other.bus_clocks;
-        self.active_clocks += other.active_clocks;
-        self.forwarded += other.forwarded;
-        self.shared += other.shared;
+        let mut other = *other;
+        self.fields().into_iter().zip(other.fields()).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
+    }
+    /// Takes another channel's off, modulo 2^64.
+    pub fn take(&mut self, other: &Counts) {
+        let mut other = *other;
+        self.fields().into_iter().zip(other.fields()).for_each(|(sum, less)| *sum = sum.wrapping_sub(*less));
     }
 }

@@ -9,6 +9,7 @@ mod channel;
 mod clocks;
 mod counts;
 pub mod energy;
+mod lockstep;
 mod queue;
 mod rules;
 mod simple;

@@ -119,7 +119,8 @@ impl Requests {
         if self.wanted & !full == 0 {
             return None;
         }
-        let at = self.segments.iter().position(|s| full >> s.bank & 1 == 0)?;
+        let free = |s: &Segment| full >> s.bank & 1 == 0;
+        let at = if free(self.segments.front()?) { 0 } else { self.segments.iter().position(free)? };
         let segment = &mut self.segments[at];
         if refused(segment.key) {
             return None;
@@ -144,27 +145,58 @@ impl Requests {
     }
 }
 
-/// The command queues of the banks of a channel.
+/// No row is open.
+pub(super) const CLOSED: u32 = u32::MAX;
+
+/// A bank: its open row, and a ring of what waits for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bank {
+    /// The open row, or [`CLOSED`].
+    pub open: u32,
+    /// Column commands since it was opened.
+    pub hits: u32,
+    /// Bursts of the open row that wait: reads and writes.
+    pub waiting: [u32; 2],
+    /// The row of what has waited longest, or [`CLOSED`].
+    pub first: u32,
+    head: u32,
+    segments: u32,
+    bursts: u32,
+}
+
+/// The banks of a channel with their command queues.
 #[derive(Debug, Clone)]
-pub(super) struct BankQueues {
+pub(super) struct Banks {
+    banks: Vec<Bank>,
     slots: Vec<Segment>,
+    /// Slots of a bank's ring, a power of two, less one.
+    mask: u32,
+    shift: u32,
     depth: u32,
-    segments: Vec<u8>,
-    bursts: Vec<u32>,
     full: u64,
     len: u32,
 }
 
-impl BankQueues {
-    pub fn new(banks: usize, depth: u32) -> BankQueues {
-        BankQueues {
-            slots: vec![Segment::default(); banks * depth as usize],
+impl Banks {
+    pub fn new(banks: usize, depth: u32) -> Banks {
+        let slots = depth.next_power_of_two();
+        let bank = Bank { open: CLOSED, hits: 0, waiting: [0; 2], first: CLOSED, head: 0, segments: 0, bursts: 0 };
+        Banks {
+            banks: vec![bank; banks],
+            slots: vec![Segment::default(); banks * slots as usize],
+            mask: slots - 1,
+            shift: slots.trailing_zeros(),
             depth,
-            segments: vec![0; banks],
-            bursts: vec![0; banks],
             full: 0,
             len: 0,
         }
+    }
+    pub fn count(&self) -> usize {
+        self.banks.len()
+    }
+    #[inline]
+    pub fn of(&self, bank: usize) -> &Bank {
+        &self.banks[bank]
     }
     /// Banks, as bits, whose queue is full.
     #[inline]
@@ -176,65 +208,117 @@ impl BankQueues {
         self.len == 0
     }
     #[inline]
-    pub fn of(&self, bank: usize) -> &[Segment] {
-        let base = bank * self.depth as usize;
-        &self.slots[base..base + usize::from(self.segments[bank])]
+    fn slot(&self, bank: usize, at: u32) -> usize {
+        self.slot_of(bank, self.banks[bank].head + at)
+    }
+    #[inline]
+    fn slot_of(&self, bank: usize, place: u32) -> usize {
+        (bank << self.shift) + (place & self.mask) as usize
+    }
+    /// What waits for a bank, in order of arrival.
+    #[inline]
+    pub fn waiting(&self, bank: usize) -> impl Iterator<Item = &Segment> {
+        (0..self.banks[bank].segments).map(move |at| &self.slots[self.slot(bank, at)])
     }
     /// The segment of a bank that is all that waits in any bank, and fills the bank's queue.
     pub fn sole(&self, bank: usize) -> Option<Segment> {
-        let alone = self.segments[bank] == 1 && self.bursts[bank] == self.len && self.len == self.depth;
-        alone.then(|| self.head(bank))
+        let b = &self.banks[bank];
+        let alone = b.segments == 1 && b.bursts == self.len && self.len == self.depth;
+        alone.then(|| self.slots[self.slot(bank, 0)])
     }
-    /// As many bursts leave the only segment of a bank as join it.
+    /// As many reads of the open row leave the only segment of a bank as join it.
     pub fn slide(&mut self, bank: usize, bursts: u64) {
-        self.slots[bank * self.depth as usize].key += bursts;
-    }
-    pub fn head(&self, bank: usize) -> Segment {
-        self.slots[bank * self.depth as usize]
+        let slot = self.slot(bank, 0);
+        self.slots[slot].key += bursts;
+        self.banks[bank].hits = self.banks[bank].hits.saturating_add(bursts as u32);
     }
     pub fn holds(&self, key: u64, write: bool) -> bool {
-        (0..self.segments.len()).any(|bank| self.of(bank).iter().any(|s| s.write == write && s.holds(key)))
+        (0..self.banks.len()).any(|bank| self.waiting(bank).any(|s| s.write == write && s.holds(key)))
     }
-    /// Appends one burst; true if it is not of a kind and row that waits already at the end.
+    /// Opens the row of what has waited longest; who asked for it.
+    pub fn open(&mut self, bank: usize) -> u16 {
+        let first = self.slots[self.slot(bank, 0)];
+        let mut waiting = [0; 2];
+        for segment in self.waiting(bank).filter(|s| s.row == first.row) {
+            waiting[usize::from(segment.write)] += u32::from(segment.count);
+        }
+        let b = &mut self.banks[bank];
+        (b.open, b.hits, b.waiting) = (first.row, 0, waiting);
+        first.owner
+    }
+    pub fn close(&mut self, bank: usize) {
+        let b = &mut self.banks[bank];
+        (b.open, b.hits, b.waiting) = (CLOSED, 0, [0; 2]);
+    }
+    /// Appends one burst.
     #[inline]
-    pub fn push(&mut self, bank: usize, one: Segment) -> bool {
-        let (base, segments) = (bank * self.depth as usize, usize::from(self.segments[bank]));
+    pub fn push(&mut self, one: &Segment) {
+        let bank = usize::from(one.bank);
         self.len += 1;
-        self.bursts[bank] += 1;
-        if self.bursts[bank] >= self.depth {
+        let b = &mut self.banks[bank];
+        b.bursts += 1;
+        b.waiting[usize::from(one.write)] += u32::from(one.row == b.open);
+        if b.bursts >= self.depth {
             self.full |= 1 << bank;
         }
-        if segments > 0 && self.slots[base + segments - 1].continues(&one) {
-            self.slots[base + segments - 1].count += 1;
-            return false;
+        let (end, segments) = (b.head + b.segments, b.segments);
+        if segments == 0 {
+            b.first = one.row;
+        } else {
+            let last = self.slot_of(bank, end - 1);
+            if self.slots[last].continues(one) {
+                self.slots[last].count += 1;
+                return;
+            }
         }
-        self.slots[base + segments] = one;
-        self.segments[bank] += 1;
-        true
+        self.banks[bank].segments = segments + 1;
+        let next = self.slot_of(bank, end);
+        self.slots[next] = *one;
     }
-    /// Takes the first burst of `row` and kind, which is there: its number and owner, and whether it was at the head of the
-    /// queue and the next of its segment is there now.
+    /// Takes the first burst of the open row and kind, which is there: its number and owner, and whether it was the first of
+    /// all and another of its run is the first now, so that the bank wants the same as before.
     #[inline]
-    pub fn take(&mut self, bank: usize, row: u32, write: bool) -> (u64, u16, bool) {
-        let (base, segments) = (bank * self.depth as usize, usize::from(self.segments[bank]));
-        let queue = &mut self.slots[base..base + segments];
-        let at = queue.iter().position(|s| s.row == row && s.write == write).unwrap_or(0);
-        let segment = &mut queue[at];
+    pub fn take(&mut self, bank: usize, write: bool) -> (u64, u16, bool) {
+        let Bank { open, head, segments, .. } = self.banks[bank];
+        let wanted = |s: &Segment| s.row == open && s.write == write;
+        let (mut at, mut slot) = (0, self.slot_of(bank, head));
+        while at + 1 < segments && !wanted(&self.slots[slot]) {
+            at += 1;
+            slot = self.slot_of(bank, head + at);
+        }
+        let segment = &mut self.slots[slot];
         segment.key += 1;
         segment.count -= 1;
-        let taken = (segment.key - 1, segment.owner, at == 0 && segment.count > 0);
-        if segment.count == 0 {
-            queue.copy_within(at + 1.., at);
-            self.segments[bank] -= 1;
-        }
+        let emptied = segment.count == 0;
+        let taken = (segment.key - 1, segment.owner, at == 0 && !emptied);
+        let b = &mut self.banks[bank];
+        b.bursts -= 1;
+        b.hits = b.hits.saturating_add(1);
+        b.waiting[usize::from(write)] -= 1;
         self.len -= 1;
-        self.bursts[bank] -= 1;
         self.full &= !(1 << bank);
+        if emptied {
+            self.remove(bank, at);
+        }
         taken
+    }
+    /// Removes the segment at place `at` of a bank's queue.
+    #[inline]
+    fn remove(&mut self, bank: usize, at: u32) {
+        let Bank { head, segments, .. } = self.banks[bank];
+        for behind in (0..at).rev() {
+            let (from, to) = (self.slot_of(bank, head + behind), self.slot_of(bank, head + behind + 1));
+            self.slots[to] = self.slots[from];
+        }
+        let first = self.slots[self.slot_of(bank, head + 1)].row;
+        let b = &mut self.banks[bank];
+        b.head = (head + 1) & self.mask;
+        b.segments = segments - 1;
+        b.first = if segments > 1 { first } else { CLOSED };
     }
 }
 
-/// Counts of burst numbers by their low bits: says at once that a burst does not wait.
+/// Counts of burst numbers by a hash: says at once that a burst does not wait.
 #[derive(Debug, Clone)]
 pub(super) struct Filter(Box<[u16; 1024]>);
 
@@ -245,8 +329,10 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// By the golden ratio: numbers of a channel are far from random.
+    #[inline]
     fn slot(key: u64) -> usize {
-        ((key ^ (key >> 10) ^ (key >> 20)) & 1023) as usize
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
     }
     #[inline]
     pub fn maybe(&self, key: u64) -> bool {

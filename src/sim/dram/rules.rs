@@ -110,13 +110,23 @@ const RULES: &[Rule] = &[
 ];
 
 /// What a command raises: the command that then waits, and for how long.
-pub(super) type Raise = (u8, u32);
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Raise {
+    pub to: u8,
+    pub clocks: u32,
+}
+
+/// What one command raises in one scope.
+#[derive(Debug, Clone, Copy, Default)]
+struct Raises {
+    list: [Raise; 4],
+    count: usize,
+}
 
 /// The rules of one memory in clocks, by command and scope.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// Rules at [bank, group, rank, other ranks] of each command.
-    rows: [[Vec<Raise>; 4]; COMMANDS],
+    rows: [[Raises; 4]; COMMANDS],
 }
 
 impl Table {
@@ -126,7 +136,7 @@ impl Table {
         if groups == 1 {
             (t.ccd_l, t.rrd_l, t.wtr_l) = (t.ccd_s, t.rrd_s, t.wtr_s);
         }
-        let mut rows: [[Vec<Raise>; 4]; COMMANDS] = Default::default();
+        let mut rows = [[Raises::default(); 4]; COMMANDS];
         for rule in RULES {
             let clocks = (rule.clocks)(&t).max(0) as u32;
             let open = rule.from as usize;
@@ -137,8 +147,10 @@ impl Table {
                 _ => None,
             };
             for from in [Some(open), closing].into_iter().flatten() {
+                let raises = &mut rows[from][rule.scope as usize];
                 if clocks > 0 {
-                    rows[from][rule.scope as usize].push((rule.to as u8, clocks));
+                    raises.list[raises.count] = Raise { to: rule.to as u8, clocks };
+                    raises.count += 1;
                 }
             }
         }
@@ -147,11 +159,12 @@ impl Table {
     /// Clocks between two reads of one bank.
     pub fn same_bank_reads(&self) -> u32 {
         let rows = [Bank, Group, Rank].into_iter().flat_map(|scope| self.raises(Read, scope));
-        rows.filter(|(to, _)| *to == Read as u8).map(|(_, clocks)| *clocks).max().unwrap_or(1).max(1)
+        rows.filter(|raise| raise.to == Read as u8).map(|raise| raise.clocks).max().unwrap_or(1).max(1)
     }
     /// What `from` raises in `scope`.
     #[inline]
     pub fn raises(&self, from: Command, scope: Scope) -> &[Raise] {
-        &self.rows[from as usize][scope as usize]
+        let raises = &self.rows[from as usize][scope as usize];
+        &raises.list[..raises.count]
     }
 }

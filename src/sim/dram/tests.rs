@@ -8,7 +8,7 @@ use crate::machine::dram::{Location, Map, Memory, Page, Refresh, STANDARDS, Shap
 use std::sync::Arc;
 
 /// One channel of a standard, without refresh.
-fn memory(standard: &Standard) -> Memory {
+pub(super) fn memory(standard: &Standard) -> Memory {
     let shape = Shape { channels: 1, pseudo_channels: 1, ..standard.shape };
     Memory {
         channels: 1,

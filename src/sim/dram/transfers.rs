@@ -11,6 +11,7 @@
 use super::answers::{AHEAD, Answers, CALENDAR};
 use super::channel::{Arrival, Channel, NEVER};
 use super::clocks::Clocks;
+use super::lockstep::Lockstep;
 use super::rules::Table;
 use super::{Done, Strided, Totals};
 use crate::machine::dram::{Location, Memory};
@@ -84,6 +85,8 @@ impl Walk {
 struct Offer {
     transfer: usize,
     at: Location,
+    /// The burst's number in its channel.
+    key: u64,
     left: u32,
 }
 
@@ -92,7 +95,7 @@ struct Offer {
 pub(super) struct Transfers {
     memory: Arc<Memory>,
     clocks: Clocks,
-    channels: Vec<Channel>,
+    channels: Lockstep,
     answers: Answers,
     active: Vec<Transfer>,
     free_owners: Vec<u16>,
@@ -113,7 +116,7 @@ impl Transfers {
     pub fn new(memory: &Memory, clock_hz: u64, step: bool) -> Transfers {
         let memory = Arc::new(memory.clone());
         let table = Arc::new(Table::new(&memory.timing, memory.groups));
-        let channels = (0..memory.channels).map(|_| Channel::new(&memory, &table, step)).collect();
+        let channels = Lockstep::new(Channel::new(&memory, &table, step), memory.channels, step);
         let step_clocks = u64::from(memory.timing.cl + memory.timing.burst).max(1);
         Transfers {
             clocks: Clocks::new(clock_hz, memory.tck_ps),
@@ -204,9 +207,7 @@ impl Transfers {
         // Where time jumps, everything is answered.
         self.take_answers(from);
         while self.next_offer(until) && self.offer_once(&mut until) {}
-        for channel in &mut self.channels {
-            channel.advance(until, &mut self.answers);
-        }
+        self.channels.advance_all(until, &mut self.answers);
         self.now = until;
     }
 
@@ -231,7 +232,8 @@ impl Transfers {
             };
             let walk = &self.active[index].walk;
             let left = u64::from(self.memory.map.run_from(walk.next)).min(walk.end - walk.next) as u32;
-            self.offer = Some(Offer { transfer: index, at: self.memory.map.locate(walk.next), left });
+            let at = self.memory.map.locate(walk.next);
+            self.offer = Some(Offer { transfer: index, at, key: self.memory.key(&at), left });
         }
         true
     }
@@ -249,49 +251,91 @@ impl Transfers {
         if self.offer_clock >= *until {
             return false;
         }
-        let channel = &mut self.channels[offer.at.channel as usize];
-        channel.advance(self.offer_clock, &mut self.answers);
-        if channel.room(write) == 0 {
+        if self.memory.map.is_interleaved() && self.follow(&mut offer, until) {
+            return true;
+        }
+        let channel = offer.at.channel;
+        self.channels.advance(channel, self.offer_clock, &mut self.answers);
+        let room = self.channels.room(channel, write);
+        if room == 0 {
             let transfer = &mut self.active[offer.transfer];
-            let run =
-                Arrival { key: transfer.walk.next, at: offer.at, count: offer.left, owner: transfer.owner, write };
+            let run = Arrival { key: offer.key, at: offer.at, count: offer.left, owner: transfer.owner, write };
             // The last burst of a run is offered by itself: what follows may lie elsewhere.
             let most = allowed.min(offer.left - 1);
-            let streamed = if write { None } else { channel.stream(&run, *until, most, &mut self.answers) };
+            let streamed = if write { None } else { self.channels.stream(&run, *until, most, &mut self.answers) };
             if let Some((count, clock)) = streamed {
                 (self.offer_clock, self.taken) = (clock, 1);
                 self.in_flight += u64::from(count);
                 transfer.issued += u64::from(count);
                 transfer.walk.pass(u64::from(count), u64::from(self.memory.burst_bytes));
                 offer.left -= count;
+                offer.key += u64::from(count);
                 offer.at.column += count;
                 self.offer = Some(offer);
                 return true;
             }
-            match channel.advance_to_room(write, *until, &mut self.answers) {
+            match self.channels.advance_to_room(channel, write, *until, &mut self.answers) {
                 Some(clock) => (self.offer_clock, self.taken) = (clock, 0),
                 None => (self.offer_clock, self.taken) = (*until, 0),
             }
             return self.offer_clock < *until;
         }
-        let count = offer.left.min(channel.room(write)).min(self.memory.issue - self.taken).min(allowed);
+        let count = offer.left.min(room).min(self.memory.issue - self.taken).min(allowed);
         let transfer = &mut self.active[offer.transfer];
-        let run = Arrival { key: transfer.walk.next, at: offer.at, count, owner: transfer.owner, write };
-        channel.arrive(self.offer_clock, &run, &mut self.answers);
+        let run = Arrival { key: offer.key, at: offer.at, count, owner: transfer.owner, write };
+        self.channels.arrive(self.offer_clock, &run, &mut self.answers);
         self.taken += count;
         self.in_flight += u64::from(count);
         transfer.issued += u64::from(count);
         transfer.walk.pass(u64::from(count), u64::from(self.memory.burst_bytes));
         offer.left -= count;
+        offer.key += u64::from(count);
         offer.at.column += count;
-        let over = transfer.walk.over;
-        let index = offer.transfer;
         self.offer = (offer.left > 0).then_some(offer);
-        if over {
-            let known = self.ended(&self.active[index]).unwrap_or(NEVER);
+        self.limit_to_end(offer.transfer, until);
+        true
+    }
+
+    /// Offers bursts to one channel after the other, as long as each is told in this clock what another of its group has
+    /// been told before; true if any was.
+    #[inline]
+    fn follow(&mut self, offer: &mut Offer, until: &mut u64) -> bool {
+        let transfer = &mut self.active[offer.transfer];
+        let allowed = u64::from(self.memory.outstanding).saturating_sub(self.in_flight) as u32;
+        let most = allowed.min(self.memory.issue - self.taken);
+        let (owner, write) = (transfer.owner, transfer.write);
+        let mut count = 0;
+        while count < most && self.channels.follow(offer.at.channel, self.offer_clock, offer.key, owner, write) {
+            count += 1;
+            let last = transfer.walk.next;
+            transfer.walk.pass(1, u64::from(self.memory.burst_bytes));
+            if transfer.walk.over {
+                break;
+            }
+            if transfer.walk.next != last + 1 || !self.memory.map.step_beside(&mut offer.at, last) {
+                offer.at = self.memory.map.locate(transfer.walk.next);
+                offer.key = self.memory.key(&offer.at);
+            }
+        }
+        if count == 0 {
+            return false;
+        }
+        self.taken += count;
+        self.in_flight += u64::from(count);
+        transfer.issued += u64::from(count);
+        self.offer = (!transfer.walk.over && self.taken < self.memory.issue).then_some(*offer);
+        self.limit_to_end(offer.transfer, until);
+        true
+    }
+
+    /// Where a transfer has asked for all, time stops before it may end. Channels may not have been told yet: a write is
+    /// answered in the next clock.
+    fn limit_to_end(&self, transfer: usize, until: &mut u64) {
+        let transfer = &self.active[transfer];
+        if transfer.walk.over {
+            let known = if transfer.write { self.offer_clock + 1 } else { NEVER };
             *until = (*until).min(self.offer_clock + self.step_clocks).min(known);
         }
-        true
     }
 
     /// Waits until fewer bursts than allowed are unanswered; how many may follow, or none before `until`. Answers are looked
@@ -300,9 +344,7 @@ impl Transfers {
     fn wait_for_answers(&mut self, until: u64, wanted: u32) -> Option<u32> {
         let most = u64::from(self.memory.outstanding);
         while self.in_flight + u64::from(wanted) > most {
-            for channel in &mut self.channels {
-                channel.advance(self.offer_clock, &mut self.answers);
-            }
+            self.channels.advance_all(self.offer_clock, &mut self.answers);
             self.take_answers(self.offer_clock);
             if self.in_flight < most {
                 break;
@@ -334,10 +376,8 @@ impl Transfers {
     /// Drains, closes every row, refreshes every rank once and restarts the refresh timers; the cycle in which it is over.
     pub fn quiesce(&mut self, at_cycle: u64) -> u64 {
         let at = self.clocks.dram(at_cycle).max(self.now);
-        let ends = self.channels.iter_mut().map(|c| c.drain(at, &mut self.answers));
-        let over = ends.max().unwrap_or(at);
+        let over = self.channels.drain(at, &mut self.answers);
         let cycle = self.clocks.core(over);
-        self.channels.iter_mut().for_each(|c| c.reset(over));
         self.clocks.anchor(cycle, over);
         self.answers.calendar.fill(0);
         (self.now, self.offer_clock, self.taken) = (over, over, 0);
@@ -349,13 +389,9 @@ impl Transfers {
     pub fn totals(&mut self, at_cycle: u64) -> Totals {
         let end = self.clocks.dram(at_cycle).max(self.now);
         let mut totals = Totals { clocks: end, ..Totals::default() };
-        for channel in &mut self.channels {
-            channel.advance(end, &mut self.answers);
-            channel.settle(end);
-            totals.counts.add(&channel.counts);
-            totals.channels.push(channel.counts);
-        }
-        totals.busy_cycles = self.clocks.length(totals.counts.bus_clocks) / self.channels.len().max(1) as u64;
+        totals.channels = self.channels.counts(end, &mut self.answers);
+        totals.channels.iter().for_each(|counts| totals.counts.add(counts));
+        totals.busy_cycles = self.clocks.length(totals.counts.bus_clocks) / self.channels.len() as u64;
         totals
     }
 }
