@@ -178,7 +178,7 @@ fn parse_set(key: &str, value: &str) -> Result<Node> {
 /// Gives figures and prices that `--set` put in place the source `--set`, so that they need none of their own.
 fn mark_sets(node: &mut Node, path: &mut Vec<String>) {
     let Value::Table(entries) = &mut node.value else { return };
-    for entry in entries {
+    for entry in entries.iter_mut().filter(|entry| entry.node.is_set_anywhere()) {
         path.push(entry.key.clone());
         let segments: Vec<&str> = path.iter().map(String::as_str).collect();
         match schema::find(&segments).map(|k| k.kind) {
@@ -212,7 +212,7 @@ fn check_table(root: &Node, table: &Node, path: &mut Vec<String>) -> Result<()> 
             check_value(root, key, &segments, &entry.node)?;
         } else if GROUP_WORDS.contains(&entry.key.as_str()) && holds_figures(parent) {
             check_word(root, &entry.key, &entry.node)?;
-        } else if schema::children(&segments).is_empty() {
+        } else if !schema::is_table(&segments) {
             return Err(unknown_key(entry, parent));
         } else if entry.node.is_table() {
             check_table(root, &entry.node, path)?;

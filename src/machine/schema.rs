@@ -4,6 +4,7 @@
 //! stands for any name. To add a key: a row here, a field of `Machine`, and a line in the reader.
 
 use super::array::{KINDS, Row};
+use std::sync::LazyLock;
 
 /// Name of the file format.
 pub const SCHEMA: &str = "preon.machine/1";
@@ -285,29 +286,40 @@ pub const KEYS: &[Key] = &[
 /// Words that a table may hold beside its keys, as defaults for the figures and prices in it.
 pub const GROUP_WORDS: &[&str] = &["source", "per", "scope"];
 
+/// The segments of every key, in the order of [`KEYS`].
+static SEGMENTS: LazyLock<Vec<Vec<&'static str>>> =
+    LazyLock::new(|| KEYS.iter().map(|key| key.path.split('.').collect()).collect());
+
+/// True if `path` begins as the segments of a pattern do.
+fn begins(pattern: &[&str], path: &[&str]) -> bool {
+    pattern.iter().zip(path).all(|(segment, name)| segment == name || *segment == "*")
+}
+
 /// True if the segments of `pattern` match `path`.
 pub fn matches(pattern: &str, path: &[&str]) -> bool {
-    if path.first().is_some_and(|first| !pattern.starts_with(first) && !pattern.starts_with('*')) {
-        return false;
-    }
-    let mut segments = pattern.split('.');
-    path.iter().all(|p| segments.next().is_some_and(|s| s == "*" || s == *p)) && segments.next().is_none()
+    let segments: Vec<&str> = pattern.split('.').collect();
+    segments.len() == path.len() && begins(&segments, path)
 }
 
 /// The key at a path; a group word (`source`, ...) is never an instance of `*`.
 pub fn find(path: &[&str]) -> Option<&'static Key> {
     let group_word = path.last().is_some_and(|name| GROUP_WORDS.contains(name));
-    KEYS.iter().find(|k| matches(k.path, path) && !(group_word && k.path.ends_with('*')))
+    let found = |pattern: &&Vec<&str>| pattern.len() == path.len() && begins(pattern, path);
+    let mut all = KEYS.iter().zip(SEGMENTS.iter());
+    all.find(|(k, pattern)| found(pattern) && !(group_word && k.path.ends_with('*'))).map(|(key, _)| key)
+}
+
+/// True if a path names a table of keys.
+pub fn is_table(path: &[&str]) -> bool {
+    SEGMENTS.iter().any(|pattern| pattern.len() > path.len() && begins(pattern, path))
 }
 
 /// The names that may follow a path (`*` for any), in the order of [`KEYS`], without repetition.
 pub fn children(path: &[&str]) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
-    for key in KEYS {
-        let segments: Vec<&'static str> = key.path.split('.').collect();
-        let under = segments.len() > path.len() && segments.iter().zip(path).all(|(s, p)| *s == "*" || s == p);
-        if under && !names.contains(&segments[path.len()]) {
-            names.push(segments[path.len()]);
+    for pattern in SEGMENTS.iter().filter(|pattern| pattern.len() > path.len() && begins(pattern, path)) {
+        if !names.contains(&pattern[path.len()]) {
+            names.push(pattern[path.len()]);
         }
     }
     names

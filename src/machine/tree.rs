@@ -91,6 +91,10 @@ impl Node {
     pub fn at<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<&Node> {
         path.into_iter().try_fold(self, |node, key| node.get(key))
     }
+    /// True if this or anything in it was given by `--set`.
+    pub fn is_set_anywhere(&self) -> bool {
+        self.from.is_set() || self.entries().iter().any(|entry| entry.node.is_set_anywhere())
+    }
     /// Entries of a table; none for any other value.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
