@@ -23,7 +23,7 @@ use crate::tensor::{Scaling, Store, TensorType, rows_cols};
 use fuse::Group;
 use kernels::{Kernels, Replaced};
 use lower::{Context, Lowered};
-use place::{ALIGN, Arena, SPACE_SHIFT};
+use place::{ALIGN, Arena, PAGE, SPACE_SHIFT, dram_align};
 use sparse::SparseWeights;
 
 /// Every error code of the compiler with what it means, for `preon explain`.
@@ -101,7 +101,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Layout { from: ALIGN, input: None, results_in_dram: false, resident: false, equals: [false; 2] }
+        Layout { from: PAGE, input: None, results_in_dram: false, resident: false, equals: [false; 2] }
     }
 }
 
@@ -414,7 +414,7 @@ impl<'a> Plan<'a> {
         if let Some(sparse) = self.sparse.iter().find(|sparse| sparse.value == value) {
             payload = sparse.payload.len() as u64;
         }
-        let addr = self.dram_bytes;
+        let addr = self.dram_bytes.next_multiple_of(dram_align(payload));
         let scale_addr = addr + payload.next_multiple_of(ALIGN);
         self.dram_bytes = scale_addr + scales.next_multiple_of(ALIGN);
         self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { scale_addr }));
@@ -522,7 +522,7 @@ impl<'a> Plan<'a> {
             ))
             .code("E0401")
         })?;
-        self.dram = Arena::new(self.dram_bytes, room);
+        self.dram = Arena::of_dram(self.dram_bytes, room);
         let last_use = last_uses(self.graph, groups);
         for (step, group) in groups.iter().enumerate() {
             let value = self.graph.node(group.last()).output;

@@ -8,12 +8,21 @@
 pub const SPACE_SHIFT: u32 = 60;
 /// Alignment of every placed array.
 pub const ALIGN: u64 = 64;
+/// Alignment of arrays of DRAM that are no smaller: their rows then begin with the same channel of an interleaved memory.
+pub const PAGE: u64 = 4096;
+
+/// Alignment of an array of `bytes` in DRAM.
+pub fn dram_align(bytes: u64) -> u64 {
+    if bytes < PAGE { ALIGN } else { PAGE }
+}
 
 /// A region of one address space that hands out ranges by first fit.
 #[derive(Debug, Clone)]
 pub struct Arena {
     base: u64,
     size: u64,
+    /// Alignment by size.
+    align: fn(u64) -> u64,
     /// Allocated ranges (offset, bytes, last step that needs it), sorted by offset.
     live: Vec<(u64, u64, usize)>,
     peak: u64,
@@ -22,7 +31,12 @@ pub struct Arena {
 impl Arena {
     /// An arena of `size` bytes from address `base` (space bits included).
     pub fn new(base: u64, size: u64) -> Self {
-        Arena { base, size, live: Vec::new(), peak: 0 }
+        Arena { base, size, align: |_| ALIGN, live: Vec::new(), peak: 0 }
+    }
+
+    /// The same in DRAM.
+    pub fn of_dram(base: u64, size: u64) -> Self {
+        Arena { align: dram_align, ..Arena::new(base, size) }
     }
 
     /// A range of `bytes` that stays valid through step `until`, or `None` if no gap is wide enough. Ranges whose last
@@ -30,12 +44,13 @@ impl Arena {
     pub fn take(&mut self, bytes: u64, now: usize, until: usize) -> Option<u64> {
         self.live.retain(|(_, _, last)| *last >= now);
         let bytes = bytes.max(1).next_multiple_of(ALIGN);
-        let mut offset = 0;
+        let aligned = |offset: u64| (self.base + offset).next_multiple_of((self.align)(bytes)) - self.base;
+        let mut offset = aligned(0);
         for (start, length, _) in &self.live {
-            if start - offset >= bytes {
+            if *start >= offset + bytes {
                 break;
             }
-            offset = start + length;
+            offset = aligned(start + length).max(offset);
         }
         if self.size < bytes || offset > self.size - bytes {
             return None;

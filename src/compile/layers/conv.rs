@@ -4,7 +4,7 @@
 use super::{Formats, Program, codes, whole};
 use crate::compile::link::{Bodies, link};
 use crate::compile::lower::{Call, Lowered};
-use crate::compile::place::{ALIGN, Arena, Workspace};
+use crate::compile::place::{ALIGN, Arena, Workspace, dram_align};
 use crate::compile::tile::{estimate_of, sizes};
 use crate::compile::{Layout, Options, not_resident, on_chip};
 use crate::diag::{Error, Result};
@@ -153,7 +153,7 @@ impl<'a> Ranges<'a> {
     }
     /// A range of DRAM: weights.
     fn take(&mut self, bytes: u64) -> u64 {
-        let at = self.next;
+        let at = self.next.next_multiple_of(dram_align(bytes));
         self.next = (at + bytes).next_multiple_of(ALIGN);
         at
     }

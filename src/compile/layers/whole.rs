@@ -168,6 +168,7 @@ impl Plan {
 mod tests {
     use super::super::{Formats, Program, compile};
     use crate::compile::Options;
+    use crate::compile::place::{ALIGN, PAGE, dram_align};
     use crate::exec::{Config, Mode, Vm};
     use crate::machine::{Machine, load_with};
     use crate::num::{Accumulator, format};
@@ -195,7 +196,7 @@ mod tests {
         compile(&Kind::Conv(*conv), &formats, machine, &Options::default(), &mut Default::default()).unwrap()
     }
 
-    /// Where operands lie: weights, bias, scales, image, residual; each from a multiple of 64 on, as far as it is there.
+    /// Where operands lie: weights, bias, scales, image, residual; as far as they are there, as in DRAM.
     fn places(conv: &Conv, pixels: u64) -> [u64; 5] {
         let sizes = [
             conv.k * conv.c * conv.r * conv.s,
@@ -204,10 +205,11 @@ mod tests {
             conv.batch * conv.h * conv.w * conv.c,
             conv.batch * pixels * conv.k,
         ];
-        let mut at = 64;
-        sizes.map(|size: u64| {
-            at += size.next_multiple_of(64);
-            at - size.next_multiple_of(64)
+        let mut at = PAGE;
+        sizes.map(|size| {
+            let from = at.next_multiple_of(dram_align(size));
+            at = (from + size).next_multiple_of(ALIGN);
+            from
         })
     }
 
