@@ -14,6 +14,9 @@ use preon::sim::Sim;
 use preon::tensor::TensorType;
 use preon::vpu::workload::{Run, run};
 use preon::workload::{self, Attention, Conv, Epilogue, Gemm, Kind, Pass};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 #[path = "support/programs.rs"]
 mod programs;
@@ -160,4 +163,116 @@ fn compiled_for_less_a_network_is_faster_by_a_fiftieth_at_most() {
             }
         }
     }
+}
+
+/// A product on machines of which each has twice as much of something as the one before.
+struct Doubled {
+    machine: &'static str,
+    key: String,
+    values: Vec<u64>,
+    policy: &'static str,
+    model: &'static str,
+    shape: [u64; 3],
+}
+
+/// Products of every day: some divide into tiles, others do not.
+const SMALL: [[u64; 3]; 7] =
+    [[100, 300, 700], [33, 130, 257], [1, 640, 640], [128, 512, 512], [64, 256, 1024], [17, 1000, 96], [200, 64, 2048]];
+/// Products of networks.
+const LARGE: [[u64; 3]; 3] = [[512, 2560, 2560], [1, 2560, 2560], [128, 768, 3072]];
+
+/// Every product on every machine, in every format and with every model of DRAM, with SRAM, lanes of the element-wise unit
+/// and rates of the vector unit doubled.
+fn doubled() -> Vec<Doubled> {
+    let from = |first: u64, count: u32| (0..count).map(|power| first << power).collect::<Vec<_>>();
+    let all = ["ideal", "bandwidth", "cycle"];
+    // Name, SRAM, lanes, and formats with the rates of the vector unit.
+    let machines = [
+        ("edge", from(32 << 10, 6), from(16, 3), vec![("int8", 64), ("w1.58a8", 256), ("bf16", 16), ("fp32", 8)]),
+        ("hbm", from(128 << 10, 6), from(32, 3), vec![("int8", 128), ("w1.58a8", 512), ("bf16", 32), ("fp32", 16)]),
+        ("mcu", from(32 << 10, 5), from(1, 2), vec![("int8", 2), ("fp32", 1)]),
+        ("textbook-32", from(32 << 10, 5), from(1, 2), vec![("int8", 1), ("w1.58a8", 4)]),
+        ("onnxim-like", from(1 << 20, 6), from(1024, 3), vec![("fp16", 0)]),
+    ];
+    let mut cases = Vec::new();
+    for (machine, memory, lanes, policies) in machines {
+        let scalar = ["mcu", "textbook-32"].contains(&machine);
+        let (large, models) = if scalar { (&LARGE[..0], &all[..2]) } else { (&LARGE[..], &all[..]) };
+        for (policy, rate) in policies {
+            let pair = match policy {
+                "w1.58a8" => "ternary*int8".to_owned(),
+                format => format!("{format}*{format}"),
+            };
+            let mut keys =
+                vec![("sram.own.bytes".to_owned(), memory.clone()), ("unit.E.lanes".to_owned(), lanes.clone())];
+            keys.extend((rate > 0).then(|| (format!("rate.S.{pair}"), from(rate, 3))));
+            for (model, shape) in
+                models.iter().flat_map(|model| SMALL.iter().chain(large).map(move |shape| (*model, *shape)))
+            {
+                for (key, values) in keys.clone() {
+                    cases.push(Doubled { machine, key, values, policy, model, shape });
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// Cycles that DRAM of commands may add or spare a program by where its pieces fall between refreshes and open rows.
+fn slack(model: &str, least: f64) -> f64 {
+    if model == "cycle" { (0.02 * least).max(REFRESH) } else { 0.02 * least }
+}
+
+/// Where an engine with more takes more than a fiftieth longer, or an estimate longer at all; how much at worst.
+fn faster_with_less(case: &Doubled) -> Option<String> {
+    let [m, n, k] = case.shape;
+    let kind = Kind::Gemm(Gemm { m, n, k, then: Epilogue::default() });
+    let product = workload::Workload::new("product", vec![workload::Layer::new("product", kind)]);
+    let (mut least, mut estimate) = (f64::INFINITY, u64::MAX);
+    for value in &case.values {
+        let machine =
+            machine(case.machine, &[("dram.model", case.model.to_owned()), (case.key.as_str(), value.to_string())]);
+        let policy = policy::load(case.policy).unwrap();
+        // What does not fit a small memory has no time there.
+        let Ok(report) = run(&product, &machine, &policy, &Kernels::builtin(), &Run::default()) else { continue };
+        let (cycles, of) = (report.cycles as f64, report.layers[0].estimate_cycles);
+        if cycles > least + slack(case.model, least) || of > estimate {
+            let Doubled { machine, key, policy, model, shape, .. } = case;
+            return Some(format!(
+                "{machine} {policy} {model} {shape:?}, {key} = {value}: {cycles} cycles after {least}, estimate {of} after {estimate}\n"
+            ));
+        }
+        (least, estimate) = (least.min(cycles), of);
+    }
+    assert!(least.is_finite(), "{} {} {:?} never ran", case.machine, case.policy, case.shape);
+    None
+}
+
+/// `PREON_CASES` of the products, all of them from 1,000 on.
+#[test]
+fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
+    let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let all = doubled();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let everyday = |case: &&Doubled| cases >= 1000 || SMALL.contains(&case.shape);
+    let mut some: Vec<&Doubled> = all.iter().filter(everyday).collect();
+    if cases < 1000 {
+        some.shuffle(&mut rng);
+        some.truncate(cases);
+    }
+    let wrong: String = some.into_iter().filter_map(faster_with_less).collect();
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_memory_of_twice_the_size_does_not_choose_tiles_whose_loading_shows() {
+    let case = Doubled {
+        machine: "edge",
+        key: "sram.own.bytes".to_owned(),
+        values: vec![256 << 10, 512 << 10],
+        policy: "int8",
+        model: "ideal",
+        shape: [512, 2560, 2560],
+    };
+    assert_eq!(faster_with_less(&case), None);
 }

@@ -8,7 +8,8 @@ pub mod kernels;
 pub mod layers;
 pub mod link;
 pub mod lower;
-pub mod place;
+pub mod pace;
+mod place;
 pub mod sparse;
 pub mod tile;
 

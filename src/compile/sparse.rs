@@ -137,6 +137,8 @@ fn product(graph: &Graph, node: &Node, w: &Tensor) -> Option<Product> {
         coded: None,
         on_chip: [false; 2],
         one_term: true,
+        y_bits: 32,
+        after: tile::After::Nothing,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Tiles of a matrix product: enumerates shapes that fit the scratch SRAM and takes the one with the least estimate.
 //!
-//! The estimate is `max(compute, DRAM bytes / bandwidth, issue)` in cycles; it only ranks candidates. The candidates of a
-//! smaller machine are a subset of a larger one's, so the estimate is monotone in SRAM.
+//! The estimate (`pace.rs`) follows the kernel's loop; it only ranks candidates. The candidates of a smaller machine are a
+//! subset of a larger one's, so the least estimate never rises with SRAM.
 
+use super::pace::{Outputs, Pace, Shares};
 use crate::diag::{Error, Result};
 use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
@@ -42,6 +43,31 @@ pub struct Product {
     pub on_chip: [bool; 2],
     /// True if the sums of a tile are folded once, with scales that stay.
     pub one_term: bool,
+    /// Bits of a result in memory.
+    pub y_bits: u32,
+    /// What follows on the tile of results.
+    pub after: After,
+}
+
+/// What follows a product, on the tile of results in SRAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Results are stored as they are.
+    Nothing,
+    /// The tile is narrowed as one run, behind an activation of so many operations an element or special functions.
+    Narrow {
+        /// Plain operations of the activation.
+        plain: u64,
+        /// Its special functions.
+        special: u64,
+    },
+    /// Row by row, a register at a time.
+    Rows {
+        /// Plain operations an element.
+        plain: u64,
+        /// Special functions.
+        special: u64,
+    },
 }
 
 /// Most terms of a tile that `mm.w` takes.
@@ -86,6 +112,18 @@ impl Product {
     /// Bytes of the codes of one row of weights, all planes.
     pub fn w_codes(&self) -> u64 {
         self.planes * self.row_bytes(self.w, self.k / self.planes)
+    }
+    /// Bytes of so many elements of a row of weights.
+    pub(super) fn w_piece(&self, elements: u64) -> u64 {
+        self.row_bytes(self.w, elements)
+    }
+    /// The same of a row of inputs.
+    pub(super) fn x_piece(&self, elements: u64) -> u64 {
+        self.row_bytes(self.x, elements)
+    }
+    /// The same of a row of results.
+    pub(super) fn y_piece(&self, elements: u64) -> u64 {
+        (elements * u64::from(self.y_bits)).div_ceil(8)
     }
     /// Bytes of one row of weights, the mask included.
     pub fn w_row(&self) -> u64 {
@@ -155,12 +193,12 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
         .code("E0404")
         .help("add the pair to [rate.S] or to the array's pairs of the machine file"));
     }
-    let mut best: Option<Tiling> = None;
+    let mut found: Vec<Tiling> = Vec::new();
     let mut least = u64::MAX;
     let mut consider = |tiling: Tiling| {
         least = least.min(tiling.bytes);
-        if tiling.bytes <= room && best.as_ref().is_none_or(|b| tiling.cycles < b.cycles) {
-            best = Some(tiling);
+        if tiling.bytes <= room {
+            found.push(tiling);
         }
     };
     if array {
@@ -169,6 +207,7 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
     if vector {
         vector_candidates(machine, product, &mut consider);
     }
+    let best = best_of(machine, product, found);
     best.ok_or_else(|| {
         if least == u64::MAX {
             let text = format!(
@@ -188,8 +227,44 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
     })
 }
 
-fn estimate(machine: &Machine, product: &Product, mt: u64, compute: u64, issue: u64) -> u64 {
-    estimate_of(machine, product.dram_bytes(mt), compute, issue)
+/// Tilings that differ by at most so many cycles of `least` are equal: the estimate knows no more, least where DRAM is a
+/// matter of commands.
+fn equal(machine: &Machine, least: u64) -> u64 {
+    match machine.dram.model {
+        DramModel::Ideal => 0,
+        DramModel::Bandwidth => least / 64,
+        DramModel::Cycle => least / 32,
+    }
+}
+
+/// Of the tilings that take about the least time the one that asks DRAM, and then SRAM, for the fewest bytes. So a larger
+/// memory brings another tiling where that is better.
+fn best_of(machine: &Machine, product: &Product, mut found: Vec<Tiling>) -> Option<Tiling> {
+    found.sort_by_key(|tiling| (tiling.cycles, tiling.bytes));
+    let shares = Shares::default();
+    let about = |least: u64| least.saturating_add(equal(machine, least));
+    let mut least = u64::MAX;
+    let mut near: Vec<Tiling> = Vec::new();
+    for tiling in found {
+        if tiling.cycles > about(least) {
+            break;
+        }
+        let cycles = refined(machine, product, &tiling, &shares);
+        least = least.min(cycles);
+        near.push(Tiling { cycles, ..tiling });
+    }
+    let near = near.into_iter().filter(|tiling| tiling.cycles <= about(least));
+    near.min_by_key(|tiling| (product.dram_bytes(tiling.mt), tiling.bytes, tiling.cycles))
+}
+
+/// Cycles of a tiling of which `cycles` is no more than a lower bound.
+fn refined(machine: &Machine, product: &Product, tiling: &Tiling, shares: &Shares) -> u64 {
+    let Tiling { mt, nt, kt, nl, .. } = *tiling;
+    let pace = Pace::new(machine, product, [mt, nt, kt], shares);
+    match tiling.path {
+        Path::Array => pace.cycles(),
+        Path::Vector => pace.vector_cycles(&|outputs| vector_work(machine, product, outputs, nl)),
+    }
 }
 
 /// Cycles of `compute` beside so many bytes of DRAM and cycles of issue.
@@ -259,45 +334,17 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
                     consider(tiling);
                     continue;
                 }
-                let (mut compute, mut tiles) = (0, 0);
+                let mut compute = 0;
                 for ((m, times_m), (n, times_n)) in outputs().filter(|((_, a), (_, b))| a * b > 0) {
-                    let times = times_m * times_n;
                     for (k, times_k) in extents(product.k, kt).into_iter().filter(|k| k.1 > 0) {
-                        compute += times * times_k * array.tile_cycles([m, n, k], row_cycles, bits);
-                        tiles += times * times_k;
+                        compute += times_m * times_n * times_k * array.tile_cycles([m, n, k], row_cycles, bits);
                     }
-                    compute += times * product.k.div_ceil(product.kb) * machine.fold_cycles(m * n);
                 }
-                let cycles = match in_turn {
-                    false => estimate(machine, product, mt, compute, tiles * 50),
-                    true => in_pieces(machine, product, [mt, nt, kt], compute, tiles * 50),
-                };
-                consider(Tiling { cycles, ..tiling });
+                let dram = machine.dram_cycles(product.dram_bytes(mt), 1);
+                consider(Tiling { cycles: compute.max(dram / 2), ..tiling });
             }
         }
     }
-}
-
-/// As [`estimate`], where sums of the next outputs begin while the last ones are stored and inputs come piece by piece with
-/// the weights: nothing hides the first piece of both, pieces of rows shorter than a burst of every channel leave channels
-/// idle, and what lies on the chip passes its DMA alone.
-fn in_pieces(machine: &Machine, product: &Product, [mt, nt, kt]: [u64; 3], compute: u64, issue: u64) -> u64 {
-    let (x, w) = (product.row_bytes(product.x, kt), product.row_bytes(product.w, kt));
-    let stripe = match (machine.dram.model, &machine.dram.memory) {
-        (DramModel::Cycle, Some(memory)) => u64::from(memory.channels) * u64::from(machine.dram.burst_bytes),
-        _ => 1,
-    };
-    let share = if kt >= product.k { 1.0 } else { (x.min(w) as f64 / stripe as f64).min(1.0) };
-    let on_chip = |at: usize, bytes: u64| if product.on_chip[at] { bytes } else { 0 };
-    let inputs = on_chip(0, product.m * product.x_row());
-    let dram = (product.dram_bytes(mt) - inputs - on_chip(1, 4 * product.m * product.n)) as f64 / share;
-    let dma = f64::from(machine.dma.bytes_per_cycle);
-    let input = if product.on_chip[0] { dma } else { machine.dram.bytes_per_cycle * share };
-    let first = (x * mt) as f64 / input + (w * nt) as f64 / (machine.dram.bytes_per_cycle * share);
-    let moved = (inputs as f64 / dma) as u64;
-    // Weights are not read again for a first piece that is a little shorter.
-    let again = dram / machine.dram.bytes_per_cycle / 32.0;
-    estimate_of(machine, dram as u64, compute.max(moved), issue) + (first + again) as u64
 }
 
 fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl FnMut(Tiling)) {
@@ -308,7 +355,7 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
     let columns = u64::from(machine.acc_cols) / if machine.acc_sets > 1 { 4 } else { 1 };
     for nl in sizes(product.n, columns.min(64).min(scales)) {
         // The register view of setmac: a power of two that fits and is whole bytes on both sides, in memory too.
-        let pitch = 1u64 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2();
+        let pitch = pitch_of(machine, product, nl);
         let dense = [product.w, product.x].map(|format| u64::from(format.bits));
         let whole = |bits: u64| (pitch * bits).is_multiple_of(8);
         // The ones of an offset are read as signs, in the same view.
@@ -325,27 +372,44 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
             let whole = |nt: &u64| *nt >= nl && (nt.is_multiple_of(tile_rows) || *nt >= product.n);
             let one_tile = product.coded.map(|(rows, _)| rows.min(product.n)).filter(whole);
             for nt in sizes(product.n, 256).filter(whole).chain(one_tile) {
-                // Within a tile, groups of four registers of outputs share the rows of x; the rest go one by one.
-                let of = |outputs: u64| (outputs / (4 * nl), (outputs % (4 * nl)).div_ceil(nl));
-                let (full, tail) = (of(nt), of(product.n % nt));
-                let tiles = product.m.div_ceil(mt);
-                let quads = tiles * (product.n / nt * full.0 + tail.0);
-                let singles = tiles * (product.n / nt * full.1 + tail.1);
-                let steps =
-                    (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
-                let depth = pitch.min(product.kb);
-                let macs = machine.mac_cycles(nl * depth, product.w, product.x);
-                let folds = product.k.div_ceil(product.kb) * machine.fold_cycles(mt * nl);
-                let x_loads = mt * machine.load_cycles(depth * x_bits / 8);
-                let masks = if product.mask_row > 0 { machine.move_cycles(nl * depth.div_ceil(8), nl) } else { 0 };
-                let w_loads = machine.move_cycles(nl * depth * w_bits / 8, nl) + masks;
-                let cost = |n: u64| steps * (n * mt * macs).max(x_loads + n * w_loads) + n * folds;
-                let compute = quads * cost(4) + singles * cost(1);
-                let issue = quads * (steps * (6 * mt + 36) + 60) + singles * (steps * (3 * mt + 24) + 36);
-                let cycles = estimate(machine, product, mt, compute, issue);
+                let macs = machine.mac_cycles(product.n * product.k, product.w, product.x).saturating_mul(product.m);
+                let cycles = macs.max(machine.dram_cycles(product.dram_bytes(mt), 1) / 2);
                 let bytes = product.bytes(Path::Vector, mt, nt, product.k);
                 consider(Tiling { path: Path::Vector, mt, nt, kt: product.k, nl, bytes, cycles });
             }
         }
     }
+}
+
+/// Elements of a register view of `nl` outputs along k.
+fn pitch_of(machine: &Machine, product: &Product, nl: u64) -> u64 {
+    let vlen = u64::from(machine.vlen_bits);
+    let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
+    1 << (vlen / (nl * w_bits)).min(vlen / x_bits).max(1).ilog2()
+}
+
+/// Cycles of `linear-vector` for a tile of results, and of its first group: four registers of outputs share the rows of x, the
+/// rest go one by one. A group takes as long as its instructions, or as its products and loads with the fold and store behind.
+fn vector_work(machine: &Machine, product: &Product, [tm, tn]: Outputs, nl: u64) -> [u64; 2] {
+    let pitch = pitch_of(machine, product, nl);
+    let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
+    let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
+    let depth = pitch.min(product.kb);
+    let macs = machine.mac_cycles(nl * depth, product.w, product.x);
+    let terms = product.k.div_ceil(product.kb);
+    let x_loads = tm * machine.load_cycles(depth * x_bits / 8);
+    let masks = if product.mask_row > 0 { machine.move_cycles(nl * depth.div_ceil(8), nl) } else { 0 };
+    let w_loads = machine.move_cycles(nl * depth * w_bits / 8, nl) + masks;
+    let fold = machine.fold_cycles(tm * nl);
+    let latency = u64::from(machine.units.s_latency);
+    let store = machine.move_cycles(4 * tm * nl, tm);
+    let group = |registers: u64, [row, step, once]: [u64; 3]| {
+        let products = steps * (registers * tm * macs).max(x_loads + registers * w_loads);
+        let work = products + terms * (registers * fold + latency) + registers * store;
+        let instructions = steps * (row * tm + step) + once;
+        work.max(instructions.div_ceil(u64::from(machine.issue_per_cycle)))
+    };
+    let (four, one) = (group(4, [6, 21, 60]), group(1, [3, 18, 36]));
+    let (quads, singles) = (tn / (4 * nl), (tn % (4 * nl)).div_ceil(nl));
+    [quads * four + singles * one, if quads > 0 { four } else { one }]
 }

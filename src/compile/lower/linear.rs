@@ -3,7 +3,7 @@
 use super::{Call, Context, Lowered};
 use crate::compile::fuse::Group;
 use crate::compile::place::{SPACE_SHIFT, Workspace};
-use crate::compile::tile::{Path, Product, Tiling, choose};
+use crate::compile::tile::{After, Path, Product, Tiling, choose};
 use crate::compile::{CodedWeights, Placement, ScaleOrder, mask_row_bytes};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
@@ -64,7 +64,7 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
     if let Some(sparse) = context.sparse.iter().find(|sparse| sparse.value == node.inputs[1]) {
         return super::tiles::linear(context, node, &operands, &epilogue, sparse);
     }
-    let (product, tiling) = plan(context, node, &operands, epilogue.residual != 0)?;
+    let (product, tiling) = plan(context, node, &operands, &epilogue)?;
     let mut lowered = lowered(&product, &tiling, 1);
     let call = call(context, node, &operands, &epilogue, &product, &tiling)?;
     lowered.calls.push(call);
@@ -109,7 +109,7 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
         };
         Operands { x, w, y, w_scales, y_first: (head * m * n) as u64, coded: None }
     };
-    let (product, tiling) = plan(context, node, &head_operands(0), false)?;
+    let (product, tiling) = plan(context, node, &head_operands(0), &Epilogue::default())?;
     let mut lowered = lowered(&product, &tiling, heads as u64);
     for head in 0..heads {
         lowered.calls.push(call(context, node, &head_operands(head), &Epilogue::default(), &product, &tiling)?);
@@ -130,7 +130,12 @@ fn scale_row(ty: &TensorType, cols: usize) -> u64 {
     (ty.scales_per_row(cols) * ty.scale.format.bits as usize / 8) as u64
 }
 
-pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: bool) -> Result<Product> {
+pub(super) fn product(
+    context: &Context<'_>,
+    node: &Node,
+    operands: &Operands<'_>,
+    epilogue: &Epilogue,
+) -> Result<Product> {
     let (m, k) = rows_cols(&operands.x.shape);
     let (n, _) = rows_cols(&operands.w.shape);
     let (x, w) = (&operands.x.ty, &operands.w.ty);
@@ -158,13 +163,16 @@ pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_
             Scales::Value(_) => 0,
             Scales::ByTerm { each, .. } | Scales::ByOutput { each, .. } => each * scale_bytes(w),
         },
-        residual,
+        residual: epilogue.residual != 0,
         mask_row: mask_row_bytes(context.graph.value(operands.w.value)) as u64,
         coded: operands.coded.map(|coded| (coded.tile_rows, coded.longest)),
         on_chip: [&operands.x, &operands.y].map(|place| place.addr >> SPACE_SHIFT != 0),
         one_term: false,
+        y_bits: operands.y.ty.format.bits,
+        after: After::Nothing,
     };
     product.one_term = one_term(&product, &scale_consts(operands, &product, node.accumulator)?);
+    product.after = after(&operands.y.ty, epilogue);
     if product.mask_row > 0 {
         let register =
             u64::from(context.machine.vlen_bits) / u64::from(w.format.container_bits.max(x.format.container_bits));
@@ -178,8 +186,8 @@ pub(super) fn product(context: &Context<'_>, node: &Node, operands: &Operands<'_
     Ok(product)
 }
 
-fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, residual: bool) -> Result<(Product, Tiling)> {
-    let product = product(context, node, operands, residual)?;
+fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, epilogue: &Epilogue) -> Result<(Product, Tiling)> {
+    let product = product(context, node, operands, epilogue)?;
     let tiling = choose(context.machine, &product, context.workspace_bytes)?;
     Ok((product, tiling))
 }
@@ -265,6 +273,28 @@ fn call(
 fn one_term(product: &Product, consts: &[(&'static str, i64)]) -> bool {
     let alone = |(name, value): &(&str, i64)| !["SXB", "SWB", "PLANES", "FINAL", "ADC"].contains(name) || *value == 0;
     !product.blocked && consts.iter().all(alone)
+}
+
+/// What follows the product, for the ranking of tilings.
+fn after(ty: &TensorType, epilogue: &Epilogue) -> After {
+    let narrow = ty.format.name != "fp32";
+    let (plain, special) = match epilogue.activation {
+        0 => (0, 0),
+        activation @ 1..=2 => (activation, 0),
+        _ => (0, 2),
+    };
+    let (bias, residual) = (epilogue.bias != 0, epilogue.residual != 0);
+    let alone = !bias && !residual;
+    match (narrow, alone) {
+        (false, true) if plain + special == 0 => After::Nothing,
+        (true, true) if plain + special == 0 && ty.format.rule == ScaleRule::Cast => After::Nothing,
+        (true, true) => After::Narrow { plain, special },
+        _ => {
+            // A residual of codes is widened, and the result narrowed.
+            let codes = if narrow { 1 + u64::from(residual) } else { 0 };
+            After::Rows { plain: plain + u64::from(bias) + u64::from(residual) + codes, special }
+        }
+    }
 }
 
 /// Constants for results in another format than fp32: their bits, whether the array's kernel stores a tile as codes at

@@ -17,7 +17,7 @@ pub fn linear(
     epilogue: &Epilogue,
     sparse: &SparseWeights,
 ) -> Result<Lowered> {
-    let product = product(context, node, operands, epilogue.residual != 0)?;
+    let product = product(context, node, operands, epilogue)?;
     let tiles = &sparse.tiles;
     let class = dot_class(product.x, product.w, node.accumulator)?;
     let class = DotClass::ALL.iter().position(|c| *c == class).expect("every class is listed");
