@@ -369,10 +369,10 @@ fn products() -> String {
                         p.dram_bytes
                     );
                 }
-                // Cycles follow what is left, up to what does not shrink with it; bytes fall with every step. Sums of
-                // live tiles do not take turns: where dense ones do, a mask without zeros may cost more, and is the whole.
-                let whole =
-                    *whole.get_or_insert(if machine.acc_sets > 1 { p.cycles.max(dense.cycles) } else { dense.cycles });
+                // Cycles follow what is left, up to what does not shrink with it; bytes fall with every step. Tiles of a mask are
+                // others than dense ones, whose sums may take turns: a mask without zeros may cost more, and is the whole.
+                let whole = *whole.get_or_insert(p.cycles.max(dense.cycles));
+                assert!(whole <= 2 * dense.cycles, "{name} {kind}: {whole} cycles without zeros");
                 let most = u64::from(100 - zero + 30) * whole / 100;
                 assert!(p.cycles <= most, "{name} {kind} {zero} %: {} cycles of {whole}", p.cycles);
                 let fewer = last.is_none_or(|last| p.dram_bytes < last);
