@@ -383,10 +383,12 @@ fn memory(r: &Reader<'_>) -> Result<Option<Memory>> {
     let timing = timing(r, standard.timing)?;
     let refresh = refresh(r, &timing, &shape, standard.name)?;
     let number = |key: &str, otherwise: u32| number(r, key, otherwise);
-    let given_map = given("address_map").and_then(Node::text);
-    let map = Map::parse(given_map.unwrap_or(standard.address_map), &shape).map_err(|(what, help)| {
-        given("address_map").map_or_else(home, |node| node.from.clone()).error(what).help(help)
-    })?;
+    // A map goes with the standard that it was stated for.
+    let stated_for = given("standard").map_or(0, |node| layer(r, node));
+    let given_map = given("address_map").filter(|node| layer(r, node) >= stated_for);
+    let text = given_map.and_then(Node::text).unwrap_or(standard.address_map);
+    let map = Map::parse(text, &shape)
+        .map_err(|(what, help)| given_map.map_or_else(home, |node| node.from.clone()).error(what).help(help))?;
     let channels = shape.channels * shape.pseudo_channels;
     Ok(Some(Memory {
         channels,

@@ -210,7 +210,7 @@ pub const KEYS: &[Key] = &[
     key("dram.bus_bits", Count(8, 4096), Optional, "bit", "Data bus of a channel or pseudo-channel."),
     key("dram.burst_length", Count(1, 256), Optional, "beats", "Beats of a burst."),
     key("dram.tck_ps", Count(50, 100_000), Optional, "ps", "The DRAM clock."),
-    key("dram.address_map", Text, Optional, "", "Fields of an address, most significant first, such as `rorabgbachco`: row, rank, bank group, bank, channel, pseudo-channel (pc), column; bits inside a burst are dropped first."),
+    key("dram.address_map", Text, Optional, "", "Fields of an address, most significant first, such as `rorabgbachco`: row, rank, bank group, bank, channel, pseudo-channel (pc), column; bits inside a burst are dropped first. Without one, or where the standard was changed after it was stated, that of the standard."),
     key("dram.queue", Count(1, 4096), Default("32"), "", "Reads, and writes, that wait in a channel."),
     key("dram.bank_queue", Count(1, 64), Default("8"), "", "Commands that wait for a bank."),
     key("dram.row_hit_cap", Count(0, 65536), Default("4"), "", "Hits after which a request of another row may close an open one."),
