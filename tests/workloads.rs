@@ -205,6 +205,18 @@ fn one_program_without_drains_moves_the_same_bytes_in_fewer_cycles() {
     assert!((a / b - 1.0).abs() < 0.01, "the same work of L, S, E and M in either order: {a} {b}");
 }
 
+/// A layer that reads more than the one before has left does not read beyond the chip.
+#[test]
+fn resident_layers_read_where_there_is_room() {
+    let (hbm, int8) = (modelled("hbm", "bandwidth", &[]), policy::load("int8").unwrap());
+    let deep = Kind::Gemm(Gemm { m: 1024, n: 16, k: 9000, then: Epilogue::default() });
+    let layers = vec![Layer { count: 2, ..Layer::new("deep", deep) }];
+    let workload = Workload::new("deep", layers);
+    let [alone, chained] = [Epochs::Layers, Epochs::None]
+        .map(|epochs| report(&workload, &hbm, &int8, &Run { resident: true, epochs, ..Run::default() }));
+    assert!(chained.cycles <= alone.cycles && chained.cycles > alone.cycles / 2, "{} {}", chained.cycles, alone.cycles);
+}
+
 /// A product, a convolution and a pool whose activations stay on the chip: DRAM holds weights alone.
 #[test]
 fn resident_layers_read_weights_and_nothing_else() {

@@ -8,8 +8,8 @@ pub mod kernels;
 pub mod layers;
 pub mod link;
 pub mod lower;
-pub mod pace;
-mod place;
+mod pace;
+pub mod place;
 pub mod sparse;
 pub mod tile;
 
@@ -466,17 +466,11 @@ impl<'a> Plan<'a> {
     fn resident(&mut self, value: ValueId, known: Option<u64>) -> Result<Placement> {
         let (payload, scales) = sizes(self.graph, value);
         let padded = payload.next_multiple_of(ALIGN);
-        let addr = match known {
-            Some(at) => {
-                self.chip.keep(at, padded + scales);
-                at
-            }
-            None => {
-                let name = &self.graph.value(value).name;
-                let taken = self.chip.take(padded + scales, 0, usize::MAX);
-                taken.ok_or_else(|| not_resident(name, padded + scales, self.machine))?
-            }
-        };
+        // What a layer reads may be longer than what the one before has left.
+        let kept = known.filter(|at| self.chip.keep(*at, padded + scales));
+        let addr = kept.or_else(|| self.chip.take(padded + scales, 0, usize::MAX));
+        let name = &self.graph.value(value).name;
+        let addr = addr.ok_or_else(|| not_resident(name, padded + scales, self.machine))?;
         self.storage.places[value.0 as usize] = Some((addr, if scales == 0 { 0 } else { addr + padded }));
         self.storage.place(self.graph, value)
     }

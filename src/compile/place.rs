@@ -61,13 +61,18 @@ impl Arena {
         Some(self.base + offset)
     }
 
-    /// Keeps a range that was handed out elsewhere from being taken, through every step.
-    pub fn keep(&mut self, addr: u64, bytes: u64) {
+    /// Keeps a range from `addr` on, which was handed out elsewhere, from being taken, through every step; false if so many
+    /// bytes do not lie here.
+    pub fn keep(&mut self, addr: u64, bytes: u64) -> bool {
         let offset = addr - self.base;
         let bytes = bytes.max(1).next_multiple_of(ALIGN);
+        if offset.saturating_add(bytes) > self.size {
+            return false;
+        }
         let at = self.live.partition_point(|(start, ..)| *start < offset);
         self.live.insert(at, (offset, bytes, usize::MAX));
         self.peak = self.peak.max(offset + bytes);
+        true
     }
 
     /// Highest number of bytes ever in use, holes included.
@@ -130,7 +135,7 @@ mod tests {
         assert_eq!(arena.take(128, 1, 2), None, "a is still read by step 1");
         assert_eq!(arena.take(64, 2, 3), Some(a), "a is free from step 2 on");
         assert_eq!(arena.peak(), 192);
-        arena.keep((2 << SPACE_SHIFT) + 64, 64);
+        assert!(arena.keep((2 << SPACE_SHIFT) + 64, 64));
         assert_eq!(arena.take(128, 9, 9), Some((2 << SPACE_SHIFT) + 128), "behind what is kept");
     }
 

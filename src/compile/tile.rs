@@ -389,7 +389,8 @@ fn pitch_of(machine: &Machine, product: &Product, nl: u64) -> u64 {
 }
 
 /// Cycles of `linear-vector` for a tile of results, and of its first group: four registers of outputs share the rows of x, the
-/// rest go one by one. A group takes as long as its instructions, or as its products and loads with the fold and store behind.
+/// rest go one by one. A group takes as long as its instructions (of a row of
+/// x, a chunk of k, a term, and once), or as its products and loads with the fold and store behind.
 fn vector_work(machine: &Machine, product: &Product, [tm, tn]: Outputs, nl: u64) -> [u64; 2] {
     let pitch = pitch_of(machine, product, nl);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
@@ -403,13 +404,13 @@ fn vector_work(machine: &Machine, product: &Product, [tm, tn]: Outputs, nl: u64)
     let fold = machine.fold_cycles(tm * nl);
     let latency = u64::from(machine.units.s_latency);
     let store = machine.move_cycles(4 * tm * nl, tm);
-    let group = |registers: u64, [row, step, once]: [u64; 3]| {
+    let group = |registers: u64, [row, step, term, once]: [u64; 4]| {
         let products = steps * (registers * tm * macs).max(x_loads + registers * w_loads);
         let work = products + terms * (registers * fold + latency) + registers * store;
-        let instructions = steps * (row * tm + step) + once;
+        let instructions = steps * (row * tm + step) + (terms - 1) * term + once;
         work.max(instructions.div_ceil(u64::from(machine.issue_per_cycle)))
     };
-    let (four, one) = (group(4, [6, 21, 60]), group(1, [3, 18, 36]));
+    let (four, one) = (group(4, [6, 21, 50, 60]), group(1, [3, 18, 32, 36]));
     let (quads, singles) = (tn / (4 * nl), (tn % (4 * nl)).div_ceil(nl));
     [quads * four + singles * one, if quads > 0 { four } else { one }]
 }

@@ -162,12 +162,10 @@ impl<'a> Ranges<'a> {
         match (&mut self.chip, known) {
             (None, Some(at)) => Ok(at),
             (None, None) => Ok(self.take(bytes)),
-            (Some(chip), Some(at)) => {
-                chip.keep(at, bytes);
-                Ok(at)
-            }
-            (Some(chip), None) => {
-                chip.take(bytes, 0, usize::MAX).ok_or_else(|| not_resident("image", bytes, self.machine))
+            (Some(chip), known) => {
+                let kept = known.filter(|at| chip.keep(*at, bytes));
+                let at = kept.or_else(|| chip.take(bytes, 0, usize::MAX));
+                at.ok_or_else(|| not_resident("image", bytes, self.machine))
             }
         }
     }
