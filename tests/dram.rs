@@ -408,6 +408,40 @@ fn strided_transfers_are_as_stepped() {
     }
 }
 
+/// Short transfers of the same few bytes, each started when the one before is over, as a program that waits does: reads of what
+/// waits to be written end at once, and nothing may have been decided beyond such an end.
+#[test]
+fn transfers_that_wait_for_each_other_are_as_stepped() {
+    let machines = memories();
+    for case in 0..cases(machines.len()) {
+        let mut draw = Draw(!case);
+        let machine = &machines[case as usize % machines.len()];
+        let parts: Vec<(u64, Strided, bool)> = (0..12)
+            .map(|_| {
+                let gap = draw.of(&[0, 0, 1, 2, 30]);
+                let strided = Strided::contiguous(draw.below(8) * 64, draw.of(&[64, 128, 256, 1024]));
+                (gap, strided, draw.below(2) == 0)
+            })
+            .collect();
+        let run = |step: bool| {
+            let mut dram = Dram::stepping(machine, step);
+            let mut at = 100;
+            let mut ends = Vec::new();
+            for (id, (gap, strided, write)) in (0..).zip(&parts) {
+                dram.start(id, at + gap, strided, *write);
+                let done = match step {
+                    true => (at + gap + 1..).find_map(|before| dram.advance(before)),
+                    false => dram.advance(u64::MAX),
+                };
+                ends.extend(done);
+                at = ends.last().expect("it ends").end_cycle;
+            }
+            (ends, dram.totals(at + 5000))
+        };
+        assert_eq!(run(false), run(true), "case {case}: {:?}", machine.dram.memory);
+    }
+}
+
 /// After a rest, the same transfers take the same time, whatever came before.
 #[test]
 fn a_rest_forgets_what_came_before() {

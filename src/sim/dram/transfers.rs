@@ -328,12 +328,13 @@ impl Transfers {
         true
     }
 
-    /// Where a transfer has asked for all, time stops before it may end. Channels may not have been told yet: a write is
-    /// answered in the next clock.
+    /// Where a transfer has asked for all, time stops before it may end. Channels may not have been told yet, but a write is
+    /// answered in the next clock; and of a read whose end is known, as writes that wait have answered it, all have.
     fn limit_to_end(&self, transfer: usize, until: &mut u64) {
         let transfer = &self.active[transfer];
         if transfer.walk.over {
-            let known = if transfer.write { self.offer_clock + 1 } else { NEVER };
+            let next = if transfer.write { Some(self.offer_clock + 1) } else { self.ended(transfer) };
+            let known = next.unwrap_or(NEVER);
             *until = (*until).min(self.offer_clock + self.step_clocks).min(known);
         }
     }
