@@ -77,7 +77,10 @@ pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool
         let tiles = images * pixels.div_ceil(mt) * outputs;
         let (kt, exposed) = piece(conv, types, machine, nt, tiles);
         let pieces = tiles * depth.div_ceil(kt);
-        let compute = pieces * machine.array_tile_cycles(mt, nt, kt.min(depth), types.w, types.x);
+        // A piece is shifted in once for all tiles of its round.
+        let round = |tiles: u64| machine.array_tile_cycles(tiles * mt, nt, kt.min(depth), types.w, types.x);
+        let rounds = tiles / ROUND * round(ROUND) + if tiles % ROUND > 0 { round(tiles % ROUND) } else { 0 };
+        let compute = depth.div_ceil(kt) * rounds;
         let y = conv.batch * pixels * bytes(types.y, conv.k) * if conv.then.residual { 2 } else { 1 };
         let maps = if resident { 0 } else { conv.batch * image_bytes(conv, types) + y };
         let moved = calls * conv.k * bytes(types.w, depth) + maps;
@@ -315,5 +318,14 @@ mod tests {
             }
         }
         assert!(seen >= 9, "only {seen} of 12 ran whole images");
+    }
+
+    /// Small images whose tiles share the weights of a round: strips would load them for every image.
+    #[test]
+    fn images_that_share_weights_run_whole() {
+        let then = Epilogue::default();
+        let conv =
+            Conv { batch: 5, h: 4, w: 4, c: 512, k: 256, r: 3, s: 3, stride: 1, pad: 1, dilation: 1, groups: 1, then };
+        assert_eq!(program(&conv, "int8", &machine(2, &[])).kernels, ["conv-whole"]);
     }
 }
