@@ -66,9 +66,9 @@ pub struct Access {
 impl Access {
     /// Bytes from one run to the next and bytes of a run, if the runs are equal and evenly spaced.
     pub fn evenly(&self) -> Option<(u64, u64)> {
-        let run = self.bytes.checked_div(self.runs)?;
+        let gaps = self.runs.checked_sub(1).filter(|gaps| *gaps > 0)?;
+        let run = self.bytes / self.runs;
         let span = (self.hi - self.lo).checked_sub(run)?;
-        let gaps = self.runs.checked_sub(1).filter(|g| *g > 0)?;
         (span.is_multiple_of(gaps) && self.bytes.is_multiple_of(self.runs)).then_some((span / gaps, run))
     }
 }

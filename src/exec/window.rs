@@ -6,7 +6,7 @@ use super::event::{Access, Event};
 use super::spaces::Span;
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// Geometry of a convolution, and where the rows of the next products begin in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,31 +61,76 @@ impl Window {
         u64::from(self.channels) * u64::from(self.size[0]) * u64::from(self.size[1])
     }
 
-    /// The runs of row `m` of `tk` terms: terms, and the image pixel that they are channels of with the first channel, or
-    /// nothing where they are padding.
-    fn runs(&self, m: u32, tk: u32) -> impl Iterator<Item = (Range<usize>, Option<(u64, usize)>)> + '_ {
-        let pixel = self.first[0] + u64::from(m);
-        let (oy, ox) = (pixel / u64::from(self.across), pixel % u64::from(self.across));
+    /// `tk` terms by the pixel of the window that they are channels of: terms, its row and column, the first channel.
+    fn places(&self, tk: u32) -> impl Iterator<Item = (Range<usize>, [u64; 2], usize)> + '_ {
         let mut k = 0;
         std::iter::from_fn(move || {
             (k < tk).then(|| {
                 let (channels, at) = (u64::from(self.channels), self.first[1] + u64::from(k));
                 let (channel, place) = (at % channels, at / channels);
-                let (r, s) = (place / u64::from(self.size[1]), place % u64::from(self.size[1]));
                 let count = (channels - channel).min(u64::from(tk - k)) as u32;
-                let along = |out: u64, step: u64, extent: u32| {
-                    let at = out * u64::from(self.stride) + step * u64::from(self.dilation);
-                    at.checked_sub(self.pad.into()).filter(|at| *at < extent.into())
-                };
-                let source = along(oy, r, self.height)
-                    .zip(along(ox, s, self.width))
-                    .map(|(y, x)| (y * u64::from(self.width) + x, channel as usize));
                 let terms = k as usize..(k + count) as usize;
                 k += count;
-                (terms, source)
+                (terms, [place / u64::from(self.size[1]), place % u64::from(self.size[1])], channel as usize)
             })
         })
     }
+
+    /// Where output `out` has step `step` of its window along an axis of the image; nothing in the padding.
+    fn along(&self, out: u64, step: u64, extent: u32) -> Option<u64> {
+        let at = out * u64::from(self.stride) + step * u64::from(self.dilation);
+        at.checked_sub(self.pad.into()).filter(|at| *at < extent.into())
+    }
+
+    /// Those among the outputs `out` that have step `step` of their windows in the image.
+    fn inside(&self, out: Range<u64>, step: u64, extent: u32) -> Range<u64> {
+        let (pad, step) = (u64::from(self.pad), step * u64::from(self.dilation));
+        let from = |at: u64| at.saturating_sub(step).div_ceil(self.stride.into());
+        out.start.max(from(pad))..out.end.min(from(pad + u64::from(extent)))
+    }
+
+    /// The runs of row `m` of `tk` terms: terms, and the image pixel that they are channels of with the first channel, or
+    /// nothing where they are padding.
+    fn runs(&self, m: u32, tk: u32) -> impl Iterator<Item = (Range<usize>, Option<(u64, usize)>)> + '_ {
+        let pixel = self.first[0] + u64::from(m);
+        let (oy, ox) = (pixel / u64::from(self.across), pixel % u64::from(self.across));
+        self.places(tk).map(move |(terms, [r, s], channel)| {
+            let source = self.along(oy, r, self.height).zip(self.along(ox, s, self.width));
+            (terms, source.map(|(y, x)| (y * u64::from(self.width) + x, channel)))
+        })
+    }
+
+    /// What `tm` rows of `tk` terms have in the image: the first and the last pixel, terms and runs.
+    fn extent(&self, tm: u32, tk: u32) -> Extent {
+        let (across, width) = (u64::from(self.across), u64::from(self.width));
+        let (first, end) = (self.first[0], self.first[0] + u64::from(tm));
+        let mut extent = Extent { pixels: u64::MAX..=0, terms: 0, runs: 0 };
+        for (terms, [r, s], _) in self.places(tk) {
+            for oy in self.inside(first / across..end.div_ceil(across), r, self.height) {
+                let row = oy * across;
+                let xs = self.inside(first.saturating_sub(row)..across.min(end - row), s, self.width);
+                if xs.is_empty() {
+                    continue;
+                }
+                let pixel = |ox: u64| {
+                    let at = |out: u64, step: u64| out * u64::from(self.stride) + step * u64::from(self.dilation);
+                    (at(oy, r) - u64::from(self.pad)) * width + at(ox, s) - u64::from(self.pad)
+                };
+                let (lowest, highest) = extent.pixels.into_inner();
+                extent.pixels = lowest.min(pixel(xs.start))..=highest.max(pixel(xs.end - 1));
+                extent.terms += (xs.end - xs.start) * terms.len() as u64;
+                extent.runs += xs.end - xs.start;
+            }
+        }
+        extent
+    }
+}
+
+/// A part of an image that windows cover.
+struct Extent {
+    pixels: RangeInclusive<u64>,
+    terms: u64,
+    runs: u64,
 }
 
 /// Takes a convolution record, or goes back to plain rows.
@@ -139,15 +184,8 @@ impl Gather {
             None => pixel_bytes,
         };
         vm.afford(u64::from(tm) * packed(tk))?;
-        let (mut lowest, mut highest, mut bits, mut runs) = (u64::MAX, 0, 0, 0);
-        for m in 0..tm {
-            for (terms, source) in window.runs(m, tk) {
-                let Some((at, _)) = source else { continue };
-                (lowest, highest) = (lowest.min(at), highest.max(at));
-                bits += terms.len() as u64 * u64::from(code_bits);
-                runs += 1;
-            }
-        }
+        let Extent { pixels, terms, runs } = window.extent(tm, tk);
+        let ((lowest, highest), bits) = (pixels.into_inner(), terms * u64::from(code_bits));
         let address = vm.address(inst)?;
         if bits == 0 {
             let image = vm.memory.near(address, 0)?;
@@ -181,5 +219,46 @@ impl Gather {
     /// The range of the image that [`Gather::row`] reads.
     pub fn image(&self) -> Span {
         self.image
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn window(rng: &mut impl Rng) -> Option<Window> {
+        let mut record = [0; RECORD as usize];
+        let words = [rng.random_range(1..4u32), rng.random_range(1..9), rng.random_range(1..9), rng.random_range(1..5)]
+            .into_iter()
+            .chain([rng.random_range(1..5), rng.random_range(1..4), rng.random_range(0..6), rng.random_range(1..4)]);
+        for (bytes, word) in record.chunks_exact_mut(4).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        Window::of(&record, [0, 0]).ok()
+    }
+
+    #[test]
+    fn the_extent_of_rows_is_that_of_their_runs() {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let mut padded = 0;
+        for _ in 0..5000 {
+            let Some(mut window) = window(&mut rng) else { continue };
+            window.first = [rng.random_range(0..window.pixels), rng.random_range(0..window.elements())];
+            let tm = rng.random_range(0..=window.pixels - window.first[0]) as u32;
+            let tk = rng.random_range(0..=window.elements() - window.first[1]) as u32;
+            let all = (0..tm).flat_map(|m| window.runs(m, tk));
+            let inside: Vec<(usize, u64)> = all.filter_map(|(terms, at)| Some((terms.len(), at?.0))).collect();
+            let Extent { pixels, terms, runs } = window.extent(tm, tk);
+            assert_eq!(terms, inside.iter().map(|(terms, _)| *terms as u64).sum::<u64>(), "{window:?} {tm} x {tk}");
+            assert_eq!(runs, inside.len() as u64, "{window:?} {tm} x {tk}");
+            let of = inside.iter().map(|(_, pixel)| *pixel);
+            if let (Some(lowest), Some(highest)) = (of.clone().min(), of.max()) {
+                assert_eq!(pixels, lowest..=highest, "{window:?} {tm} x {tk}");
+            }
+            padded += usize::from(terms < u64::from(tm) * u64::from(tk));
+        }
+        assert!(padded > 1000, "{padded} with padding");
     }
 }

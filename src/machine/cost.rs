@@ -109,8 +109,8 @@ impl Sram {
         if bytes == 0 {
             return 0;
         }
-        let runs = runs.max(1);
-        runs * bytes.div_ceil(runs).div_ceil(u64::from(self.width_bytes))
+        let width = u64::from(self.width_bytes);
+        if runs <= 1 { bytes.div_ceil(width) } else { runs * bytes.div_ceil(runs).div_ceil(width) }
     }
     /// Cycles of `accesses` spread over all banks.
     pub fn cycles(&self, accesses: u64) -> u64 {

@@ -413,7 +413,7 @@ impl Map {
         let beside = match (lowest(channel), lowest(pseudo)) {
             (true, _) => ((1 << channel.bits) - 1, 1 << pseudo.bits),
             (_, true) => ((1 << pseudo.bits) - 1, 1),
-            _ => (0, 0),
+            _ => (0, 1),
         };
         Ok(Map {
             row: found(0)?,
@@ -441,13 +441,11 @@ impl Map {
     pub fn is_interleaved(&self) -> bool {
         self.run == 1
     }
-    /// Moves from where burst `burst` lies to the next one if that differs by the channel alone; false if it does not.
+    /// Bursts with consecutive numbers, from this one on, that differ by the channel alone, and from one channel to the next.
     #[inline]
-    pub(crate) fn step_beside(&self, at: &mut Location, burst: u64) -> bool {
+    pub(crate) fn beside(&self, burst: u64) -> (u64, u32) {
         let (mask, step) = self.beside;
-        let beside = burst & mask != mask;
-        at.channel += if beside { step } else { 0 };
-        beside
+        (mask + 1 - (burst & mask), step)
     }
     /// Bursts with consecutive numbers, from this one on, that lie in the same row.
     #[inline]

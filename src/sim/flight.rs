@@ -202,6 +202,11 @@ impl Flights {
         self.list.push_back(flight);
     }
     fn at(&self, seq: u64) -> Option<usize> {
+        // Where none was forgotten they stand at their number.
+        let most = usize::try_from(seq.checked_sub(self.list.front()?.seq)?).ok()?;
+        if self.list.get(most).is_some_and(|flight| flight.seq == seq) {
+            return Some(most);
+        }
         let index = self.list.partition_point(|flight| flight.seq < seq);
         self.list.get(index).filter(|flight| flight.seq == seq).map(|_| index)
     }

@@ -397,6 +397,11 @@ pub(super) fn pool(
     if !whole(&x) || !whole(&y) {
         return refuse(format!("{} channels of {x} or {y} are no whole bytes a pixel", window.c));
     }
+    let lanes = machine.vlen_bits / 32;
+    if [x, y].iter().any(|ty| !(lanes * u32::from(ty.format.bits)).is_multiple_of(8)) {
+        let of = format!("a register of {lanes} f32");
+        return refuse(format!("{of} becomes no whole bytes of {x} or {y} on {}", machine.name));
+    }
     let (oh, ow) = window.out();
     let (x_row, y_row) = (window.w * bytes(x.format, window.c), ow * bytes(y.format, window.c));
     let mut dram = Ranges::new(machine, options.layout);
@@ -421,8 +426,10 @@ pub(super) fn pool(
         ("part", u64::from((1.0 / (window.r * window.s) as f32).to_bits())),
     ];
     let mut workspace = Workspace::new(room(machine));
-    let rows = (("bx", window.r * x_row), ("bv", 4 * window.w * window.c), ("by", y_row));
-    for (name, size) in [rows.0, rows.1, rows.2] {
+    let places = ((ow - 1) * window.stride + 1) * bytes(y.format, window.c);
+    let sums = 4 * (window.w + 2 * window.pad) * window.c;
+    let rows = window.r * x_row;
+    for (name, size) in [("bx0", rows), ("bx1", rows), ("bv", sums), ("by0", places), ("by1", places)] {
         params.push((name, workspace.take(size, &format!("buffer `{name}`"))?));
     }
     let mut lowered = lowered(0);

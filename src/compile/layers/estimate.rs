@@ -243,14 +243,18 @@ fn pool(pool: &Pool, formats: &Formats, machine: &Machine) -> f64 {
     let window = &pool.window;
     let (oh, ow) = window.out();
     let lanes = lanes(machine);
-    let down = oh * (window.w * window.c).div_ceil(lanes) * (9 + 3 * window.r);
-    let across = oh * ow * (14 + window.c.div_ceil(lanes) * (7 + 2 * window.s));
+    // Registers of a row, down its windows and along them: instructions and element-wise operations of each.
+    let down = oh * (window.w * window.c).div_ceil(lanes);
+    let along = oh * (((ow - 1) * window.stride + 1) * window.c).div_ceil(lanes);
+    let issue = down * (3 * window.r + 3) + along * (2 * window.s + 4) + 60 * oh;
+    let operations = down * (2 * window.r - 1) + along * (window.s + 1);
     let rows = (oh * window.r).max(window.h) as f64;
     let x = rows * bytes(&formats.inputs, window.w, window.c);
     let y = (oh * ow) as f64 * bytes(&formats.outputs, 1, window.c);
     let work = Work {
         dram_bytes: window.batch as f64 * (x + y),
-        issue: (window.batch * (down + across)) as f64,
+        elements: (window.batch * operations * lanes) as f64 / f64::from(machine.units.e_lanes),
+        issue: (window.batch * issue) as f64,
         // Each row of the result waits for its rows of the image.
         alone: (window.batch * oh) as f64 * latency(machine),
         ..Work::default()

@@ -110,13 +110,20 @@ pub fn evaluate(cursor: &mut Cursor, symbols: &dyn Symbols) -> Result<i128, Faul
     Ok(value)
 }
 
-fn binary(cursor: &mut Cursor, symbols: &dyn Symbols, level: usize, depth: u32) -> Result<i128, Fault> {
-    let Some(operators) = LEVELS.get(level) else {
-        return unary(cursor, symbols, depth);
+/// Precedence and text of the binary operator that a token is.
+fn operator(token: &Token) -> Option<(usize, &'static str)> {
+    let Kind::Punct(punct) = &token.kind else { return None };
+    let of = |(level, operators): (usize, &&'static [&'static str])| {
+        Some((level, *operators.iter().find(|operator| *operator == punct)?))
     };
-    let mut left = binary(cursor, symbols, level + 1, depth)?;
+    LEVELS.iter().enumerate().find_map(of)
+}
+
+/// Operators of precedence `least` and above, to the left first.
+fn binary(cursor: &mut Cursor, symbols: &dyn Symbols, least: usize, depth: u32) -> Result<i128, Fault> {
+    let mut left = unary(cursor, symbols, depth)?;
     while let Some(token) = cursor.peek() {
-        let Some(operator) = operators.iter().find(|operator| token.is(operator)) else { break };
+        let Some((level, operator)) = operator(token).filter(|(level, _)| *level >= least) else { break };
         cursor.bump();
         let right = binary(cursor, symbols, level + 1, depth)?;
         left = apply(operator, left, right, token.span)?;

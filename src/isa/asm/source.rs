@@ -1,7 +1,7 @@
 //! Source texts, places in them, and faults: an error before its text is attached.
 
 use crate::diag::{Error, Place};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The texts that an assembly may read: the main one and those that `.include` may name.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +18,8 @@ struct File {
     /// What messages call it.
     path: String,
     text: Arc<str>,
-    /// First byte of every line but the first.
-    line_starts: Vec<u32>,
+    /// First byte of every line but the first, once a line was asked for.
+    line_starts: OnceLock<Vec<u32>>,
 }
 
 impl Sources {
@@ -42,8 +42,7 @@ impl Sources {
     /// Adds a text that `.include "name"` may name, and that messages call `path`.
     pub fn add_as(&mut self, name: impl Into<String>, path: impl Into<String>, text: impl Into<Arc<str>>) {
         let text: Arc<str> = text.into();
-        let line_starts = text.match_indices('\n').map(|(at, _)| at as u32 + 1).collect();
-        self.files.push(File { name: name.into(), path: path.into(), text, line_starts });
+        self.files.push(File { name: name.into(), path: path.into(), text, line_starts: OnceLock::new() });
     }
     /// Adds bytes; `.incbin "path"` may name them.
     pub fn add_bytes(&mut self, path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) {
@@ -94,8 +93,9 @@ impl Sources {
     }
     /// Line of a place, from 1.
     pub(super) fn line_of(&self, span: Span) -> u32 {
-        let file = self.files.get(usize::from(span.file));
-        file.map_or(0, |file| 1 + file.line_starts.partition_point(|start| *start <= span.start) as u32)
+        let Some(file) = self.files.get(usize::from(span.file)) else { return 0 };
+        let starts = || file.text.match_indices('\n').map(|(at, _)| at as u32 + 1).collect();
+        1 + file.line_starts.get_or_init(starts).partition_point(|start| *start <= span.start) as u32
     }
 }
 

@@ -36,8 +36,6 @@ struct Member {
     /// How many arrivals of its group it has had since the group was told the last time, which is the `told`th.
     had: u32,
     told: u64,
-    /// What it had done when it joined the group, less what the group had: modulo 2^64.
-    before: Counts,
 }
 
 /// The channels of a memory.
@@ -45,8 +43,18 @@ struct Member {
 pub(super) struct Lockstep {
     groups: Vec<Group>,
     members: Vec<Member>,
+    /// What each channel had done when it joined its group, less what the group had: modulo 2^64.
+    before: Vec<Counts>,
     /// Each channel is simulated for itself.
     apart: bool,
+}
+
+impl Member {
+    /// How many of its group's arrivals it has had.
+    #[inline]
+    fn had(&self, group: &Group) -> usize {
+        if self.told == group.told { self.had as usize } else { 0 }
+    }
 }
 
 impl Group {
@@ -68,7 +76,8 @@ impl Group {
 impl Lockstep {
     /// `channels` channels like `channel`; `apart` simulates each for itself.
     pub fn new(channel: Channel, channels: u32, apart: bool) -> Lockstep {
-        let mut all = Lockstep { groups: Vec::new(), members: vec![Member::default(); channels as usize], apart };
+        let (members, before) = (vec![Member::default(); channels as usize], vec![Counts::default(); channels as usize]);
+        let mut all = Lockstep { groups: Vec::new(), members, before, apart };
         all.unite(&channel);
         all
     }
@@ -96,7 +105,7 @@ impl Lockstep {
     /// How many of its group's arrivals a channel has had.
     fn had(&self, channel: u32) -> usize {
         let member = &self.members[channel as usize];
-        if member.told == self.groups[usize::from(member.group)].told { member.had as usize } else { 0 }
+        member.had(&self.groups[usize::from(member.group)])
     }
 
     /// Does every clock of a channel before `to`.
@@ -157,20 +166,29 @@ impl Lockstep {
         self.groups[index].channel.stream(run, until, most, answers)
     }
 
-    /// True if another of a channel's group was told, in this clock, to take the one burst that is the channel's next; the
-    /// channel has taken it then.
+    /// Offers one burst each to `most` channels at most, `step` apart: how many of them took it, the first ones, because
+    /// another of their group was told, in this clock, to take just this as the next one.
     #[inline]
-    pub fn follow(&mut self, channel: u32, clock: u64, key: u64, owner: u16, write: bool) -> bool {
-        let member = &mut self.members[channel as usize];
-        let group = &mut self.groups[usize::from(member.group)];
-        let had = if member.told == group.told { member.had } else { 0 };
-        let Some(run) = group.arrivals.get(had as usize) else { return false };
+    pub fn follow(&mut self, channels: (u32, u32, u32), clock: u64, key: u64, owner: u16, write: bool) -> u32 {
+        let (channel, step, most) = channels;
+        let first = self.members[channel as usize];
+        let group = &mut self.groups[usize::from(first.group)];
+        let had = first.had(group);
+        let Some(run) = group.arrivals.get(had) else { return 0 };
         let same = group.clock == clock && run.key == key && run.count == 1 && run.owner == owner && run.write == write;
-        if same {
-            (member.had, member.told) = (had + 1, group.told);
-            group.had += 1;
+        if !same {
+            return 0;
         }
-        same
+        let mut count = 0;
+        for member in self.members[channel as usize..].iter_mut().step_by(step as usize).take(most as usize) {
+            if member.group != first.group || member.had(group) != had {
+                break;
+            }
+            (member.had, member.told) = (had as u32 + 1, group.told);
+            count += 1;
+        }
+        group.had += count;
+        count
     }
 
     /// A channel takes requests in clock `clock`, up to which it has come; there is room for them.
@@ -297,10 +315,9 @@ impl Lockstep {
         }
         let mut rest = self.groups[0].channel.clone();
         rest.reset(over);
-        for member in &mut self.members {
-            let done = self.groups[usize::from(member.group)].channel.counts;
-            member.before.add(&done);
-            member.before.take(&rest.counts);
+        for (member, before) in self.members.iter().zip(&mut self.before) {
+            before.add(&self.groups[usize::from(member.group)].channel.counts);
+            before.take(&rest.counts);
         }
         self.unite(&rest);
         over
@@ -310,12 +327,12 @@ impl Lockstep {
     pub fn counts(&mut self, end: u64, answers: &mut Answers) -> Vec<Counts> {
         self.advance_all(end, answers);
         self.groups.iter_mut().filter(|group| group.members > 0).for_each(|group| group.channel.settle(end));
-        let of = |member: &Member| {
-            let mut counts = member.before;
+        let of = |(member, before): (&Member, &Counts)| {
+            let mut counts = *before;
             counts.add(&self.groups[usize::from(member.group)].channel.counts);
             counts
         };
-        self.members.iter().map(of).collect()
+        self.members.iter().zip(&self.before).map(of).collect()
     }
 }
 

@@ -287,10 +287,16 @@ impl Transfers {
         self.taken += count;
         self.in_flight += u64::from(count);
         transfer.issued += u64::from(count);
+        let next = transfer.walk.next + u64::from(count);
         transfer.walk.pass(u64::from(count), u64::from(self.memory.burst_bytes));
         offer.left -= count;
-        offer.key += u64::from(count);
-        offer.at.column += count;
+        let (beside, step) = self.memory.map.beside(next - 1);
+        if offer.left > 0 {
+            offer.key += u64::from(count);
+            offer.at.column += count;
+        } else if beside > 1 && transfer.walk.next == next && !transfer.walk.over {
+            (offer.at.channel, offer.left) = (offer.at.channel + step, 1);
+        }
         self.offer = (offer.left > 0).then_some(offer);
         self.limit_to_end(offer.transfer, until);
         true
@@ -305,14 +311,23 @@ impl Transfers {
         let most = allowed.min(self.memory.issue - self.taken);
         let (owner, write) = (transfer.owner, transfer.write);
         let mut count = 0;
-        while count < most && self.channels.follow(offer.at.channel, self.offer_clock, offer.key, owner, write) {
-            count += 1;
-            let last = transfer.walk.next;
-            transfer.walk.pass(1, u64::from(self.memory.burst_bytes));
+        while count < most {
+            let next = transfer.walk.next;
+            let (beside, step) = self.memory.map.beside(next);
+            let most = beside.min(u64::from(most - count)).min(transfer.walk.end - next) as u32;
+            let channels = (offer.at.channel, step, most);
+            let took = self.channels.follow(channels, self.offer_clock, offer.key, owner, write);
+            count += took;
+            if took == 0 {
+                break;
+            }
+            transfer.walk.pass(took.into(), u64::from(self.memory.burst_bytes));
             if transfer.walk.over {
                 break;
             }
-            if transfer.walk.next != last + 1 || !self.memory.map.step_beside(&mut offer.at, last) {
+            if u64::from(took) < beside && transfer.walk.next == next + u64::from(took) {
+                offer.at.channel += took * step;
+            } else {
                 offer.at = self.memory.map.locate(transfer.walk.next);
                 offer.key = self.memory.key(&offer.at);
             }
@@ -323,7 +338,7 @@ impl Transfers {
         self.taken += count;
         self.in_flight += u64::from(count);
         transfer.issued += u64::from(count);
-        self.offer = (!transfer.walk.over && self.taken < self.memory.issue).then_some(*offer);
+        self.offer = (!transfer.walk.over).then_some(*offer);
         self.limit_to_end(offer.transfer, until);
         true
     }
