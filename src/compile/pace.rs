@@ -265,14 +265,14 @@ impl<'a> Pace<'a> {
         work: &dyn Fn(Outputs) -> [u64; 2],
     ) {
         let weights = clocks.0[at::WEIGHTS];
-        if let Some(next) = next {
-            self.fetch_rows(clocks, next);
-        }
         self.issue(clocks, text::PREAMBLE);
         if self.product.w_scale_row > 0 {
             self.issue(clocks, text::SCALES);
             let ready = self.transfer(clocks, 0, Pieces::whole(outputs[1] * self.product.w_scale_row), false);
             clocks.raise(at::SCALES, ready);
+        }
+        if let Some(next) = next {
+            self.fetch_rows(clocks, next);
         }
         let [whole, first] = work(outputs);
         let stored = clocks.0[at::RESULTS].max(clocks.0[at::SCALES]).saturating_sub(first);
@@ -516,22 +516,27 @@ impl<'a> Pace<'a> {
         let read = load + u64::from(units.l_latency + machine.own().latency_cycles);
         let latencies = [u64::from(units.e_latency), u64::from(units.e_special_latency)];
         let [plain, special] = [false, true].map(|special| machine.elementwise_cycles(lanes, special));
-        // One operation of each element at a time: an activation is one instruction.
-        let activation = |[plains, specials]: [u64; 2], registers: u64| match (plains, specials) {
-            (0, 0) => 0,
-            (_, 0) => registers * plains * plain + latencies[0],
-            (_, specials) => registers * specials * special + latencies[1],
-        };
         let (times, [instructions, loops], chain) = match self.product.after {
             After::Nothing => return,
             After::Narrow { plain: plains, special: specials } => {
                 let more = if plains + specials > 0 { 4 } else { 0 };
-                let narrowing = 4 * plain + latencies[0];
-                let chain = 7 * load + read + activation([plains, specials], 4) + narrowing;
-                ((tm * tn).div_ceil(4 * lanes), [text::FOURS[0] + more, 0], chain)
+                // Loads, an activation and conversions follow each other register by register; the last store waits for all.
+                let (each, latency) =
+                    if specials > 0 { (specials * special, latencies[1]) } else { (plains * plain, latencies[0]) };
+                let worked = match each {
+                    0 => 3 * load.max(plain) + plain,
+                    _ => (3 * load.max(each) + each).max(each + latency) + 4 * plain,
+                };
+                let chain = read + worked + latencies[0] + load;
+                // As one run: rows of a tile as they lie, the outputs that the last one does not have too.
+                ((tm * self.tiling[1]).div_ceil(4 * lanes), [text::FOURS[0] + more, 0], chain)
             }
             After::Rows { plain: plains, special: specials } => {
-                let chain = read + load + plains * (plain + latencies[0]) + activation([0, specials], 1);
+                let chain = read
+                    + load
+                    + plains * (plain + latencies[0])
+                    + specials * special
+                    + if specials > 0 { latencies[1] } else { 0 };
                 let chunks = tn.div_ceil(lanes);
                 (tm * chunks, [text::CHUNK[0] + 2 * (plains + specials), text::ROW[0] / chunks], chain)
             }

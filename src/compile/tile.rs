@@ -232,7 +232,7 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
 fn equal(machine: &Machine, least: u64) -> u64 {
     match machine.dram.model {
         DramModel::Ideal => 0,
-        DramModel::Bandwidth => least / 64,
+        DramModel::Bandwidth => least / 128,
         DramModel::Cycle => least / 32,
     }
 }
@@ -405,7 +405,7 @@ fn vector_work(machine: &Machine, product: &Product, [tm, tn]: Outputs, nl: u64)
     let latency = u64::from(machine.units.s_latency);
     let store = machine.move_cycles(4 * tm * nl, tm);
     let group = |registers: u64, [row, step, term, once]: [u64; 4]| {
-        let products = steps * (registers * tm * macs).max(x_loads + registers * w_loads);
+        let products = steps * ((registers * tm * macs).max(x_loads) + registers * w_loads);
         let work = products + terms * (registers * fold + latency) + registers * store;
         let instructions = steps * (row * tm + step) + (terms - 1) * term + once;
         work.max(instructions.div_ceil(u64::from(machine.issue_per_cycle)))

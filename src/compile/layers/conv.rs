@@ -425,18 +425,28 @@ pub(super) fn pool(
         ("y_row", y_row),
         ("part", u64::from((1.0 / (window.r * window.s) as f32).to_bits())),
     ];
-    let mut workspace = Workspace::new(room(machine));
     let places = ((ow - 1) * window.stride + 1) * bytes(y.format, window.c);
     let sums = 4 * (window.w + 2 * window.pad) * window.c;
     let rows = window.r * x_row;
-    for (name, size) in [("bx0", rows), ("bx1", rows), ("bv", sums), ("by0", places), ("by1", places)] {
-        params.push((name, workspace.take(size, &format!("buffer `{name}`"))?));
-    }
+    let buffers = |ahead: bool| -> Result<(Vec<(&'static str, u64)>, u64)> {
+        let mut workspace = Workspace::new(room(machine));
+        let mut take = |name: &str, size: u64| workspace.take(size, &format!("buffer `{name}`"));
+        let (bx0, bv, by0) = (take("bx0", rows)?, take("bv", sums)?, take("by0", places)?);
+        let (bx1, by1) = if ahead { (take("bx1", rows)?, take("by1", places)?) } else { (bx0, by0) };
+        Ok((vec![("bx0", bx0), ("bx1", bx1), ("bv", bv), ("by0", by0), ("by1", by1)], workspace.used()))
+    };
+    // One row of results has no next one.
+    let (ahead, (places, used)) = match buffers(true) {
+        Ok(both) if oh > 1 => (true, both),
+        _ => (false, buffers(false)?),
+    };
+    params.extend(places);
     let mut lowered = lowered(0);
-    lowered.workspace_bytes = workspace.used();
+    lowered.workspace_bytes = used;
     let formats = vec![("X", x.format), ("Y", y.format)];
     let bits = |format: FormatRef| i64::from(format.bits);
-    let consts = vec![("MEAN", i64::from(pool.mean)), ("XBITS", bits(x.format)), ("YBITS", bits(y.format))];
+    let [mean, ahead] = [pool.mean, ahead].map(i64::from);
+    let consts = vec![("MEAN", mean), ("AHEAD", ahead), ("XBITS", bits(x.format)), ("YBITS", bits(y.format))];
     lowered.calls.push(Call { kernel: "pool", formats, consts, params });
     finish(lowered, options, machine, bodies, (dram.next, y_at))
 }

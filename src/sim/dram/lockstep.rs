@@ -76,7 +76,8 @@ impl Group {
 impl Lockstep {
     /// `channels` channels like `channel`; `apart` simulates each for itself.
     pub fn new(channel: Channel, channels: u32, apart: bool) -> Lockstep {
-        let (members, before) = (vec![Member::default(); channels as usize], vec![Counts::default(); channels as usize]);
+        let (members, before) =
+            (vec![Member::default(); channels as usize], vec![Counts::default(); channels as usize]);
         let mut all = Lockstep { groups: Vec::new(), members, before, apart };
         all.unite(&channel);
         all
