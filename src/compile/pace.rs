@@ -549,6 +549,12 @@ impl<'a> Pace<'a> {
         }
         let end = start.max(clocks.0[at::MOVER]) + times * issue.max(chain);
         clocks.0[at::MOVER] = end;
-        clocks.raise(at::ISSUE, end);
+        // A load and a store of each register, and those around them: what the queue holds does not keep issue waiting.
+        let registers = (tm * self.tiling[1]).div_ceil(lanes).max(tm);
+        if 2 * registers + 2 <= u64::from(units.l_queue) {
+            clocks.0[at::ISSUE] += times * issue;
+        } else {
+            clocks.raise(at::ISSUE, end);
+        }
     }
 }
