@@ -14,8 +14,8 @@ use preon::sim::Sim;
 use preon::tensor::TensorType;
 use preon::vpu::workload::{Run, run};
 use preon::workload::{self, Attention, Conv, Epilogue, Gemm, Kind, Pass};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 #[path = "support/programs.rs"]
@@ -223,8 +223,8 @@ fn slack(model: &str, least: f64) -> f64 {
     if model == "cycle" { (0.02 * least).max(REFRESH) } else { 0.02 * least }
 }
 
-/// Where an engine with more takes more than a fiftieth longer, or an estimate longer at all; how much at worst.
-fn faster_with_less(case: &Doubled) -> Option<String> {
+/// Where an engine with more takes more than a fiftieth longer, by what share, or an estimate longer at all (infinitely).
+fn faster_with_less(case: &Doubled) -> Option<(f64, String)> {
     let [m, n, k] = case.shape;
     let kind = Kind::Gemm(Gemm { m, n, k, then: Epilogue::default() });
     let product = workload::Workload::new("product", vec![workload::Layer::new("product", kind)]);
@@ -238,9 +238,11 @@ fn faster_with_less(case: &Doubled) -> Option<String> {
         let (cycles, of) = (report.cycles as f64, report.layers[0].estimate_cycles);
         if cycles > least + slack(case.model, least) || of > estimate {
             let Doubled { machine, key, policy, model, shape, .. } = case;
-            return Some(format!(
+            let gain = if of > estimate { f64::INFINITY } else { cycles / least - 1.0 };
+            let text = format!(
                 "{machine} {policy} {model} {shape:?}, {key} = {value}: {cycles} cycles after {least}, estimate {of} after {estimate}\n"
-            ));
+            );
+            return Some((gain, text));
         }
         (least, estimate) = (least.min(cycles), of);
     }
@@ -260,8 +262,30 @@ fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
         some.shuffle(&mut rng);
         some.truncate(cases);
     }
-    let wrong: String = some.into_iter().filter_map(faster_with_less).collect();
+    let wrong: String = some.into_iter().filter_map(|case| Some(faster_with_less(case)?.1)).collect();
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off, so of many a few gain
+/// by less: one in a hundred at most, by a quarter at most. `PREON_CASES` of them, 60 every day.
+#[test]
+fn compiled_for_less_hardly_a_random_product_is_faster() {
+    let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let all = doubled();
+    let mut rng = ChaCha8Rng::seed_from_u64(23);
+    let mut wrong = Vec::new();
+    for _ in 0..cases {
+        let of = all.choose(&mut rng).unwrap();
+        let most = if ["mcu", "textbook-32"].contains(&of.machine) { 1 << 20 } else { 1 << 25 };
+        let mut extent = |bits: f64| 2f64.powf(rng.random_range(0.0..bits)) as u64;
+        let mut shapes = std::iter::repeat_with(|| [extent(10.0), extent(11.0), extent(11.0)]);
+        let shape = shapes.find(|shape| shape.iter().product::<u64>() <= most).unwrap();
+        wrong.extend(faster_with_less(&Doubled { shape, values: of.values.clone(), key: of.key.clone(), ..*of }));
+    }
+    let worst = wrong.iter().map(|(gain, _)| *gain).fold(0.0, f64::max);
+    println!("{} of {cases} random products are faster with less, the worst by {:.1} %", wrong.len(), 100.0 * worst);
+    let text: String = wrong.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(wrong.len() * 100 <= cases && worst < 0.25, "{text}");
 }
 
 #[test]
