@@ -283,7 +283,6 @@ fn compiled_for_less_hardly_a_random_product_is_faster() {
         wrong.extend(faster_with_less(&Doubled { shape, values: of.values.clone(), key: of.key.clone(), ..*of }));
     }
     let worst = wrong.iter().map(|(gain, _)| *gain).fold(0.0, f64::max);
-    println!("{} of {cases} random products are faster with less, the worst by {:.1} %", wrong.len(), 100.0 * worst);
     let text: String = wrong.iter().map(|(_, text)| text.as_str()).collect();
     assert!(wrong.len() * 100 <= cases && worst < 0.25, "{text}");
 }

@@ -6,7 +6,7 @@ use super::event::{Access, Event};
 use super::spaces::Span;
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 /// Geometry of a convolution, and where the rows of the next products begin in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Window {
     fn extent(&self, tm: u32, tk: u32) -> Extent {
         let (across, width) = (u64::from(self.across), u64::from(self.width));
         let (first, end) = (self.first[0], self.first[0] + u64::from(tm));
-        let mut extent = Extent { pixels: u64::MAX..=0, terms: 0, runs: 0 };
+        let mut extent = Extent { pixels: [u64::MAX, 0], terms: 0, runs: 0 };
         for (terms, [r, s], _) in self.places(tk) {
             for oy in self.inside(first / across..end.div_ceil(across), r, self.height) {
                 let row = oy * across;
@@ -116,8 +116,8 @@ impl Window {
                     let at = |out: u64, step: u64| out * u64::from(self.stride) + step * u64::from(self.dilation);
                     (at(oy, r) - u64::from(self.pad)) * width + at(ox, s) - u64::from(self.pad)
                 };
-                let (lowest, highest) = extent.pixels.into_inner();
-                extent.pixels = lowest.min(pixel(xs.start))..=highest.max(pixel(xs.end - 1));
+                let [lowest, highest] = extent.pixels;
+                extent.pixels = [lowest.min(pixel(xs.start)), highest.max(pixel(xs.end - 1))];
                 extent.terms += (xs.end - xs.start) * terms.len() as u64;
                 extent.runs += xs.end - xs.start;
             }
@@ -128,7 +128,8 @@ impl Window {
 
 /// A part of an image that windows cover.
 struct Extent {
-    pixels: RangeInclusive<u64>,
+    /// The first and the last; the other way round where there is none.
+    pixels: [u64; 2],
     terms: u64,
     runs: u64,
 }
@@ -185,7 +186,7 @@ impl Gather {
         };
         vm.afford(u64::from(tm) * packed(tk))?;
         let Extent { pixels, terms, runs } = window.extent(tm, tk);
-        let ((lowest, highest), bits) = (pixels.into_inner(), terms * u64::from(code_bits));
+        let ([lowest, highest], bits) = (pixels, terms * u64::from(code_bits));
         let address = vm.address(inst)?;
         if bits == 0 {
             let image = vm.memory.near(address, 0)?;
@@ -255,7 +256,7 @@ mod tests {
             assert_eq!(runs, inside.len() as u64, "{window:?} {tm} x {tk}");
             let of = inside.iter().map(|(_, pixel)| *pixel);
             if let (Some(lowest), Some(highest)) = (of.clone().min(), of.max()) {
-                assert_eq!(pixels, lowest..=highest, "{window:?} {tm} x {tk}");
+                assert_eq!(pixels, [lowest, highest], "{window:?} {tm} x {tk}");
             }
             padded += usize::from(terms < u64::from(tm) * u64::from(tk));
         }

@@ -398,7 +398,7 @@ pub(super) fn pool(
         return refuse(format!("{} channels of {x} or {y} are no whole bytes a pixel", window.c));
     }
     let lanes = machine.vlen_bits / 32;
-    if [x, y].iter().any(|ty| !(lanes * u32::from(ty.format.bits)).is_multiple_of(8)) {
+    if [x, y].iter().any(|ty| !(lanes * ty.format.bits).is_multiple_of(8)) {
         let of = format!("a register of {lanes} f32");
         return refuse(format!("{of} becomes no whole bytes of {x} or {y} on {}", machine.name));
     }

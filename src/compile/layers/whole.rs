@@ -79,7 +79,11 @@ pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool
         let pieces = tiles * depth.div_ceil(kt);
         // A piece is shifted in once for all tiles of its round.
         let round = |tiles: u64| machine.array_tile_cycles(tiles * mt, nt, kt.min(depth), types.w, types.x);
-        let rounds = tiles / ROUND * round(ROUND) + if tiles % ROUND > 0 { round(tiles % ROUND) } else { 0 };
+        let rounds = tiles / ROUND * round(ROUND)
+            + match tiles % ROUND {
+                0 => 0,
+                rest => round(rest),
+            };
         let compute = depth.div_ceil(kt) * rounds;
         let y = conv.batch * pixels * bytes(types.y, conv.k) * if conv.then.residual { 2 } else { 1 };
         let maps = if resident { 0 } else { conv.batch * image_bytes(conv, types) + y };
