@@ -267,7 +267,7 @@ fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
 }
 
 /// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off, so of many a few gain
-/// by less: one in a hundred at most, by a quarter at most. `PREON_CASES` of them, 60 every day.
+/// by less: one in a hundred at most, and by less than 40 %. `PREON_CASES` of them, 60 every day.
 #[test]
 fn compiled_for_less_hardly_a_random_product_is_faster() {
     let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
@@ -284,7 +284,7 @@ fn compiled_for_less_hardly_a_random_product_is_faster() {
     }
     let worst = wrong.iter().map(|(gain, _)| *gain).fold(0.0, f64::max);
     let text: String = wrong.iter().map(|(_, text)| text.as_str()).collect();
-    assert!(wrong.len() * 100 <= cases && worst < 0.25, "{text}");
+    assert!(wrong.len() * 100 <= cases && worst < 0.4, "{text}");
 }
 
 #[test]
