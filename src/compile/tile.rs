@@ -389,8 +389,8 @@ fn pitch_of(machine: &Machine, product: &Product, nl: u64) -> u64 {
 }
 
 /// Cycles of `linear-vector` for a tile of results, and of its first group: four registers of outputs share the rows of x, the
-/// rest go one by one. A group takes as long as its instructions (of a row of
-/// x, a chunk of k, a term, and once), or as its products and loads with the fold and store behind.
+/// rest go one by one. A group takes as long as its instructions (of a row of x, a chunk of k, a term, and once), or as its
+/// products, the loads of weights that they wait for, and the fold and store behind.
 fn vector_work(machine: &Machine, product: &Product, [tm, tn]: Outputs, nl: u64) -> [u64; 2] {
     let pitch = pitch_of(machine, product, nl);
     let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));

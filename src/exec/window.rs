@@ -82,7 +82,7 @@ impl Window {
         at.checked_sub(self.pad.into()).filter(|at| *at < extent.into())
     }
 
-    /// Those among the outputs `out` that have step `step` of their windows in the image.
+    /// Those among the outputs `out` that have step `step` of their windows in the image: where [`Window::along`] has a place.
     fn inside(&self, out: Range<u64>, step: u64, extent: u32) -> Range<u64> {
         let (pad, step) = (u64::from(self.pad), step * u64::from(self.dilation));
         let from = |at: u64| at.saturating_sub(step).div_ceil(self.stride.into());
@@ -106,18 +106,14 @@ impl Window {
         let (first, end) = (self.first[0], self.first[0] + u64::from(tm));
         let mut extent = Extent { pixels: [u64::MAX, 0], terms: 0, runs: 0 };
         for (terms, [r, s], _) in self.places(tk) {
-            for oy in self.inside(first / across..end.div_ceil(across), r, self.height) {
+            for oy in first / across..end.div_ceil(across) {
+                let Some(y) = self.along(oy, r, self.height) else { continue };
                 let row = oy * across;
                 let xs = self.inside(first.saturating_sub(row)..across.min(end - row), s, self.width);
-                if xs.is_empty() {
-                    continue;
-                }
-                let pixel = |ox: u64| {
-                    let at = |out: u64, step: u64| out * u64::from(self.stride) + step * u64::from(self.dilation);
-                    (at(oy, r) - u64::from(self.pad)) * width + at(ox, s) - u64::from(self.pad)
-                };
+                let [left, right] = [xs.start, xs.end.saturating_sub(1)].map(|ox| self.along(ox, s, self.width));
+                let (false, Some(left), Some(right)) = (xs.is_empty(), left, right) else { continue };
                 let [lowest, highest] = extent.pixels;
-                extent.pixels = [lowest.min(pixel(xs.start)), highest.max(pixel(xs.end - 1))];
+                extent.pixels = [lowest.min(y * width + left), highest.max(y * width + right)];
                 extent.terms += (xs.end - xs.start) * terms.len() as u64;
                 extent.runs += xs.end - xs.start;
             }

@@ -399,8 +399,8 @@ pub(super) fn pool(
     }
     let lanes = machine.vlen_bits / 32;
     if [x, y].iter().any(|ty| !(lanes * ty.format.bits).is_multiple_of(8)) {
-        let of = format!("a register of {lanes} f32");
-        return refuse(format!("{of} becomes no whole bytes of {x} or {y} on {}", machine.name));
+        let name = &machine.name;
+        return refuse(format!("a register of {lanes} f32 becomes no whole bytes of {x} or {y} on {name}"));
     }
     let (oh, ow) = window.out();
     let (x_row, y_row) = (window.w * bytes(x.format, window.c), ow * bytes(y.format, window.c));
@@ -436,11 +436,11 @@ pub(super) fn pool(
         Ok((vec![("bx0", bx0), ("bx1", bx1), ("bv", bv), ("by0", by0), ("by1", by1)], workspace.used()))
     };
     // One row of results has no next one.
-    let (ahead, (places, used)) = match buffers(true) {
+    let (ahead, (at, used)) = match buffers(true) {
         Ok(both) if oh > 1 => (true, both),
         _ => (false, buffers(false)?),
     };
-    params.extend(places);
+    params.extend(at);
     let mut lowered = lowered(0);
     lowered.workspace_bytes = used;
     let formats = vec![("X", x.format), ("Y", y.format)];

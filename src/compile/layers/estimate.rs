@@ -248,8 +248,8 @@ fn pool(pool: &Pool, formats: &Formats, machine: &Machine) -> f64 {
     let along = oh * (((ow - 1) * window.stride + 1) * window.c).div_ceil(lanes);
     let issue = down * (3 * window.r + 3) + along * (2 * window.s + 4) + 60 * oh;
     let operations = down * (2 * window.r - 1) + along * (window.s + 1);
-    let rows = (oh * window.r).max(window.h) as f64;
-    let x = rows * bytes(&formats.inputs, window.w, window.c);
+    // The rows of every window, whether windows share them or rows lie between them.
+    let x = (oh * window.r) as f64 * bytes(&formats.inputs, window.w, window.c);
     let y = (oh * ow) as f64 * bytes(&formats.outputs, 1, window.c);
     let work = Work {
         dram_bytes: window.batch as f64 * (x + y),
