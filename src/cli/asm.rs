@@ -180,7 +180,7 @@ fn sources(path: &Path, bytes: Vec<u8>) -> Result<Sources> {
     }
     // The library's own texts stand behind those of the folder.
     for (name, text) in Kernels::builtin().iter().filter(|(name, _)| name.ends_with(".inc")) {
-        sources.add_as(name, format!("programs/kernels/{name}"), text);
+        sources.add_as(name, format!("programs/kernels/{name}"), text.clone());
     }
     Ok(sources)
 }

@@ -3,6 +3,7 @@
 use crate::diag::{Error, Result, did_you_mean};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Sources by file name (`softmax.vasm`, `rows.inc`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Kernels {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
-    text: String,
+    text: Arc<str>,
     /// Where a text that is not ours was read.
     path: Option<String>,
 }
@@ -84,7 +85,7 @@ const LONGEST_BYTES: u64 = 4 << 20;
 impl Kernels {
     /// The library that comes with Preon.
     pub fn builtin() -> Self {
-        let own = |text: &str| Source { text: text.to_owned(), path: None };
+        let own = |text: &str| Source { text: text.into(), path: None };
         Kernels { sources: BUILTIN.iter().map(|(name, text)| ((*name).to_owned(), own(text))).collect() }
     }
 
@@ -115,7 +116,7 @@ impl Kernels {
             if name.ends_with(".vasm") && !kernels.sources.contains_key(&name) {
                 return Err(unknown(&path.display().to_string(), &name));
             }
-            let source = Source { text: read(path)?, path: Some(path.display().to_string()) };
+            let source = Source { text: read(path)?.into(), path: Some(path.display().to_string()) };
             kernels.sources.insert(name, source);
         }
         kernels.all_reached()?;
@@ -134,12 +135,12 @@ impl Kernels {
 
     /// Text of a file.
     pub fn source(&self, name: &str) -> Option<&str> {
-        self.sources.get(name).map(|source| source.text.as_str())
+        self.sources.get(name).map(|source| &*source.text)
     }
 
     /// All files, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sources.iter().map(|(name, source)| (name.as_str(), source.text.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<str>)> {
+        self.sources.iter().map(|(name, source)| (name.as_str(), &source.text))
     }
 
     /// What messages call a file: its name, or the path of the user's file that replaces it.
@@ -149,6 +150,9 @@ impl Kernels {
 
     /// What reports call the kernel `stem`: its name, or the path of the user's file that it runs or includes.
     pub fn whose(&self, stem: &str) -> String {
+        if self.sources.values().all(|source| source.path.is_none()) {
+            return stem.to_owned();
+        }
         let file = format!("{stem}.vasm");
         let mut theirs = self.texts_of(&file).into_iter().filter_map(|name| self.sources.get(name)?.path.clone());
         match self.sources.get(&file).and_then(|source| source.path.clone()) {

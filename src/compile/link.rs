@@ -187,7 +187,7 @@ fn assemble(call: &Call, kernels: &Kernels) -> Result<Object> {
     }
     let mut sources = asm::Sources::new(&file);
     for (name, text) in kernels.iter() {
-        sources.add_as(name, kernels.path(name), text);
+        sources.add_as(name, kernels.path(name), text.clone());
     }
     asm::assemble(&sources, &options).map_err(|mut errors| errors.swap_remove(0))
 }

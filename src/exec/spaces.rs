@@ -1,7 +1,7 @@
 //! The address spaces of a core and bounds-checked ranges in them.
 //!
-//! DRAM grows as it is touched, so that a machine with 16 GiB costs what the program uses. In timing-only mode
-//! only control memory has contents; ranges are checked in every mode.
+//! DRAM and control memory grow as they are touched, so that a machine with 16 GiB costs what the program uses. In
+//! timing-only mode only control memory has contents; ranges are checked in every mode.
 //!
 //! Several cores have one memory between them. The core that runs holds all of it, its own SRAM at a fixed place, so that
 //! an access costs the same however many cores there are; [`Spaces::hand_over`] passes it on.
@@ -64,8 +64,7 @@ impl Spaces {
     pub fn new(config: &Config, object: &Object, values: bool) -> Self {
         let mut all = Spaces::without(config, 0, values);
         let size = all.size;
-        all.bytes[3] = vec![0; size[3] as usize];
-        all.bytes[3][..object.control.len()].copy_from_slice(&object.control);
+        all.bytes[3] = object.control.clone();
         all.parked = vec![Vec::new(); config.cores as usize];
         if values {
             all.bytes[0] = object.dram.clone();
@@ -99,11 +98,21 @@ impl Spaces {
         self.values || space == Space::Control
     }
 
-    /// The range of `len` bytes at `addr`; DRAM contents grow to cover it.
+    /// The range of `len` bytes at `addr`; contents of DRAM and control memory grow to cover it.
     ///
     /// # Errors
     /// ADDR if the range leaves its space or the space does not exist.
     pub fn span(&mut self, addr: u64, len: u64) -> Result<Span> {
+        let span = self.checked(addr, len)?;
+        let grows = span.space == Space::Control || span.space == Space::Dram && self.values;
+        if grows && span.hi > self.bytes[span.space as usize].len() as u64 {
+            self.grow(span)?;
+        }
+        Ok(span)
+    }
+
+    /// As [`Spaces::span`], where contents stay as they are.
+    fn checked(&self, addr: u64, len: u64) -> Result<Span> {
         let lo = addr & ((1 << 60) - 1);
         let space = match addr >> 60 {
             0 => Space::Dram,
@@ -125,21 +134,25 @@ impl Spaces {
             let message = format!("{len} bytes at {addr:#x} leave the {size} bytes of {name}");
             return Err(Trap::new(TrapKind::Addr, message));
         }
-        if space == Space::Dram && self.values && hi > self.bytes[0].len() as u64 {
-            let grown = hi.max(2 * self.bytes[0].len() as u64).max(1 << 16).min(size);
-            let (held, grown) = (self.bytes[0].len(), grown as usize);
-            if self.bytes[0].try_reserve_exact(grown - held).is_err() {
-                let message =
-                    format!("{len} bytes at {addr:#x}: this computer has no memory for {grown} bytes of DRAM");
-                return Err(Trap::new(TrapKind::Addr, message));
-            }
-            self.bytes[0].resize(grown, 0);
-        }
         Ok(Span { space, lo, hi })
     }
 
+    #[cold]
+    fn grow(&mut self, span: Span) -> Result<()> {
+        let size = self.size[span.space as usize];
+        let bytes = &mut self.bytes[span.space as usize];
+        let grown = span.hi.max(2 * bytes.len() as u64).max(1 << 16).min(size) as usize;
+        if bytes.try_reserve_exact(grown - bytes.len()).is_err() {
+            let (name, Span { lo, hi, .. }) = (span.space.name(), span);
+            let message = format!("bytes {lo:#x} to {hi:#x}: this computer has no memory for {grown} bytes of {name}");
+            return Err(Trap::new(TrapKind::Addr, message));
+        }
+        bytes.resize(grown, 0);
+        Ok(())
+    }
+
     /// The range of `len` bytes at `addr` in the SRAM of the core that bits 59:48 name; one's own is the plain SRAM.
-    fn remote(&mut self, addr: u64, len: u64) -> Result<Span> {
+    fn remote(&self, addr: u64, len: u64) -> Result<Span> {
         let (core, at) = ((addr >> CORE_SHIFT & 0xfff) as u32, addr & OFFSET);
         if core >= self.cores {
             let message = format!("address {addr:#x} is in the SRAM of core {core}; there are {} cores", self.cores);
@@ -163,9 +176,7 @@ impl Spaces {
     /// # Errors
     /// As [`Spaces::span`].
     pub fn peek(&self, addr: u64, len: u64) -> Result<Vec<u8>> {
-        // Without values no space grows, so the check costs nothing.
-        let mut bounds = Spaces { bytes: Default::default(), parked: Vec::new(), values: false, ..*self };
-        let span = bounds.span(addr, len)?;
+        let span = self.checked(addr, len)?;
         let (held, range) = (self.level(span), span.range());
         let mut copy = held.get(range.start..range.end.min(held.len())).unwrap_or_default().to_vec();
         copy.resize(len as usize, 0);
@@ -222,7 +233,7 @@ impl Spaces {
 
     /// Copies `len` bytes between two checked offsets; does nothing where a side has no contents.
     pub fn copy(&mut self, (to, to_at): (Space, u64), (from, from_at): (Space, u64), len: u64) {
-        if !self.real(to) || !self.real(from) {
+        if len == 0 || !self.real(to) || !self.real(from) {
             return;
         }
         let [to, from] = [(to, to_at), (from, from_at)].map(|(space, lo)| Span { space, lo, hi: lo + len });

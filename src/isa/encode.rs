@@ -6,6 +6,7 @@
 use super::Inst;
 use super::table::{Field, Form, Op, Operand, Row, When};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Why a word is not an instruction (trap ILL).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,10 +215,8 @@ impl Inst {
     pub fn encode(&self) -> u64 {
         let row = self.op.row();
         let mut word = u64::from(row.code);
-        for field in Field::ALL {
-            if let Some((at, width)) = field.bits(row.form) {
-                word |= (self.get(field) as u64 & ((1 << width) - 1)) << at;
-            }
+        for &(field, at, width) in row.form.fields() {
+            word |= (self.get(field) as u64 & ((1 << width) - 1)) << at;
         }
         word
     }
@@ -303,6 +302,14 @@ impl Inst {
 }
 
 impl Form {
+    /// The fields that it has, each with its lowest bit and width.
+    fn fields(self) -> &'static [(Field, u32, u32)] {
+        static FIELDS: LazyLock<[Vec<(Field, u32, u32)>; 2]> = LazyLock::new(|| {
+            let place = |field: Field, form| field.bits(form).map(|(at, width)| (field, at, width));
+            [Form::I, Form::V].map(|form| Field::ALL.into_iter().filter_map(|field| place(field, form)).collect())
+        });
+        &FIELDS[usize::from(self == Form::V)]
+    }
     /// Least and greatest signed immediate.
     pub fn imm_range(self) -> (i64, i64) {
         match self {
@@ -319,12 +326,10 @@ impl Form {
 pub fn decode(word: u64) -> Result<Inst, DecodeError> {
     let op = Op::from_code(word as u8).ok_or(DecodeError::Opcode(word as u8))?;
     let mut inst = Inst::new(op);
-    for field in Field::ALL {
-        if let Some((at, width)) = field.bits(op.row().form) {
-            let value = (word >> at & ((1 << width) - 1)) as i64;
-            let signed = if field == Field::Imm { value << (64 - width) >> (64 - width) } else { value };
-            inst.set(field, signed);
-        }
+    for &(field, at, width) in op.row().form.fields() {
+        let value = (word >> at & ((1 << width) - 1)) as i64;
+        let signed = if field == Field::Imm { value << (64 - width) >> (64 - width) } else { value };
+        inst.set(field, signed);
     }
     inst.check()?;
     Ok(inst)

@@ -278,13 +278,17 @@ fn append(object: &mut Object, name: &str, kernel: &Object) -> Result<u32> {
     for format in &kernel.formats {
         rows.push(row_of(&mut object.formats, format));
     }
-    for word in &kernel.words {
-        let mut inst = decode(*word).map_err(|why| Error::bad_input(format!("kernel `{name}`: {why}")))?;
-        if inst.op == Op::FmtSet {
-            let row = rows.get(inst.imm as usize);
-            inst.imm =
-                *row.ok_or_else(|| Error::bad_input(format!("kernel `{name}` binds a format that it does not list")))?;
+    let binds = Op::FmtSet.row().code;
+    for &word in &kernel.words {
+        // No other word depends on what it is linked with.
+        if word as u8 != binds {
+            object.words.push(word);
+            continue;
         }
+        let mut inst = decode(word).map_err(|why| Error::bad_input(format!("kernel `{name}`: {why}")))?;
+        let row = rows.get(inst.imm as usize);
+        inst.imm =
+            *row.ok_or_else(|| Error::bad_input(format!("kernel `{name}` binds a format that it does not list")))?;
         object.words.push(inst.encode());
     }
     let files: Vec<u16> = kernel.files.iter().map(|file| row_of(&mut object.files, file) as u16).collect();

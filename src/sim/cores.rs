@@ -11,12 +11,14 @@ use super::engine::{Engine, Latest, Together, free};
 use super::flight::Blocked;
 use super::ledger::Ledger;
 use super::observe::{Observer, On, Unobserved};
+use super::rates::Rates;
 use super::timing::{Cause, Timing};
 use crate::diag::{self, Error};
 use crate::exec::event::{Event, Work};
 use crate::exec::{Cores, Status};
 use crate::machine::Machine;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Result of a run on several cores.
 #[derive(Debug, Clone)]
@@ -117,13 +119,13 @@ fn take_turns<O: Observer>(
     step: bool,
     observer: &mut O,
 ) -> diag::Result<Several> {
-    let engines = (0..cores.count()).map(|core| Core { engine: Engine::new(machine, nodes, core), turn: None });
-    let rates = Engine::new(machine, nodes, 0);
+    let rates = Arc::new(Rates::new(machine));
+    let engines = (0..cores.count()).map(|core| Core { engine: Engine::new(&rates, nodes, core), turn: None });
     let mut run = Run {
         observer,
         cores: engines.collect(),
         channels: Channels::new(machine, step),
-        counts: Counts::new(rates.rates(), nodes),
+        counts: Counts::new(&rates, nodes),
         meetings: Vec::new(),
         on_their_way: Vec::new(),
         signals: BTreeMap::new(),

@@ -58,8 +58,14 @@ pub(super) struct Counts {
 const TILES: u128 = 0xff << RegSet::C;
 
 /// How many v, p and q registers are in a set, which with the tiles are all from V up to T.
-fn registers(set: RegSet) -> u32 {
-    (((set.0 & !TILES) >> RegSet::V) as u64).count_ones()
+fn registers(set: RegSet) -> u64 {
+    let (mut left, mut count) = (((set.0 & !TILES) >> RegSet::V) as u64, 0);
+    // There are few, and not every processor counts bits by itself.
+    while left != 0 {
+        left &= left - 1;
+        count += 1;
+    }
+    count
 }
 
 impl Counts {
@@ -90,7 +96,7 @@ impl Counts {
         let mut mac = None;
         let counts = &mut self.nodes[node];
         counts.issued[unit] += 1;
-        counts.register_bytes += u64::from(registers) * rates.register_bytes;
+        counts.register_bytes += registers * rates.register_bytes;
         match event.work {
             Work::Elementwise { kind, elements } => {
                 counts.elementwise[kind as usize][unit] += u64::from(elements);

@@ -34,6 +34,8 @@ use crate::diag::{Error, Result};
 use crate::exec::event::Event;
 use crate::machine::Machine;
 use observe::{Observer, Unobserved};
+use rates::Rates;
+use std::sync::Arc;
 
 /// Prices the events of one run on one machine.
 #[derive(Debug, Clone)]
@@ -41,7 +43,6 @@ pub struct Sim {
     engine: engine::Engine,
     channels: channels::Channels,
     counts: counts::Counts,
-    machine: Machine,
 }
 
 /// Result of a run.
@@ -62,10 +63,16 @@ impl Sim {
     /// As [`Sim::new`]; with `step` DRAM decides every clock by itself, and time goes on cycle by cycle while it works, for
     /// the same result more slowly.
     pub fn stepping(machine: &Machine, nodes: usize, step: bool) -> Self {
-        let engine = engine::Engine::new(machine, nodes, 0);
-        let channels = channels::Channels::new(machine, step);
-        let counts = counts::Counts::new(engine.rates(), nodes);
-        Sim { engine, channels, counts, machine: machine.clone() }
+        Sim::with(&Arc::new(Rates::new(machine)), nodes, step)
+    }
+    fn with(rates: &Arc<Rates>, nodes: usize, step: bool) -> Self {
+        let engine = engine::Engine::new(rates, nodes, 0);
+        let channels = channels::Channels::new(rates.machine(), step);
+        Sim { engine, channels, counts: counts::Counts::new(rates, nodes) }
+    }
+    /// A simulator of the same machine for another program, as [`Sim::stepping`] but without working out its rates anew.
+    pub fn another(&self, nodes: usize, step: bool) -> Self {
+        Sim::with(self.engine.rates(), nodes, step)
     }
     /// Takes the next executed instruction. What the machine does not serve is reported by [`Sim::finish`].
     pub fn account(&mut self, event: &Event) {
@@ -104,8 +111,9 @@ impl Sim {
     /// # Errors
     /// Those of [`Sim::finish`].
     pub fn finish_observed<O: Observer>(self, observer: &mut O) -> Result<Outcome> {
+        let rates = self.engine.rates().clone();
         let timing = self.engine.finish(self.channels, observer)?;
-        let ledger = self.counts.ledger(std::slice::from_ref(&timing), &self.machine);
+        let ledger = self.counts.ledger(std::slice::from_ref(&timing), rates.machine());
         Ok(Outcome { timing, ledger })
     }
 }

@@ -70,6 +70,10 @@ impl Rates {
             register_bytes: u64::from(machine.vlen_bits / 8),
         }
     }
+    /// The machine.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.of
+    }
     /// Index of a pair in tables of `formats * formats` rows; pairs of formats registered later are out of every table.
     pub(super) fn pair(&self, weights: u16, inputs: u16) -> usize {
         let (w, x) = (usize::from(weights), usize::from(inputs));

@@ -111,6 +111,7 @@ pub fn run_observed<O: Observer>(
     workload.check()?;
     let mut known = Known {
         machine,
+        sim: Sim::new(machine, 0),
         options: Options { fuse: true, kernels: kernels.clone(), layout: layout_of(run) },
         bodies: Bodies::default(),
         programs: HashMap::new(),
@@ -182,6 +183,8 @@ fn formats(layer: &Layer, policy: &Policy) -> Formats {
 /// Programs and outcomes that are known already.
 struct Known<'a> {
     machine: &'a Machine,
+    /// At the start of everything.
+    sim: Sim,
     options: Options,
     bodies: Bodies,
     /// By what a program is made from.
@@ -227,7 +230,7 @@ impl Known<'_> {
                         workload.layers.iter().map(|layer| Step { name: &layer.name, kernel: layer.kind.name() });
                     later.begin(&Described { object: &program.object, steps: named.collect() });
                 }
-                let one = simulate(&program, self.machine, true, &mut later)?;
+                let one = simulate(&program, self, true, &mut later)?;
                 self.cycles += one.timing.cycles;
                 add_timing(&mut sum.timing, &one.timing, 1);
                 add_ledger(&mut sum.ledger, &one.ledger, 0, 1);
@@ -241,7 +244,7 @@ impl Known<'_> {
         let outcome = match self.outcomes.get(&key) {
             Some(known) => known.clone(),
             None => {
-                let outcome = Arc::new(simulate(&program, self.machine, false, &mut Unobserved)?);
+                let outcome = Arc::new(simulate(&program, self, false, &mut Unobserved)?);
                 self.effort.simulated += 1;
                 self.effort.programs += 1;
                 self.outcomes.insert(key, outcome.clone());
@@ -266,9 +269,9 @@ fn start(program: &Program, machine: &Machine, dram_bytes: u64) -> Result<Vm> {
 }
 
 /// One run of a program from the quiet state; `step` takes DRAM command by command.
-fn simulate<O: Observer>(program: &Program, machine: &Machine, step: bool, observer: &mut O) -> Result<Outcome> {
-    let mut vm = start(program, machine, program.dram_end)?;
-    let mut sim = Sim::stepping(machine, program.steps, step);
+fn simulate<O: Observer>(program: &Program, known: &Known<'_>, step: bool, observer: &mut O) -> Result<Outcome> {
+    let mut vm = start(program, known.machine, program.dram_end)?;
+    let mut sim = known.sim.another(program.steps, step);
     let mut event = Event::new();
     loop {
         let status = vm.step(&mut event)?;
@@ -283,7 +286,7 @@ fn simulate<O: Observer>(program: &Program, machine: &Machine, step: bool, obser
 /// layer before it does, so that it waits for it.
 fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Result<Outcome> {
     let machine = known.machine;
-    let mut sim = Sim::new(machine, workload.layers.len());
+    let mut sim = known.sim.another(workload.layers.len(), false);
     let mut event = Event::new();
     let mut layout = known.options.layout;
     let last = workload.layers.len() - 1;

@@ -43,7 +43,7 @@ impl Assembler<'_> {
                 );
             }
             let head = head(&lines[at]).unwrap_or_default();
-            let block = BLOCKS.iter().find(|(open, _)| *open == head);
+            let block = if head.starts_with('.') { BLOCKS.iter().find(|(open, _)| *open == head) } else { None };
             let end = block.and_then(|(open, close)| block_end(lines, at, open, close));
             let result = match (block, end) {
                 (Some((open, close)), None) => {
@@ -86,7 +86,9 @@ impl Assembler<'_> {
             let fault = Fault::new("E0102", first.span, format!("a statement cannot start with {}", first.show()));
             return Err(fault.help("expected a label, a directive, a macro or an instruction"));
         };
-        if let Some(called) = self.macros.get(&word.to_lowercase()).or_else(|| self.macros.get(word)) {
+        let capital = word.bytes().any(|byte| byte.is_ascii_uppercase());
+        let lower = capital.then(|| self.macros.get(&word.to_lowercase())).flatten();
+        if let Some(called) = lower.or_else(|| self.macros.get(word)) {
             return self.call(called.clone(), first.span, &rest[1..], depth);
         }
         if word.starts_with('.') {
@@ -275,6 +277,7 @@ fn block_end(lines: &[Line], at: usize, open: &str, close: &str) -> Option<usize
     let mut depth = 0usize;
     for (index, line) in lines.iter().enumerate().skip(at) {
         match head(line) {
+            Some(word) if !word.starts_with('.') => {}
             Some(word) if word == open => depth += 1,
             Some(word) if word == close => depth -= 1,
             _ => {}
@@ -357,33 +360,34 @@ fn substitute(
     unique: Option<u64>,
     later: &[&str],
 ) -> Result<Line, Fault> {
-    let mut made = Line::new();
+    let mut made = Line::with_capacity(line.len());
     let mut after_param = false;
+    let mut number = Token { kind: Kind::Int(unique.unwrap_or(0)), ..line[0].clone() };
     for token in line {
-        let (new, is_param) = match &token.kind {
+        let param = match &token.kind {
             Kind::Param(name) => match (params.iter().position(|param| **param == **name), unique) {
-                (Some(at), _) => (args[at].to_vec(), true),
-                (None, Some(unique)) if &**name == "@" => {
-                    (vec![Token { kind: Kind::Int(unique), ..token.clone() }], true)
+                (Some(at), _) => Some(args[at]),
+                (None, Some(_)) if &**name == "@" => {
+                    number.span = token.span;
+                    Some(std::slice::from_ref(&number))
                 }
-                (None, None) => (vec![token.clone()], false),
-                (None, Some(_)) if later.contains(&&**name) => (vec![token.clone()], false),
+                (None, None) => None,
+                (None, Some(_)) if later.contains(&&**name) => None,
                 (None, Some(_)) => {
                     let fault = Fault::new("E0112", token.span, format!("this macro has no parameter `{name}`"));
                     return Err(fault.help(format!("its parameters: {}", params.join(", "))));
                 }
             },
-            _ => (vec![token.clone()], false),
+            _ => None,
         };
-        for (index, mut piece) in new.into_iter().enumerate() {
-            piece.glued = if index == 0 { token.glued } else { piece.glued };
-            let paste = index == 0 && token.glued && (is_param || after_param);
-            match made.last_mut().filter(|_| paste).and_then(|last| pasted(last, &piece).map(|kind| (last, kind))) {
+        for (index, piece) in param.unwrap_or(std::slice::from_ref(token)).iter().enumerate() {
+            let paste = index == 0 && token.glued && (param.is_some() || after_param);
+            match made.last_mut().filter(|_| paste).and_then(|last| pasted(last, piece).map(|kind| (last, kind))) {
                 Some((last, kind)) => last.kind = kind,
-                None => made.push(piece),
+                None => made.push(Token { glued: if index == 0 { token.glued } else { piece.glued }, ..piece.clone() }),
             }
         }
-        after_param = is_param;
+        after_param = param.is_some();
         if made.len() > MAX_TOKENS {
             return Err(Fault::new("E0114", token.span, format!("a statement has at most {MAX_TOKENS} tokens")));
         }

@@ -211,7 +211,8 @@ impl<'a> Lexer<'a> {
             }
             return Some(Kind::Param(name));
         }
-        if let Some(punct) = PUNCTS.iter().find(|punct| rest.starts_with(**punct)) {
+        let starts = |punct: &&&str| punct.as_bytes()[0] == rest.as_bytes()[0] && rest.starts_with(**punct);
+        if let Some(punct) = PUNCTS.iter().find(starts) {
             self.at += punct.len();
             return Some(Kind::Punct(punct));
         }

@@ -13,13 +13,15 @@ use crate::isa::{Inst, manual};
 impl Assembler<'_> {
     /// Assembles one instruction, in the spelling of the textbooks where that is switched on.
     pub(super) fn instruction(&mut self, word: &str, head: &Token, cursor: Cursor) -> Result<(), Fault> {
-        let Some(lines) = self.textbook_lines(word, head.span, &cursor) else { return self.plain(word, head, cursor) };
-        if self.textbook {
+        if self.textbook
+            && let Some(lines) = self.textbook_lines(word, head.span, &cursor)
+        {
             let span = cursor.rest().last().map_or(head.span, |last| head.span.to(last.span));
             return self.as_textbook(&lines, span);
         }
         let (words, fixups, uses) = (self.insts.len(), self.fixups.len(), self.alias_uses.len());
-        self.plain(word, head, cursor).map_err(|_| {
+        self.plain(word, head, cursor.clone()).map_err(|fault| {
+            let Some(lines) = self.textbook_lines(word, head.span, &cursor) else { return fault };
             self.insts.truncate(words);
             self.lines.truncate(words);
             self.fixups.truncate(fixups);

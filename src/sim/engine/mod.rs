@@ -22,10 +22,10 @@ use super::timing::{Cause, SPENT, Spent};
 use crate::diag::Error;
 use crate::exec::event::{Event, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
-use crate::machine::Machine;
 pub(super) use books::Latest;
 use books::UnitState;
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 /// Registers that the scoreboard knows: x, v, p, c, q.
 const REGISTERS: usize = 96;
@@ -50,7 +50,7 @@ pub(super) struct Together {
 /// The clock of one core with its DMA engines.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
-    rates: Rates,
+    rates: Arc<Rates>,
     units: [UnitState; 6],
     /// Cycle of the last issue, and how many instructions it issued.
     issue_at: u64,
@@ -97,8 +97,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(machine: &Machine, nodes: usize, core: usize) -> Self {
-        let rates = Rates::new(machine);
+    pub(super) fn new(rates: &Arc<Rates>, nodes: usize, core: usize) -> Self {
         let u = rates.units;
         let queues = [1, u.l_queue, u.s_queue, u.e_queue, u.m_queue, rates.dma.queue];
         Engine {
@@ -131,10 +130,10 @@ impl Engine {
             nodes: vec![[0; SPENT.len()]; nodes + 1],
             error: None,
             times: Times::default(),
-            rates,
+            rates: rates.clone(),
         }
     }
-    pub(super) fn rates(&self) -> &Rates {
+    pub(super) fn rates(&self) -> &Arc<Rates> {
         &self.rates
     }
 
