@@ -138,6 +138,13 @@ impl Kernels {
         self.sources.get(name).map(|source| &*source.text)
     }
 
+    /// Text of a file to be made into a program: the tests at the end of those that come with Preon, which hold, left out.
+    pub(super) fn program(&self, name: &str) -> Option<Arc<str>> {
+        let Source { text, path } = self.sources.get(name)?;
+        let tests = if path.is_none() { text.find("\n.test ") } else { None };
+        Some(tests.map_or_else(|| text.clone(), |at| text[..=at].into()))
+    }
+
     /// All files, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<str>)> {
         self.sources.iter().map(|(name, source)| (name.as_str(), &source.text))

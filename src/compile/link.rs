@@ -187,7 +187,8 @@ fn assemble(call: &Call, kernels: &Kernels) -> Result<Object> {
     }
     let mut sources = asm::Sources::new(&file);
     for (name, text) in kernels.iter() {
-        sources.add_as(name, kernels.path(name), text.clone());
+        let text = if name == file { kernels.program(name).unwrap_or_default() } else { text.clone() };
+        sources.add_as(name, kernels.path(name), text);
     }
     asm::assemble(&sources, &options).map_err(|mut errors| errors.swap_remove(0))
 }

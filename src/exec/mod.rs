@@ -26,6 +26,7 @@ mod mask;
 mod memory;
 mod operand;
 mod panel;
+mod passes;
 mod planes;
 mod race;
 mod reduce;
@@ -44,6 +45,7 @@ mod window;
 pub use cores::Cores;
 pub use event::{Access, Blocks, Event, EwKind, RegSet, Space, Work};
 pub use inspect::{Value, register_name};
+pub use passes::{Mark, Moved};
 pub use state::Level;
 pub use trap::{Result, Trap, TrapKind};
 
@@ -190,6 +192,8 @@ struct Decoded {
     unit: Unit,
     reads: RegSet,
     writes: RegSet,
+    /// The first word of a loop whose passes are alike.
+    heads_alike: bool,
 }
 
 /// Working memory of instructions, so that none allocates.
@@ -220,7 +224,9 @@ impl Program {
     fn new(object: Arc<Object>) -> diag::Result<Program> {
         let formats = object.formats.iter().map(|name| Ok(Codes::new(format::find(name)?)));
         let formats = formats.collect::<diag::Result<_>>()?;
-        Ok(Program { code: object.words.iter().map(|&word| decode(word)).collect(), formats, object })
+        let mut code: Vec<_> = object.words.iter().map(|&word| decode(word)).collect();
+        passes::find(&mut code);
+        Ok(Program { code: code.into(), formats, object })
     }
 }
 
@@ -495,7 +501,7 @@ impl Source for Vm {
 fn decode(word: u64) -> Option<Decoded> {
     let inst = encode::decode(word).ok()?;
     let (reads, writes) = hazard::registers(&inst);
-    Some(Decoded { inst, unit: inst.op.unit(), reads, writes })
+    Some(Decoded { inst, unit: inst.op.unit(), reads, writes, heads_alike: false })
 }
 
 fn dispatch(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {

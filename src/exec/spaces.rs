@@ -183,6 +183,11 @@ impl Spaces {
         Ok(copy)
     }
 
+    /// Bytes of a space; of the SRAM of other cores none.
+    pub fn size(&self, space: Space) -> u64 {
+        self.size.get(space as usize).copied().unwrap_or(0)
+    }
+
     /// All contents of a space as far as they are held; the rest is zeros.
     pub fn contents(&self, space: Space) -> &[u8] {
         self.bytes.get(space as usize).map_or(&[], Vec::as_slice)

@@ -85,6 +85,12 @@ impl Counts {
 
     /// Counts one instruction. Pairs that the machine does not serve are left to the engine, which refuses them.
     pub(super) fn add(&mut self, event: &Event, rates: &Rates) {
+        self.add_times(event, 1, rates);
+    }
+
+    /// Counts one instruction `times` times.
+    #[inline]
+    pub(super) fn add_times(&mut self, event: &Event, times: u64, rates: &Rates) {
         if matches!(event.op, Op::Endl | Op::Node) {
             return;
         }
@@ -95,16 +101,16 @@ impl Counts {
         let touches_tile = (event.reads.0 | event.writes.0) & TILES != 0;
         let mut mac = None;
         let counts = &mut self.nodes[node];
-        counts.issued[unit] += 1;
-        counts.register_bytes += registers * rates.register_bytes;
+        counts.issued[unit] += times;
+        counts.register_bytes += times * registers * rates.register_bytes;
         match event.work {
             Work::Elementwise { kind, elements } => {
-                counts.elementwise[kind as usize][unit] += u64::from(elements);
+                counts.elementwise[kind as usize][unit] += times * u64::from(elements);
                 // Reductions read and write the sixteen partials of a tile.
-                counts.accumulator += if touches_tile { 32 } else { 0 };
+                counts.accumulator += if touches_tile { 32 * times } else { 0 };
             }
             Work::Mac { outputs, terms, live, weights, inputs, .. } => {
-                counts.accumulator += 2 * u64::from(outputs);
+                counts.accumulator += 2 * times * u64::from(outputs);
                 mac = Some((false, weights, inputs, u64::from(live), u64::from(terms.saturating_sub(live))));
             }
             Work::TileMac { tm, tn, tk, dead_terms, block, weights, inputs, .. } => {
@@ -112,34 +118,34 @@ impl Counts {
                 let dead = tm * u64::from(dead_terms);
                 let live = tm * tn * tk - dead;
                 let runs = self.array.as_ref().map_or(0, |array| array.sums(&tile_of(&event.work)));
-                counts.accumulator += 2 * tm * tn * runs;
-                counts.fold[unit] += if block == 0 { 0 } else { tm * tn * runs };
+                counts.accumulator += 2 * times * tm * tn * runs;
+                counts.fold[unit] += if block == 0 { 0 } else { times * tm * tn * runs };
                 mac = Some((true, weights, inputs, live, dead));
             }
             Work::Tile { entries, fold } => {
-                counts.accumulator += u64::from(entries) * if fold { 2 } else { 1 };
-                counts.fold[unit] += if fold { u64::from(entries) } else { 0 };
+                counts.accumulator += times * u64::from(entries) * if fold { 2 } else { 1 };
+                counts.fold[unit] += if fold { times * u64::from(entries) } else { 0 };
             }
             Work::Decode { symbols, bytes, format } => {
-                counts.decoded += u64::from(symbols);
-                counts.format_bytes(format, bytes, rates);
+                counts.decoded += times * u64::from(symbols);
+                counts.format_bytes(format, times * bytes, rates);
             }
             Work::Move { bytes, format, .. } => {
-                counts.format_bytes(format, bytes, rates);
-                counts.accumulator += if touches_tile { bytes / 4 } else { 0 };
+                counts.format_bytes(format, times * bytes, rates);
+                counts.accumulator += if touches_tile { times * (bytes / 4) } else { 0 };
             }
-            Work::Dma { bytes, .. } => counts.dma_bytes += bytes,
+            Work::Dma { bytes, .. } => counts.dma_bytes += times * bytes,
             Work::Multicast { bytes, group, .. } => {
-                counts.dma_bytes += bytes;
-                counts.noc_bytes += if group.count_ones() > 1 { bytes } else { 0 };
+                counts.dma_bytes += times * bytes;
+                counts.noc_bytes += if group.count_ones() > 1 { times * bytes } else { 0 };
             }
             _ => {}
         }
         for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
-            counts.traffic(access, rates);
+            counts.traffic(access, times, rates);
         }
         if let Some((array, weights, inputs, live, skipped)) = mac {
-            self.mac(node, array, rates.pair(weights, inputs), (weights, inputs), [live, skipped]);
+            self.mac(node, array, rates.pair(weights, inputs), (weights, inputs), [times * live, times * skipped]);
         }
     }
 
@@ -222,20 +228,20 @@ impl NodeCounts {
         }
     }
 
-    fn traffic(&mut self, access: &Access, rates: &Rates) {
+    fn traffic(&mut self, access: &Access, times: u64, rates: &Rates) {
         let way = usize::from(access.write);
         let charged = match (access.space, &rates.shared) {
             (Space::Dram, _) => {
                 // A DRAM that is modelled by its commands counts the rows that it opens.
                 if rates.dram.model != DramModel::Cycle {
-                    self.activations += rates.dram.activations(access.bytes, access.runs);
+                    self.activations += times * rates.dram.activations(access.bytes, access.runs);
                 }
                 rates.dram.bus_bytes(access.bytes, access.runs)
             }
             (Space::Sram, _) => rates.own.accesses(access.bytes, access.runs),
             // The other core's SRAM is as this one's; the way there is counted beside.
             (Space::Remote, _) => {
-                self.noc_bytes += access.bytes;
+                self.noc_bytes += times * access.bytes;
                 rates.own.accesses(access.bytes, access.runs)
             }
             (Space::Shared, Some(shared)) => shared.accesses(access.bytes, access.runs),
@@ -243,8 +249,8 @@ impl NodeCounts {
         };
         let level = if access.space == Space::Remote { Space::Sram } else { access.space };
         let traffic = &mut self.traffic[level as usize];
-        traffic.bytes[way] += access.bytes;
-        traffic.charged[way] += charged;
+        traffic.bytes[way] += times * access.bytes;
+        traffic.charged[way] += times * charged;
     }
 
     fn rows(&self, put: &mut dyn FnMut(Place, What, u64)) {

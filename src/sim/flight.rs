@@ -145,6 +145,15 @@ pub(super) struct Flight {
     pub(super) open: Option<Box<Open>>,
 }
 
+impl Flight {
+    /// One like it with all its times, number `seq`, `cycles` later.
+    pub(super) fn later(&self, seq: u64, cycles: u64) -> Flight {
+        let Span { start, end, ready } = self.span;
+        let span = Span { start: start + cycles, end: end + cycles, ready: ready + cycles };
+        Flight { seq, issue: self.issue + cycles, span, watched: None, open: None, ..self.clone() }
+    }
+}
+
 /// So many instructions in flight are no crowd.
 const CROWD: usize = 4096;
 
@@ -191,6 +200,14 @@ impl Flights {
     /// True if an instruction that is over at `end` owns no cycle: one before it, all of whose times are known, is over later.
     pub(super) fn cover(&self, end: u64) -> bool {
         end <= self.covered
+    }
+    /// How many instructions are open.
+    pub(super) fn count_open(&self) -> usize {
+        self.open.len()
+    }
+    /// The latest use of results of those that were pushed with all their times.
+    pub(super) fn covered(&self) -> u64 {
+        self.covered
     }
     pub(super) fn push(&mut self, flight: Flight) {
         self.next = flight.seq + 1;

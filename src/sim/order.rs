@@ -3,12 +3,20 @@
 use super::flight::{Blocked, Part, Span, When};
 use crate::exec::event::{Access, Space};
 
+/// The instruction that makes an access: its word, and which of its accesses it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct From {
+    pub(super) pc: u32,
+    pub(super) n: u8,
+}
+
 /// An access that may not be over yet.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    access: Access,
+pub(super) struct Entry {
+    pub(super) access: Access,
+    pub(super) from: From,
     dma: bool,
-    done: When,
+    pub(super) done: When,
     /// The time of its instruction that `done` is.
     part: Part,
 }
@@ -18,12 +26,14 @@ struct Entry {
 pub(super) struct OrderTable {
     entries: Vec<Entry>,
     capacity: usize,
+    /// How often there was no room at once.
+    crowded: u64,
 }
 
 impl OrderTable {
     pub(super) fn new(capacity: u32) -> Self {
         let capacity = (capacity as usize).max(3);
-        OrderTable { entries: Vec::with_capacity(capacity), capacity }
+        OrderTable { entries: Vec::with_capacity(capacity), capacity, crowded: 0 }
     }
     /// The first cycle at or after `from` at which `needed` entries are free: accesses that are over free theirs. Time has
     /// come to `now`.
@@ -37,6 +47,7 @@ impl OrderTable {
             if self.entries.len() + needed <= self.capacity {
                 return Ok(at);
             }
+            self.crowded += 1;
             let open = self.entries.iter().any(|e| e.done.known().is_none());
             match self.entries.iter().filter_map(|e| e.done.known()).min() {
                 // An open one may be over before.
@@ -70,8 +81,26 @@ impl OrderTable {
         at
     }
     /// Records an access that is over at `done`, the `part` of its instruction's times; `room` has been asked.
-    pub(super) fn record(&mut self, access: &Access, dma: bool, done: When, part: Part) {
-        self.entries.push(Entry { access: *access, dma, done, part });
+    pub(super) fn record(&mut self, access: &Access, from: From, dma: bool, done: When, part: Part) {
+        self.entries.push(Entry { access: *access, from, dma, done, part });
+    }
+    /// What may not be over in cycle `at`.
+    pub(super) fn unfinished(&self, at: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |e| !matches!(e.done, When::At(done) if done <= at))
+    }
+    /// How often there was no room at once.
+    pub(super) fn crowded(&self) -> u64 {
+        self.crowded
+    }
+    /// Moves unfinished accesses by `cycles`, and by the bytes that `distance` says; those of which it says none stay.
+    pub(super) fn shift(&mut self, cycles: u64, distance: impl Fn(From) -> Option<i64>) {
+        for entry in &mut self.entries {
+            if let (When::At(done), Some(bytes)) = (entry.done, distance(entry.from)) {
+                entry.done = When::At(done + cycles);
+                entry.access.lo = entry.access.lo.wrapping_add_signed(bytes);
+                entry.access.hi = entry.access.hi.wrapping_add_signed(bytes);
+            }
+        }
     }
     /// The times of instruction `seq` are known.
     pub(super) fn close(&mut self, seq: u64, span: Span) {
@@ -100,7 +129,7 @@ mod tests {
     }
 
     fn over(table: &mut OrderTable, access: &Access, dma: bool, done: u64) {
-        table.record(access, dma, When::At(done), Part::End);
+        table.record(access, From { pc: 0, n: 0 }, dma, When::At(done), Part::End);
     }
 
     /// The known end of all conflicts, where none is open.
@@ -125,7 +154,7 @@ mod tests {
     fn an_open_access_is_named_until_its_time_is_known() {
         let mut table = OrderTable::new(3);
         over(&mut table, &range(0, 64, true), true, 100);
-        table.record(&range(0, 64, true), true, When::After(7), Part::Ready);
+        table.record(&range(0, 64, true), From { pc: 0, n: 0 }, true, When::After(7), Part::Ready);
         let mut open = Vec::new();
         assert_eq!(table.clear(&range(0, 8, false), false, &mut |seq, part| open.push((seq, part))), 100);
         assert_eq!(open, [(7, Part::Ready)]);

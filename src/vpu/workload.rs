@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::num::{Accumulator, format};
 use crate::policy::Policy;
 use crate::sim::observe::{Later, Observer, Program as Described, Step, Unobserved};
-use crate::sim::{Ledger, Outcome, Sim, Timing};
+use crate::sim::{self, Ledger, Outcome, Sim, Timing};
 use crate::tensor::TensorType;
 use crate::workload::{Kind, Layer, Workload};
 use std::collections::HashMap;
@@ -272,6 +272,10 @@ fn start(program: &Program, machine: &Machine, dram_bytes: u64) -> Result<Vm> {
 fn simulate<O: Observer>(program: &Program, known: &Known<'_>, step: bool, observer: &mut O) -> Result<Outcome> {
     let mut vm = start(program, known.machine, program.dram_end)?;
     let mut sim = known.sim.another(program.steps, step);
+    if !O::WANTED && !step {
+        sim::run(&mut vm, &mut sim)?;
+        return sim.finish();
+    }
     let mut event = Event::new();
     loop {
         let status = vm.step(&mut event)?;
@@ -352,6 +356,6 @@ pub(super) fn add_timing(sum: &mut Timing, one: &Timing, count: u64) {
 /// Adds `count` times the counts of a layer's program, as those of ledger node `node`.
 pub(super) fn add_ledger(sum: &mut Ledger, one: &Ledger, node: u32, count: u64) {
     for (key, each) in &one.rows {
-        *sum.rows.entry(crate::sim::Key { node, ..*key }).or_default() += each * count;
+        *sum.rows.entry(sim::Key { node, ..*key }).or_default() += each * count;
     }
 }

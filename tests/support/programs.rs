@@ -1,5 +1,5 @@
-//! Random programs that trap nowhere: nested loops, transfers with tags and shapes, gathers, loads and stores, macs, tiles
-//! of the array, jumps over dead blocks, epochs; on several cores also barriers, signals and collective transfers.
+//! Random programs that trap nowhere: nested loops, streams of loads and stores, transfers with tags and shapes, gathers, macs,
+//! tiles of the array, jumps over dead blocks, epochs; on several cores also barriers, signals and collective transfers.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -104,7 +104,7 @@ impl Draw {
         }
     }
     fn statement(&mut self, depth: u32) {
-        match self.up_to(if self.cores > 1 { 21 } else { 18 }) {
+        match self.up_to(if self.cores > 1 { 24 } else { 21 }) {
             0..=3 => self.transfer(),
             4 => self.gather(),
             5 | 6 => {
@@ -119,8 +119,9 @@ impl Draw {
             15 | 16 if depth < 3 => self.repeat(depth),
             17 if depth < 4 => self.skip(depth),
             18 if self.up_to(2) == 0 => self.line("epoch"),
-            19 => self.meet(),
-            20 | 21 => self.collective(),
+            19..=21 if depth < 3 => self.stream(depth),
+            22 => self.meet(),
+            23 | 24 => self.collective(),
             _ => self.line("nop"),
         }
     }
@@ -208,6 +209,46 @@ impl Draw {
         self.line(&format!("loop x{}, {end}", 22 + depth));
         self.block(depth + 1);
         self.text += &format!("{end}: endl\n");
+    }
+    /// A loop whose passes do the same at other places, but for now and then a scalar that does not move evenly.
+    fn stream(&mut self, depth: u32) {
+        let (count, end) = (self.up_to(30), self.label());
+        ["x26", "x27", "x28"].into_iter().for_each(|base| self.place(base));
+        let step = 64 * self.up_to(3);
+        self.line(&format!("li x29, {step}"));
+        self.line("li x30, 2");
+        self.line("mv x19, x26");
+        self.line(&format!("li x{}, {count}", 22 + depth));
+        self.line(&format!("loop x{}, {end}", 22 + depth));
+        for _ in 0..=self.up_to(8) {
+            self.streamed();
+        }
+        if depth < 2 && self.up_to(3) == 0 {
+            let inner = self.label();
+            self.line(&format!("loop x30, {inner}"));
+            (0..=self.up_to(2)).for_each(|_| self.streamed());
+            self.text += &format!("{inner}: endl\n");
+        }
+        self.text += &format!("{end}: endl\n");
+    }
+    fn streamed(&mut self) {
+        let (base, a, b) = (26 + self.up_to(2), self.up_to(7), self.up_to(7));
+        let format = 1 + self.up_to(2);
+        let step = ["", "+", "+", "+x29"][self.up_to(3) as usize];
+        match self.up_to(15) {
+            0..=3 => self.line(&format!("ld.bp v{a}, 0(x{base}){step}, f{format}")),
+            4..=6 => self.line(&format!("st.bp v{a}, 0(x{base}){step}, f{format}")),
+            7 => self.line(&format!("cvt v{a}, v{b}, f2, f3")),
+            8 => self.line(&format!("act v{a}, v{b}, gelu")),
+            9 => self.line(&format!("mac c0, v{a}, v{b}, f1, f2")),
+            10 => self.line("mv x19, x26"),
+            11 => self.line("add x19, x19, x29"),
+            12 => self.line(&format!("ld.bp v{a}, 0(x19), f2")),
+            13 => self.line("lw.d x17, 0(x21)"),
+            14 if self.up_to(4) == 0 => self.line("and x19, x26, -2"),
+            14 if self.up_to(4) == 0 => self.line("mul x17, x17, 3"),
+            _ => self.elementwise(),
+        }
     }
     /// Dead blocks: none, or those that a mask leaves.
     fn skip(&mut self, depth: u32) {

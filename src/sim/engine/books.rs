@@ -24,6 +24,15 @@ pub(super) struct UnitState {
     pub(super) instructions: u64,
 }
 
+/// Cycles by what they were, and instructions.
+#[derive(Debug, Clone)]
+pub(super) struct UnitBooks {
+    busy: u64,
+    idle: u64,
+    stall: [u64; CAUSES.len()],
+    instructions: u64,
+}
+
 impl UnitState {
     pub(super) fn new(queue: u32) -> Self {
         UnitState {
@@ -53,6 +62,30 @@ impl UnitState {
             self.busy += end - self.cursor;
             self.cursor = end;
         }
+    }
+    /// What came into its books since `before`.
+    pub(super) fn since(&self, before: &UnitState) -> UnitBooks {
+        let mut stall = self.stall;
+        stall.iter_mut().zip(&before.stall).for_each(|(sum, old)| *sum -= old);
+        UnitBooks {
+            busy: self.busy - before.busy,
+            idle: self.idle - before.idle,
+            instructions: self.instructions - before.instructions,
+            stall,
+        }
+    }
+    /// What it is `cycles` later, when `books` has come in `times` times.
+    pub(super) fn repeat(&mut self, books: &UnitBooks, cycles: u64, times: u64) {
+        for when in self.starts.iter_mut().chain([&mut self.free]) {
+            if let When::At(at) = when {
+                *at += cycles;
+            }
+        }
+        self.cursor += cycles;
+        self.busy += books.busy * times;
+        self.idle += books.idle * times;
+        self.instructions += books.instructions * times;
+        self.stall.iter_mut().zip(&books.stall).for_each(|(sum, each)| *sum += each * times);
     }
     /// Puts an instruction into the queue; its place there.
     #[inline]

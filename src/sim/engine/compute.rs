@@ -9,6 +9,7 @@ use crate::num::format::by_id;
 use crate::sim::flight::{ArrayTurn, Dependence, Open, Part, Span, When};
 use crate::sim::law::{busy, tile_of};
 use crate::sim::observe::{Observer, On, Times, Wait};
+use crate::sim::order::From;
 use crate::sim::timing::{Cause, Spent};
 
 impl Engine {
@@ -70,8 +71,8 @@ impl Engine {
         self.waits = waits;
         let span = self.work(event, start, free, cost, arrived, None);
         self.units[unit].starts[slot] = When::At(span.start);
-        for access in accesses {
-            self.order.record(access, false, When::At(span.end), Part::End);
+        for (n, access) in (0..).zip(accesses) {
+            self.order.record(access, From { pc: event.pc, n }, false, When::At(span.end), Part::End);
         }
         if O::WANTED {
             let in_unit = Wait::new((start.cause, start.on), arrived.max(free), span.start);

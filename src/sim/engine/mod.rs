@@ -9,6 +9,7 @@
 
 mod books;
 mod compute;
+pub(in crate::sim) mod passes;
 mod registers;
 mod settle;
 mod transfer;
@@ -16,7 +17,7 @@ mod transfer;
 use super::channels::Channels;
 use super::flight::{ArrayTurn, Blocked, Dependence, Flight, Flights, Part, Span, When};
 use super::observe::{Observer, On, Times, Wait};
-use super::order::OrderTable;
+use super::order::{From, OrderTable};
 use super::rates::Rates;
 use super::timing::{Cause, SPENT, Spent};
 use crate::diag::Error;
@@ -76,6 +77,10 @@ pub(super) struct Engine {
     pub(super) together: Option<Together>,
     tags: [Vec<When>; 16],
     flights: Flights,
+    /// How often issue had to wait for what only time can tell.
+    blocked: u64,
+    /// The latest end of what was issued since the head of a pass.
+    latest: u64,
     /// Until then DRAM goes to rest, after an `epoch`.
     resting: u64,
     /// The cycle in which a DMA engine is free for the next transfer that waits for one.
@@ -119,6 +124,8 @@ impl Engine {
             dma_end: 0,
             together: None,
             flights: Flights::default(),
+            blocked: 0,
+            latest: 0,
             resting: 0,
             wake: u64::MAX,
             core: core as u64,
@@ -149,7 +156,10 @@ impl Engine {
             }
             match self.issue::<O>(event, channels) {
                 Ok(issue) => break issue,
-                Err(blocked) => self.progress(channels, blocked.before, observer),
+                Err(blocked) => {
+                    self.blocked += 1;
+                    self.progress(channels, blocked.before, observer);
+                }
             }
         };
         self.commit(event, issue, channels, observer);
@@ -251,6 +261,7 @@ impl Engine {
             }
             return None;
         };
+        self.latest = self.latest.max(end);
         if self.flights.is_empty() {
             self.own(event.node, issue.at, start, end, spent);
             if O::WANTED && self.error.is_none() {
@@ -335,8 +346,8 @@ impl Engine {
             _ => self.rates.control_latency,
         };
         self.retire(event, at, at + 1, at + latency, false);
-        for access in &event.access[..usize::from(event.accesses).min(event.access.len())] {
-            self.order.record(access, false, When::At(at + 1), Part::End);
+        for (n, access) in (0..).zip(&event.access[..usize::from(event.accesses).min(event.access.len())]) {
+            self.order.record(access, From { pc: event.pc, n }, false, When::At(at + 1), Part::End);
         }
         if O::WANTED {
             let ready = at + latency.max(1);

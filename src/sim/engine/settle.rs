@@ -7,6 +7,7 @@ use crate::isa::Unit;
 use crate::sim::channels::Channels;
 use crate::sim::flight::{ArrayTurn, Flight, Open, Part, Span, When, open_reads, open_writes};
 use crate::sim::observe::{Observer, Times, Wait};
+use crate::sim::order::From;
 use crate::sim::timing::Spent;
 
 impl Engine {
@@ -27,9 +28,9 @@ impl Engine {
             _ => self.units[event.unit as usize].free = later,
         }
         let dma = event.unit == Unit::D;
-        for access in event.touched() {
+        for (n, access) in (0..).zip(event.touched()) {
             let part = if dma && access.write { Part::Ready } else { Part::End };
-            self.order.record(access, dma, later, part);
+            self.order.record(access, From { pc: event.pc, n }, dma, later, part);
         }
         self.flights.writes |= open_writes(event);
         self.flights.reads |= open_reads(event);

@@ -7,6 +7,7 @@ use crate::sim::channels::Channels;
 use crate::sim::flight::{Dependence, Moving, Open, Part, Span, When};
 use crate::sim::law::busy;
 use crate::sim::observe::{Observer, On, Times, Unobserved, Wait};
+use crate::sim::order::From;
 use crate::sim::timing::{Cause, Spent};
 
 impl Engine {
@@ -147,9 +148,9 @@ impl Engine {
             let engine = engine as u16;
             self.times = Times { turn: arrived, in_unit, start: at, end: moved, ready: done, engine, ..self.times };
         }
-        for access in event.touched() {
+        for (n, access) in (0..).zip(event.touched()) {
             let (done, part) = if access.write { (done, Part::Ready) } else { (moved, Part::End) };
-            self.order.record(access, true, When::At(done), part);
+            self.order.record(access, From { pc: event.pc, n }, true, When::At(done), part);
         }
         let (Work::Dma { tag, .. } | Work::Multicast { tag, .. }) = event.work else { return (at, done, spent(event)) };
         let pending = &mut self.tags[usize::from(tag) % 16];

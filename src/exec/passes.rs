@@ -1,0 +1,153 @@
+//! Loops whose passes are alike. Without values, loads, stores and operations on registers leave nothing behind but scalars,
+//! and where those are sums of scalars every pass of a loop does what the one before it did, at addresses moved by the same
+//! distance: whoever knows what they all cost may pass over them.
+
+use super::event::{Event, Space};
+use super::state::View;
+use super::{Decoded, Vm};
+use crate::isa::encode::Step;
+use crate::isa::table::{Alu, Operand};
+use crate::isa::{Inst, Op};
+
+/// The state of a core at the head of a pass, as far as it says what passes do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    x: [u64; 32],
+    spent: u64,
+    setting: (u32, View, [Option<u16>; 16]),
+}
+
+/// What a pass does to the scalars of a core.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    x: [u64; 32],
+    spent: u64,
+}
+
+impl Vm {
+    /// Passes that follow the one at whose first instruction the core stands, if all of them may be alike; else 0.
+    pub fn alike(&self) -> u64 {
+        let Some(innermost) = self.loops[..self.depth].last() else { return 0 };
+        let at_head = innermost.start == self.pc && !self.values;
+        let alike = at_head && matches!(self.code.get(self.pc as usize), Some(Some(word)) if word.heads_alike);
+        if alike { innermost.left - 1 } else { 0 }
+    }
+
+    /// The word at the end of the innermost loop.
+    pub fn end_of_loop(&self) -> Option<u32> {
+        self.loops[..self.depth].last().map(|innermost| innermost.end)
+    }
+
+    /// What [`Vm::pass_over`] needs to know of the head of a pass.
+    pub fn mark(&self) -> Mark {
+        let x = std::array::from_fn(|n| self.x.get(n as u8));
+        Mark { x, spent: self.spent, setting: self.setting() }
+    }
+
+    /// What loads, stores and operations on vectors take from elsewhere than their registers, but for masks.
+    fn setting(&self) -> (u32, View, [Option<u16>; 16]) {
+        (self.vl, self.view, self.slots)
+    }
+
+    /// How far the pass that is about to begin will move every access of `pass`, which began at `mark`, in order, if it does
+    /// the same but for that; `None` if it may not. Where `pass` is the one before, each after it moves them as far again.
+    pub fn distances(&self, mark: &Mark, pass: &[Event]) -> Option<Vec<i64>> {
+        if self.setting() != mark.setting {
+            return None;
+        }
+        let moved: [u64; 32] = std::array::from_fn(|n| self.x.get(n as u8).wrapping_sub(mark.x[n]));
+        let mut by = moved;
+        let mut distances = Vec::new();
+        for event in pass {
+            let word = self.code.get(event.pc as usize)?.as_ref()?;
+            let inst = &word.inst;
+            let sum = match inst.op {
+                Op::Alu => Alu::from_code(inst.sub_code()).filter(|op| matches!(op, Alu::Add | Alu::Sub)),
+                _ => None,
+            };
+            let second = if inst.is_immediate() { 0 } else { by[usize::from(inst.rs2)] };
+            let first = by[usize::from(inst.rs1)];
+            let mut base = 0;
+            if has_memory(inst) {
+                let mem = inst.mem();
+                base = 1u32 << mem.base;
+                distances.extend(event.touched().iter().map(|_| first as i64));
+                if let Step::Register(step) = mem.step {
+                    by[usize::from(mem.base)] = first.wrapping_add(by[usize::from(step)]);
+                }
+                if mem.rows.is_some_and(|rows| by[usize::from(rows)] != 0) {
+                    return None;
+                }
+            } else {
+                distances.extend(event.touched().iter().map(|_| 0));
+            }
+            match sum {
+                Some(Alu::Sub) => by[usize::from(inst.rd)] = first.wrapping_sub(second),
+                Some(_) => by[usize::from(inst.rd)] = first.wrapping_add(second),
+                // Anything else may make anything of a scalar that moves.
+                None if (1..32).any(|n| (word.reads.0 as u32 & !base) >> n & 1 == 1 && by[n] != 0) => return None,
+                None => (1..32).filter(|n| (word.writes.0 as u32 & !base) >> n & 1 == 1).for_each(|n| by[n] = 0),
+            }
+            by[0] = 0;
+        }
+        (by == moved).then_some(distances)
+    }
+
+    /// What a pass does to scalars, and what it spends: that since `mark`.
+    pub fn since(&self, mark: &Mark) -> Moved {
+        let x = std::array::from_fn(|n| self.x.get(n as u8).wrapping_sub(mark.x[n]));
+        Moved { x, spent: self.spent - mark.spent }
+    }
+
+    /// How many of the next `passes` can be passed over before the fuel ends in one.
+    pub fn fuel_for(&self, passes: u64, pass: &Moved) -> u64 {
+        match (self.config.fuel, pass.spent) {
+            (Some(fuel), spent @ 1..) => passes.min(fuel.saturating_sub(self.spent) / spent),
+            _ => passes,
+        }
+    }
+
+    /// True if a space has the bytes from `lo` to `hi`.
+    pub fn has(&self, space: Space, lo: i128, hi: i128) -> bool {
+        lo >= 0 && hi <= i128::from(self.memory.size(space))
+    }
+
+    /// Goes on to the same place `passes` passes later, at most [`Vm::alike`], without the instructions in between: each does
+    /// to scalars what `pass` says ([`Vm::distances`]), and could be made: its addresses exist, its fuel suffices.
+    pub fn pass_over(&mut self, passes: u64, pass: &Moved) {
+        for n in 1..32 {
+            let moved = pass.x[usize::from(n)].wrapping_mul(passes);
+            if moved != 0 {
+                self.x.set(n, Some(self.x.get(n).wrapping_add(moved)));
+            }
+        }
+        self.spent += pass.spent * passes;
+        if let Some(innermost) = self.loops[..self.depth].last_mut() {
+            innermost.left -= passes;
+        }
+    }
+}
+
+/// Marks the first words of loops whose passes may be alike: of nothing but sums and loads of scalars, inner loops, and what
+/// leaves nothing behind but a base register that it moved.
+pub(super) fn find(code: &mut [Option<Decoded>]) {
+    let plain = |word: &Option<Decoded>| {
+        use Op::*;
+        word.as_ref().is_some_and(|word| {
+            matches!(word.inst.op, LdBp | StBp | Ew | Sfu | Act | ActG | Cvt | Dequant | Bit | Mac | Red)
+                || matches!(word.inst.op, Alu | Lih | Lw | Loop | Endl)
+        })
+    };
+    for at in 0..code.len() {
+        let Some(Decoded { inst: Inst { op: Op::Loop, imm, .. }, .. }) = code[at] else { continue };
+        let Some(end) = usize::try_from(imm).ok().map(|distance| at + distance) else { continue };
+        let Some(body) = code.get(at + 1..end) else { continue };
+        if !body.is_empty() && body.iter().all(plain) {
+            code[at + 1].iter_mut().for_each(|head| head.heads_alike = true);
+        }
+    }
+}
+
+fn has_memory(inst: &Inst) -> bool {
+    inst.op.row().operands.iter().any(|operand| matches!(operand, Operand::Mem { .. }))
+}

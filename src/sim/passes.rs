@@ -1,0 +1,161 @@
+//! A program alone on its core, from start to end, with the passes of loops that cost the same passed over.
+//!
+//! [`Vm::alike`] says where passes do the same, the clock (`engine/passes.rs`) when they also take the same. Then one pass
+//! tells the cycles and counts of all that follow it: what is left out is exact, not estimated.
+
+use super::Sim;
+use super::engine::passes::{Head, Pass, Stream};
+use super::order::From;
+use crate::exec::{Access, Event, Mark, Moved, Result, Space, Status, Vm};
+use crate::isa::Op;
+use std::collections::{HashMap, VecDeque};
+
+/// So many passes must follow for a look at one to be worth it.
+const FEW: u64 = 2;
+/// After so many passes that differ, the loop is run for a while without looking.
+const LOOKS: u32 = 6;
+/// Most instructions of a pass that is looked at.
+const LONGEST: usize = 512;
+/// Passes of one loop that are kept for when it is entered again.
+const KEPT: usize = 8;
+
+/// A pass whose next ones cost the same.
+struct Known {
+    mark: Mark,
+    head: Head,
+    events: Vec<Event>,
+    streams: Vec<Stream>,
+    moved: Moved,
+    pass: Pass,
+}
+
+/// What is known of a loop.
+#[derive(Default)]
+struct Loop {
+    passes: VecDeque<Known>,
+    /// Passes that were left when it was given up.
+    given_up: Option<u64>,
+}
+
+/// Runs `vm` from where it stands to its `halt` and accounts for all that it does. How many passes of loops were passed over.
+///
+/// # Errors
+/// The trap that stopped the program.
+pub fn run(vm: &mut Vm, sim: &mut Sim) -> Result<u64> {
+    let mut event = Event::new();
+    // By the first word.
+    let mut loops: HashMap<u32, Loop> = HashMap::new();
+    let mut passes = 0;
+    loop {
+        let status = vm.step(&mut event)?;
+        sim.account(&event);
+        if status == Status::Halted {
+            return Ok(passes);
+        }
+        if event.op == Op::Endl && vm.alike() > 0 {
+            passes += pass_over(vm, sim, &mut event, loops.entry(vm.pc()).or_default())?;
+        }
+    }
+}
+
+/// At the head of a pass: runs passes until one costs what the one before it did, and passes over those that follow; how many.
+fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) -> Result<u64> {
+    let (end, first) = (vm.end_of_loop(), vm.alike());
+    // The same loop again, or half of it later.
+    let looks = known.given_up.is_none_or(|then| first > then || first < then / 2);
+    let mut events = Vec::new();
+    for _ in 0..LOOKS {
+        let passes = again(vm, sim, known);
+        if passes > 0 || !looks || vm.alike() < FEW {
+            return Ok(passes);
+        }
+        let (mark, head) = (vm.mark(), sim.engine.head(vm.node()));
+        events.clear();
+        loop {
+            vm.step(event)?;
+            sim.account(event);
+            if event.op == Op::Endl && Some(event.pc) == end {
+                break;
+            }
+            if events.len() == LONGEST {
+                known.given_up = Some(first);
+                return Ok(0);
+            }
+            events.push(*event);
+        }
+        let Some(streams) = streams(vm, &mark, &events) else { continue };
+        let Some(pass) = sim.engine.pass_since(&head, &events, &streams) else { continue };
+        let moved = vm.since(&mark);
+        let stays = pass.stands_for_others();
+        let this = Known { mark, head, events: std::mem::take(&mut events), streams, moved, pass };
+        let passes = jump(vm, sim, &this, &this.streams);
+        if stays {
+            known.passes.truncate(KEPT - 1);
+            known.passes.push_front(this);
+        }
+        if passes > 0 {
+            return Ok(passes);
+        }
+    }
+    known.given_up = Some(first);
+    Ok(0)
+}
+
+/// Passes over what is left of a loop where the pass that is about to begin will cost what one did that is known; how many.
+fn again(vm: &mut Vm, sim: &mut Sim, known: &Loop) -> u64 {
+    let same = |known: &Known| {
+        if known.events[0].node != vm.node() || !sim.engine.may_be_at(&known.head, &known.pass) {
+            return None;
+        }
+        let distances = vm.distances(&known.mark, &known.events)?;
+        let moved = known.streams.iter().zip(distances).map(|(stream, distance)| Stream { distance, ..*stream });
+        let moved: Vec<Stream> = moved.collect();
+        // Streams start a pass back, where the pass before this one has been.
+        let at = |(stream, moved): (&Stream, &Stream)| {
+            let by = moved.distance.wrapping_sub(stream.distance);
+            let (lo, hi) = (stream.access.lo.wrapping_add_signed(by), stream.access.hi.wrapping_add_signed(by));
+            Stream { access: Access { lo, hi, ..stream.access }, ..*stream }
+        };
+        let streams: Vec<Stream> = known.streams.iter().zip(&moved).map(at).collect();
+        sim.engine.is_at(&known.head, &known.pass, &moved).then_some(streams)
+    };
+    let found = known.passes.iter().find_map(|known| Some((known, same(known)?)));
+    found.map_or(0, |(known, streams)| jump(vm, sim, known, &streams))
+}
+
+/// The accesses of a pass; `None` if the next one may do anything but the same at other places.
+fn streams(vm: &Vm, mark: &Mark, pass: &[Event]) -> Option<Vec<Stream>> {
+    let distances = vm.distances(mark, pass)?;
+    let accesses = pass.iter().flat_map(|event| (0..).zip(event.touched()).map(|(n, access)| (event.pc, n, access)));
+    let stream = |((pc, n, access), distance): ((u32, u8, &Access), i64)| {
+        let from = From { pc, n };
+        Stream { access: *access, from, distance }
+    };
+    let streams: Vec<Stream> = accesses.zip(distances).map(stream).collect();
+    // Scalars are loaded again from where they were: nobody may write there.
+    let scalars = streams.iter().any(|stream| stream.access.space == Space::Control && stream.access.write);
+    (!scalars).then_some(streams)
+}
+
+/// Passes over as many passes as one can be sure of, at `streams`; how many.
+fn jump(vm: &mut Vm, sim: &mut Sim, known: &Known, streams: &[Stream]) -> u64 {
+    let exist = |passes: u64| {
+        streams.iter().all(|stream| {
+            let (lo, hi) = stream.reach(passes);
+            vm.has(stream.access.space, lo, hi)
+        })
+    };
+    let mut passes = vm.fuel_for(vm.alike(), &known.moved).min(known.pass.most());
+    while passes > 0 && !(exist(passes) && sim.engine.apart(streams, passes)) {
+        passes /= 2;
+    }
+    if passes == 0 {
+        return 0;
+    }
+    vm.pass_over(passes, &known.moved);
+    let (node, now) = (known.events[0].node, sim.channels.now());
+    sim.engine.pass_over(&known.pass, node, streams, passes, now);
+    let rates = sim.engine.rates().clone();
+    known.events.iter().for_each(|event| sim.counts.add_times(event, passes, &rates));
+    passes
+}
