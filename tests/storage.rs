@@ -36,7 +36,7 @@ fn program(format: &str) -> Object {
     let driver =
         ".entry main\n.include \"unpack-ec.vasm\"\nmain:\n  li x10, 0x3000000000000100\n  call entry\n  halt\n";
     let mut sources = Sources::single("driver.vasm", driver);
-    kernels.iter().for_each(|(name, text)| sources.add(name, text));
+    kernels.iter().for_each(|(name, text)| sources.add(name, text.clone()));
     let options = Options { formats: [("W".to_owned(), format.to_owned())].into(), ..Options::default() };
     assemble(&sources, &options).unwrap_or_else(|errors| panic!("{}", errors[0].render(false)))
 }

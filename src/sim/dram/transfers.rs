@@ -21,7 +21,6 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 struct Transfer {
     id: u64,
-    order: u64,
     owner: u16,
     write: bool,
     /// First clock in which a burst may be offered.
@@ -97,9 +96,9 @@ pub(super) struct Transfers {
     clocks: Clocks,
     channels: Lockstep,
     answers: Answers,
+    /// In the order of their first clock, and of their numbers.
     active: Vec<Transfer>,
     free_owners: Vec<u16>,
-    orders: u64,
     /// Every clock before it is decided.
     now: u64,
     /// Clock of the next offer, and bursts taken in it.
@@ -124,7 +123,6 @@ impl Transfers {
             answers: Answers::default(),
             active: Vec::new(),
             free_owners: Vec::new(),
-            orders: 0,
             now: 0,
             offer_clock: 0,
             taken: 0,
@@ -141,8 +139,14 @@ impl Transfers {
         let owner = self.free_owners.pop().unwrap_or_else(|| self.answers.new_owner());
         self.answers.clear(owner);
         let walk = Walk::new(strided, u64::from(self.memory.burst_bytes));
-        self.active.push(Transfer { id, order: self.orders, owner, write, from, walk, issued: 0, last: from });
-        self.orders += 1;
+        // Started later, it may still be the older: nothing behind it has been offered yet.
+        let index = self.active.partition_point(|other| (other.from, other.id) <= (from, id));
+        self.active.insert(index, Transfer { id, owner, write, from, walk, issued: 0, last: from });
+        if let Some(offer) = &mut self.offer
+            && offer.transfer >= index
+        {
+            offer.transfer += 1;
+        }
     }
 
     /// Clock of the last answer, if every burst is answered.
@@ -154,8 +158,8 @@ impl Transfers {
     pub fn advance(&mut self, before: u64) -> Option<Done> {
         let limit = self.clocks.dram(before);
         loop {
-            let first = self.active.iter().enumerate().filter_map(|(i, t)| Some((self.ended(t)?, t.order, i))).min();
-            if let Some((clock, _, index)) = first
+            let first = self.active.iter().enumerate().filter_map(|(i, t)| Some((self.ended(t)?, i))).min();
+            if let Some((clock, index)) = first
                 && self.now >= clock.min(limit)
             {
                 let end_cycle = self.clocks.core(clock + u64::from(self.memory.crossing[1]));
