@@ -92,7 +92,7 @@ fn every_kernel_assembles() {
 
 fn sources(kernels: &Kernels, main: &str) -> Sources {
     let mut sources = Sources::new(main);
-    kernels.iter().for_each(|(name, text)| sources.add(name, text));
+    kernels.iter().for_each(|(name, text)| sources.add(name, text.clone()));
     sources
 }
 

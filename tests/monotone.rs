@@ -5,12 +5,12 @@
 use preon::compile::kernels::Kernels;
 use preon::compile::layers::{self, Formats, Program};
 use preon::compile::{Layout, Options, link};
-use preon::exec::{Config, Event, Mode, Status, Vm};
+use preon::exec::{Config, Mode, Vm};
 use preon::isa::asm::{self, Sources, assemble};
 use preon::machine::{self, Machine};
 use preon::num::{Accumulator, format};
 use preon::policy;
-use preon::sim::Sim;
+use preon::sim::{self, Sim};
 use preon::tensor::TensorType;
 use preon::vpu::workload::{Run, run};
 use preon::workload::{self, Attention, Conv, Epilogue, Gemm, Kind, Pass};
@@ -28,14 +28,9 @@ fn machine(name: &str, sets: &[(&str, String)]) -> Machine {
 
 /// Cycles of a program that has been made, on any machine that has its registers and memories.
 fn cycles(machine: &Machine, mut vm: Vm) -> u64 {
-    let (mut sim, mut event) = (Sim::new(machine, 0), Event::new());
-    loop {
-        let status = vm.step(&mut event).unwrap_or_else(|trap| panic!("{trap}"));
-        sim.account(&event);
-        if status == Status::Halted {
-            return sim.finish().expect("the machine serves all").timing.cycles;
-        }
-    }
+    let mut sim = Sim::new(machine, 0);
+    sim::run(&mut vm, &mut sim).unwrap_or_else(|trap| panic!("{trap}"));
+    sim.finish().expect("the machine serves all").timing.cycles
 }
 
 /// `PREON_CASES` random programs.

@@ -8,12 +8,17 @@ use super::engine::passes::{Head, Pass, Stream};
 use super::order::From;
 use crate::exec::{Access, Event, Mark, Moved, Result, Space, Status, Vm};
 use crate::isa::Op;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// So many passes must follow for a look at one to be worth it.
 const FEW: u64 = 2;
-/// After so many passes that differ, the loop is run for a while without looking.
+/// After so many passes that differ, this run of a loop goes on without looking.
 const LOOKS: u32 = 6;
+/// What a look costs, and a comparison with what is known, in instructions that could have been run instead.
+const LOOK: i64 = 12;
+const COMPARISON: i64 = 3;
+/// A loop is looked at no more once that has cost so many instructions more than it has spared.
+const CREDIT: i64 = 500;
 /// Most instructions of a pass that is looked at.
 const LONGEST: usize = 512;
 /// Passes of one loop that are kept for when it is entered again.
@@ -35,6 +40,8 @@ struct Loop {
     passes: VecDeque<Known>,
     /// Passes that were left when it was given up.
     given_up: Option<u64>,
+    /// Instructions that were passed over, less what that cost.
+    spared: i64,
 }
 
 /// Runs `vm` from where it stands to its `halt` and accounts for all that it does. How many passes of loops were passed over.
@@ -44,7 +51,8 @@ struct Loop {
 pub fn run(vm: &mut Vm, sim: &mut Sim) -> Result<u64> {
     let mut event = Event::new();
     // By the first word.
-    let mut loops: HashMap<u32, Loop> = HashMap::new();
+    let mut loops: Vec<Option<Box<Loop>>> = Vec::new();
+    loops.resize_with(vm.object().words.len(), || None);
     let mut passes = 0;
     loop {
         let status = vm.step(&mut event)?;
@@ -53,7 +61,10 @@ pub fn run(vm: &mut Vm, sim: &mut Sim) -> Result<u64> {
             return Ok(passes);
         }
         if event.op == Op::Endl && vm.alike() > 0 {
-            passes += pass_over(vm, sim, &mut event, loops.entry(vm.pc()).or_default())?;
+            let known = loops[vm.pc() as usize].get_or_insert_default();
+            if known.spared > -CREDIT {
+                passes += pass_over(vm, sim, &mut event, known)?;
+            }
         }
     }
 }
@@ -69,6 +80,7 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
         if passes > 0 || !looks || vm.alike() < FEW {
             return Ok(passes);
         }
+        known.spared -= LOOK;
         let (mark, head) = (vm.mark(), sim.engine.head(vm.node()));
         events.clear();
         loop {
@@ -89,6 +101,7 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
         let stays = pass.stands_for_others();
         let this = Known { mark, head, events: std::mem::take(&mut events), streams, moved, pass };
         let passes = jump(vm, sim, &this, &this.streams);
+        known.spared += passes as i64 * this.events.len() as i64;
         if stays {
             known.passes.truncate(KEPT - 1);
             known.passes.push_front(this);
@@ -102,7 +115,7 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
 }
 
 /// Passes over what is left of a loop where the pass that is about to begin will cost what one did that is known; how many.
-fn again(vm: &mut Vm, sim: &mut Sim, known: &Loop) -> u64 {
+fn again(vm: &mut Vm, sim: &mut Sim, known: &mut Loop) -> u64 {
     let same = |known: &Known| {
         if known.events[0].node != vm.node() || !sim.engine.may_be_at(&known.head, &known.pass) {
             return None;
@@ -119,8 +132,11 @@ fn again(vm: &mut Vm, sim: &mut Sim, known: &Loop) -> u64 {
         let streams: Vec<Stream> = known.streams.iter().zip(&moved).map(at).collect();
         sim.engine.is_at(&known.head, &known.pass, &moved).then_some(streams)
     };
-    let found = known.passes.iter().find_map(|known| Some((known, same(known)?)));
-    found.map_or(0, |(known, streams)| jump(vm, sim, known, &streams))
+    known.spared -= COMPARISON * known.passes.len() as i64;
+    let Some((found, streams)) = known.passes.iter().find_map(|known| Some((known, same(known)?))) else { return 0 };
+    let passes = jump(vm, sim, found, &streams);
+    known.spared += passes as i64 * found.events.len() as i64;
+    passes
 }
 
 /// The accesses of a pass; `None` if the next one may do anything but the same at other places.
