@@ -98,7 +98,8 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
         let Some(streams) = streams(vm, &mark, &events) else { continue };
         let Some(pass) = sim.engine.pass_since(&head, &events, &streams) else { continue };
         let moved = vm.since(&mark);
-        let stays = pass.stands_for_others();
+        // Another time it may load other scalars.
+        let stays = pass.stands_for_others() && events.iter().all(|event| event.op != Op::Lw);
         let this = Known { mark, head, events: std::mem::take(&mut events), streams, moved, pass };
         let passes = jump(vm, sim, &this, &this.streams);
         known.spared += passes as i64 * this.events.len() as i64;

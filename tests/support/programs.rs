@@ -218,6 +218,12 @@ impl Draw {
         self.line(&format!("li x29, {step}"));
         self.line("li x30, 2");
         self.line("mv x19, x26");
+        // A scalar in memory that is another each time; several cores would race for it.
+        for line in ["lw.b x17, 0(x21)", "add x17, x17, 1", "and x17, x17, 3", "sw.b x17, 0(x21)"] {
+            if self.cores == 1 {
+                self.line(line);
+            }
+        }
         self.line(&format!("li x{}, {count}", 22 + depth));
         self.line(&format!("loop x{}, {end}", 22 + depth));
         for _ in 0..=self.up_to(8) {
@@ -225,6 +231,9 @@ impl Draw {
         }
         if depth < 2 && self.up_to(3) == 0 {
             let inner = self.label();
+            if self.up_to(1) == 0 && self.cores == 1 {
+                self.line("lw.b x30, 0(x21)");
+            }
             self.line(&format!("loop x30, {inner}"));
             (0..=self.up_to(2)).for_each(|_| self.streamed());
             self.text += &format!("{inner}: endl\n");

@@ -26,10 +26,11 @@ pub(super) fn bytes(format: FormatRef, elements: u64) -> u64 {
 
 /// A convolution on the array, one group after the other, with its buffers in SRAM.
 pub(super) struct Plan {
-    /// Output rows of a strip, pixels and channels of a tile.
+    /// Output rows of a strip, pixels and channels of a tile, terms of a piece of the window: all of them, or fewer.
     pub sr: u64,
     pub mt: u64,
     pub nt: u64,
+    pub kt: u64,
     /// Cycles by the rule that ranks tilings.
     pub cycles: u64,
     buffers: Vec<(&'static str, u64)>,
@@ -47,25 +48,33 @@ fn strip_rows(conv: &Conv, sr: u64) -> u64 {
     ((sr - 1) * conv.stride + reach + conv.stride - 1).min(conv.h)
 }
 
-fn buffers(conv: &Conv, types: &Types, sr: u64, mt: u64, nt: u64) -> Vec<(&'static str, u64)> {
+fn buffers(conv: &Conv, types: &Types, sr: u64, [mt, nt, kt]: [u64; 3]) -> Vec<(&'static str, u64)> {
     let (c, n) = of_group(conv);
     let (oh, _) = conv.out();
     let depth = c * conv.r * conv.s;
     let strip = strip_rows(conv, sr) * conv.w * bytes(types.x, c);
-    let weights = nt * bytes(types.w, depth);
+    let weights = nt * bytes(types.w, kt);
     let tile = mt * bytes(types.y, nt);
     vec![
         ("bx0", strip),
         // The next strip, be it of the next image.
         ("bx1", if sr < oh || conv.batch * conv.groups > 1 { strip } else { 0 }),
         ("bw0", weights),
-        ("bw1", if nt < n { weights } else { 0 }),
+        ("bw1", if nt < n || kt < depth { weights } else { 0 }),
         ("bs", 8 * nt),
         ("bt", if types.direct { 0 } else { 4 * mt * nt }),
         ("bres", if conv.then.residual { tile } else { 0 }),
         ("by0", tile),
         ("by1", tile),
     ]
+}
+
+/// Instructions of a piece of weights.
+const PIECE_ISSUE: u64 = 42;
+
+/// Rows of the array, in whole bytes of every format.
+pub(super) fn side(machine: &Machine) -> u64 {
+    machine.array.as_ref().map_or(32, |array| u64::from(array.rows).next_multiple_of(32))
 }
 
 /// Formats of the operands and of the result.
@@ -85,13 +94,17 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
     let scales = u64::from(machine.scale_entries());
     let mt = (oh * ow).min(u64::from(machine.acc_rows)).min(scales);
     let (mut best, mut least): (Option<Plan>, u64) = (None, u64::MAX);
-    for nt in sizes(n, u64::from(machine.acc_cols).min(scales)) {
+    // Weights of whole windows are loaded once a strip, pieces of them for every tile of its pixels.
+    let pieces = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth);
+    let depths: Vec<u64> = std::iter::once(depth).chain(pieces).collect();
+    let widths = sizes(n, u64::from(machine.acc_cols).min(scales));
+    for (nt, kt) in widths.into_iter().flat_map(|nt| depths.iter().map(move |kt| (nt, *kt))) {
         if nt < n && !(nt * u64::from(types.y.bits)).is_multiple_of(8) {
             continue;
         }
         // As many rows as fit, found by halving the range.
         let total = |sr: u64| -> u64 {
-            let sizes = buffers(conv, types, sr, mt, nt);
+            let sizes = buffers(conv, types, sr, [mt, nt, kt]);
             sizes.iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(ALIGN)).sum()
         };
         least = least.min(total(1));
@@ -105,17 +118,27 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
         }
         // Strips of about one size.
         let sr = oh.div_ceil(oh.div_ceil(low));
-        let strips = oh.div_ceil(sr);
-        let tiles = strips * (sr * ow).div_ceil(mt) * n.div_ceil(nt);
-        let compute = tiles * machine.array_tile_cycles(mt, nt, depth, types.w, types.x);
-        let weights = n * bytes(types.w, depth) * if nt < n { strips } else { 1 };
+        let (strips, tiles_of_pixels) = (oh.div_ceil(sr), (sr * ow).div_ceil(mt));
+        let tiles = strips * tiles_of_pixels * n.div_ceil(nt);
+        let pieces = depth.div_ceil(kt);
+        let compute = tiles * pieces * machine.array_tile_cycles(mt, nt, kt, types.w, types.x);
+        let loads = match (kt < depth, nt < n) {
+            (true, _) => strips * tiles_of_pixels,
+            (false, true) => strips,
+            (false, false) => 1,
+        };
+        let weights = n * bytes(types.w, depth) * loads;
         let image = strips * strip_rows(conv, sr) * conv.w * bytes(types.x, c);
         let y = oh * ow * bytes(types.y, n) * if conv.then.residual { 2 } else { 1 };
         let work = conv.batch * conv.groups;
         let maps = if resident { 0 } else { image + y };
-        let cycles = estimate_of(machine, work * (weights + maps), work * compute, work * tiles * 60);
+        let issue = work * tiles * (60 + if kt < depth { PIECE_ISSUE * pieces } else { 0 });
+        // The first piece of some channels is waited for.
+        let first = (nt * bytes(types.w, kt)) as f64 / machine.dram.bytes_per_cycle;
+        let exposed = if kt < depth { work * strips * n.div_ceil(nt) * first as u64 } else { 0 };
+        let cycles = estimate_of(machine, work * (weights + maps), work * compute, issue) + exposed;
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
-            best = Some(Plan { sr, mt, nt, cycles, buffers: buffers(conv, types, sr, mt, nt) });
+            best = Some(Plan { sr, mt, nt, kt, cycles, buffers: buffers(conv, types, sr, [mt, nt, kt]) });
         }
     }
     best.ok_or_else(|| {
@@ -268,13 +291,17 @@ pub(super) fn conv(
     let mut ranges = Ranges::new(machine, options.layout);
     let places = Places::of(conv, &types, sws, &mut ranges, options.layout.input)?;
     check_dram(machine, ranges.next)?;
+    let mut consts = constants(conv, &types, class, sws);
     let (kernel, calls, buffers) = match (whole, strips) {
         (Some(plan), _) => {
             let [had, next] = options.layout.equals;
             let w_next = if next { ranges.next } else { 0 };
             ("conv-whole", plan.calls(conv, &types, &places, (had, w_next)), plan.buffers)
         }
-        (None, Some(plan)) => ("conv-strips", strip_calls(conv, &types, &plan, &places), plan.buffers),
+        (None, Some(plan)) => {
+            consts.push(("PIECES", i64::from(plan.kt < conv.c / conv.groups * conv.r * conv.s)));
+            ("conv-strips", strip_calls(conv, &types, &plan, &places), plan.buffers)
+        }
         (None, None) => return Err(Error::internal("a convolution without a plan")),
     };
     let mut lowered = lowered(conv.macs());
@@ -290,7 +317,7 @@ pub(super) fn conv(
         lowered.calls.push(Call {
             kernel,
             formats: vec![("W", types.w), ("X", types.x), ("Y", types.y)],
-            consts: constants(conv, &types, class, sws),
+            consts: consts.clone(),
             params,
         });
     }
@@ -319,6 +346,7 @@ fn strip_calls(conv: &Conv, types: &Types, plan: &Plan, at: &Places) -> Vec<Vec<
             ("sr", plan.sr),
             ("mt", plan.mt),
             ("nt", plan.nt),
+            ("kt", plan.kt),
             ("n", n),
             ("h", conv.h),
             ("stride", conv.stride),
@@ -449,4 +477,38 @@ pub(super) fn pool(
     let consts = vec![("MEAN", mean), ("AHEAD", ahead), ("XBITS", bits(x.format)), ("YBITS", bits(y.format))];
     lowered.calls.push(Call { kernel: "pool", formats, consts, params });
     finish(lowered, options, machine, bodies, (dram.next, y_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Epilogue;
+
+    #[test]
+    fn deep_windows_come_in_pieces_where_a_tile_of_their_weights_has_little_room() {
+        let then = Epilogue::default();
+        let conv = |c, r| Conv {
+            batch: 1,
+            h: 9,
+            w: 10,
+            c,
+            k: 90,
+            r,
+            s: r,
+            stride: 1,
+            pad: r / 2,
+            dilation: 1,
+            groups: 1,
+            then,
+        };
+        let kt = |conv: &Conv, sram: &str| {
+            let machine = crate::machine::load_with("hbm", &[("sram.own.bytes".into(), sram.into())]).unwrap();
+            let int8 = crate::num::format::find("int8").unwrap();
+            let types = Types { x: int8, w: int8, y: int8, direct: false };
+            plan(conv, &types, &machine, false, room(&machine)).unwrap().kt
+        };
+        assert_eq!(kt(&conv(160, 5), "2097152"), 4000);
+        assert!(kt(&conv(160, 5), "65536") <= 1024);
+        assert_eq!(kt(&conv(16, 3), "65536"), 144);
+    }
 }
