@@ -69,6 +69,8 @@ fn buffers(conv: &Conv, types: &Types, sr: u64, [mt, nt, kt]: [u64; 3]) -> Vec<(
     ]
 }
 
+/// Largest extent in the record of `mm.win`.
+pub(super) const MOST_EXTENT: u64 = 1 << 16;
 /// Instructions of a piece of weights.
 const PIECE_ISSUE: u64 = 42;
 
@@ -93,7 +95,7 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
     let depth = c * conv.r * conv.s;
     let scales = u64::from(machine.scale_entries());
     let mt = (oh * ow).min(u64::from(machine.acc_rows)).min(scales);
-    let (mut best, mut least): (Option<Plan>, u64) = (None, u64::MAX);
+    let (mut best, mut rank, mut least): (Option<Plan>, u64, u64) = (None, u64::MAX, u64::MAX);
     // Weights of whole windows are loaded once a strip, pieces of them for every tile of its pixels.
     let pieces = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth);
     let depths: Vec<u64> = std::iter::once(depth).chain(pieces).collect();
@@ -104,6 +106,9 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
         }
         // As many rows as fit, found by halving the range.
         let total = |sr: u64| -> u64 {
+            if strip_rows(conv, sr) > MOST_EXTENT {
+                return u64::MAX;
+            }
             let sizes = buffers(conv, types, sr, [mt, nt, kt]);
             sizes.iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(ALIGN)).sum()
         };
@@ -121,23 +126,27 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
         let (strips, tiles_of_pixels) = (oh.div_ceil(sr), (sr * ow).div_ceil(mt));
         let tiles = strips * tiles_of_pixels * n.div_ceil(nt);
         let pieces = depth.div_ceil(kt);
-        let compute = tiles * pieces * machine.array_tile_cycles(mt, nt, kt, types.w, types.x);
-        let loads = match (kt < depth, nt < n) {
-            (true, _) => strips * tiles_of_pixels,
-            (false, true) => strips,
-            (false, false) => 1,
+        let sums = machine.array_tile_cycles(mt, nt, kt, types.w, types.x);
+        let (compute, weights) = match kt < depth {
+            true => {
+                // One piece is on its way while another is summed: neither can hide more than that.
+                let piece = nt * bytes(types.w, kt);
+                let (setup, latency) = (machine.dma.setup_cycles, machine.dram.latency_cycles);
+                let way = u64::from(setup) + u64::from(latency) + machine.dram_cycles(piece, nt);
+                let pieces = tiles * pieces;
+                (pieces * sums.max(way).max(PIECE_ISSUE), pieces * machine.dram.bus_bytes(piece, nt))
+            }
+            false => (tiles * sums, n * bytes(types.w, depth) * if nt < n { strips } else { 1 }),
         };
-        let weights = n * bytes(types.w, depth) * loads;
         let image = strips * strip_rows(conv, sr) * conv.w * bytes(types.x, c);
         let y = oh * ow * bytes(types.y, n) * if conv.then.residual { 2 } else { 1 };
         let work = conv.batch * conv.groups;
         let maps = if resident { 0 } else { image + y };
-        let issue = work * tiles * (60 + if kt < depth { PIECE_ISSUE * pieces } else { 0 });
-        // The first piece of some channels is waited for.
-        let first = (nt * bytes(types.w, kt)) as f64 / machine.dram.bytes_per_cycle;
-        let exposed = if kt < depth { work * strips * n.div_ceil(nt) * first as u64 } else { 0 };
-        let cycles = estimate_of(machine, work * (weights + maps), work * compute, issue) + exposed;
-        if best.as_ref().is_none_or(|best| cycles < best.cycles) {
+        let cycles = estimate_of(machine, work * (weights + maps), work * compute, work * tiles * 60);
+        // Pieces are for where whole windows do badly, not for what is within the error of this rule.
+        let of = if kt < depth { cycles.saturating_add(cycles / 2) } else { cycles };
+        if of < rank {
+            rank = of;
             best = Some(Plan { sr, mt, nt, kt, cycles, buffers: buffers(conv, types, sr, [mt, nt, kt]) });
         }
     }
@@ -279,6 +288,7 @@ pub(super) fn conv(
     bodies: &mut Bodies,
 ) -> Result<Program> {
     let (types, class) = types(conv, formats, machine)?;
+    check_record(conv)?;
     let room = room(machine);
     let resident = options.layout.resident;
     let strips = plan(conv, &types, machine, resident, room);
@@ -322,6 +332,24 @@ pub(super) fn conv(
         });
     }
     finish(lowered, options, machine, bodies, (ranges.next, places.y))
+}
+
+/// Refuses what the record of `mm.win` cannot hold.
+fn check_record(conv: &Conv) -> Result<()> {
+    let (c, _) = of_group(conv);
+    let fields = [
+        ("channels of a group", c),
+        ("columns of the image", conv.w),
+        ("rows of the window", conv.r),
+        ("columns of the window", conv.s),
+        ("stride", conv.stride),
+        ("pad", conv.pad),
+        ("dilation", conv.dilation),
+    ];
+    match fields.into_iter().find(|(_, value)| *value > MOST_EXTENT) {
+        None => Ok(()),
+        Some((name, value)) => refuse(format!("{name}: {value}; windows on the array have at most {MOST_EXTENT}")),
+    }
 }
 
 /// The parameters of each call of `conv-strips`, without those of buffers.

@@ -1,7 +1,7 @@
 //! Convolutions of whole images, for arrays with two sets of sums: a call holds all of its images in SRAM, reads weights once
 //! for all of them, and sums some tiles while it finishes others (`conv-whole`).
 
-use super::conv::{Places, Types, bytes, finishing, side};
+use super::conv::{MOST_EXTENT, Places, Types, bytes, finishing, side};
 use crate::compile::place::ALIGN;
 use crate::compile::tile::{estimate_of, sizes};
 use crate::machine::Machine;
@@ -50,7 +50,7 @@ fn image_bytes(conv: &Conv, types: &Types) -> u64 {
 
 /// The best calls and tiles that fit; nothing where the kernel does not serve the convolution or not even one image fits.
 pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64) -> Option<Plan> {
-    if machine.acc_sets < 2 || machine.acc_tiles < TILES || conv.groups > 1 {
+    if machine.acc_sets < 2 || machine.acc_tiles < TILES || conv.groups > 1 || conv.h > MOST_EXTENT {
         return None;
     }
     let (oh, ow) = conv.out();
