@@ -113,3 +113,20 @@ fn random_programs_take_what_they_take_step_by_step() {
         "{cycles} {instructions} {transfers} {passes}"
     );
 }
+
+/// A loop that is entered again, where its store now lies where the next pass loads: what was known of it says nothing.
+#[test]
+fn a_loop_whose_accesses_meet_the_second_time_is_not_taken_for_known() {
+    let machine = machine::load_with("edge", &[]).unwrap();
+    for (far, near) in [(65_536, 128), (128, 65_536), (65_536, 0), (65_536, 256)] {
+        let text = format!(
+            "li x3, 1 << 60\n .fmt f3=fp32\n li x4, 32\n setvl x0, x4, f3, f3\n li x5, 2\n li x6, {far}\n li x7, {near}\n
+             loop x5, outer\n mv x26, x3\n add x27, x3, x6\n li x8, 40\n
+             loop x8, inner\n ld.bp v1, 0(x26)+, f3\n addv v2, v3, v4\n st.bp v5, 0(x27)+, f3\ninner: endl\n
+             mv x6, x7\n epoch\nouter: endl\n halt\n"
+        );
+        let object = object(&text);
+        let (fast, stepped) = (alone(&machine, &object, false), alone(&machine, &object, true));
+        assert_eq!((&fast.0, &fast.1), (&stepped.0, &stepped.1), "{far}, then {near}");
+    }
+}

@@ -7,7 +7,7 @@ use super::Sim;
 use super::engine::passes::{Head, Pass, Stream};
 use super::order::From;
 use crate::exec::{Access, Event, Mark, Moved, Result, Space, Status, Vm};
-use crate::isa::Op;
+use crate::isa::{Op, Unit};
 use std::collections::VecDeque;
 
 /// So many passes must follow for a look at one to be worth it.
@@ -149,9 +149,11 @@ fn streams(vm: &Vm, mark: &Mark, pass: &[Event]) -> Option<Vec<Stream>> {
         Stream { access: *access, from, distance }
     };
     let streams: Vec<Stream> = accesses.zip(distances).map(stream).collect();
-    // Scalars are loaded again from where they were: nobody may write there.
+    // Scalars are loaded again from where they were, where nobody may write. All else is the work of one unit, which serves in
+    // order: so no access of a loop ever waits for another of it, wherever they lie.
     let scalars = streams.iter().any(|stream| stream.access.space == Space::Control && stream.access.write);
-    (!scalars).then_some(streams)
+    let one_unit = pass.iter().all(|event| event.accesses == 0 || matches!(event.unit, Unit::C | Unit::L));
+    (one_unit && !scalars).then_some(streams)
 }
 
 /// Passes over as many passes as one can be sure of, at `streams`; how many.

@@ -41,6 +41,11 @@ fn of_group(conv: &Conv) -> (u64, u64) {
     (conv.c / conv.groups, conv.k / conv.groups)
 }
 
+/// Terms of a window.
+fn depth(conv: &Conv) -> u64 {
+    of_group(conv).0 * conv.r * conv.s
+}
+
 /// Rows of the image that a strip of `sr` output rows needs at most.
 fn strip_rows(conv: &Conv, sr: u64) -> u64 {
     let reach = (conv.r - 1) * conv.dilation + 1;
@@ -51,7 +56,6 @@ fn strip_rows(conv: &Conv, sr: u64) -> u64 {
 fn buffers(conv: &Conv, types: &Types, sr: u64, [mt, nt, kt]: [u64; 3]) -> Vec<(&'static str, u64)> {
     let (c, n) = of_group(conv);
     let (oh, _) = conv.out();
-    let depth = c * conv.r * conv.s;
     let strip = strip_rows(conv, sr) * conv.w * bytes(types.x, c);
     let weights = nt * bytes(types.w, kt);
     let tile = mt * bytes(types.y, nt);
@@ -60,7 +64,7 @@ fn buffers(conv: &Conv, types: &Types, sr: u64, [mt, nt, kt]: [u64; 3]) -> Vec<(
         // The next strip, be it of the next image.
         ("bx1", if sr < oh || conv.batch * conv.groups > 1 { strip } else { 0 }),
         ("bw0", weights),
-        ("bw1", if nt < n || kt < depth { weights } else { 0 }),
+        ("bw1", if nt < n || kt < depth(conv) { weights } else { 0 }),
         ("bs", 8 * nt),
         ("bt", if types.direct { 0 } else { 4 * mt * nt }),
         ("bres", if conv.then.residual { tile } else { 0 }),
@@ -92,13 +96,13 @@ pub(super) struct Types {
 fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64) -> Result<Plan> {
     let (c, n) = of_group(conv);
     let (oh, ow) = conv.out();
-    let depth = c * conv.r * conv.s;
+    let depth = depth(conv);
     let scales = u64::from(machine.scale_entries());
     let mt = (oh * ow).min(u64::from(machine.acc_rows)).min(scales);
     let (mut best, mut rank, mut least): (Option<Plan>, u64, u64) = (None, u64::MAX, u64::MAX);
     // Weights of whole windows are loaded once a strip, pieces of them for every tile of its pixels.
-    let pieces = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth);
-    let depths: Vec<u64> = std::iter::once(depth).chain(pieces).collect();
+    let shorter = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth);
+    let depths: Vec<u64> = std::iter::once(depth).chain(shorter).collect();
     let widths = sizes(n, u64::from(machine.acc_cols).min(scales));
     for (nt, kt) in widths.into_iter().flat_map(|nt| depths.iter().map(move |kt| (nt, *kt))) {
         if nt < n && !(nt * u64::from(types.y.bits)).is_multiple_of(8) {
@@ -125,7 +129,6 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
         let sr = oh.div_ceil(oh.div_ceil(low));
         let (strips, tiles_of_pixels) = (oh.div_ceil(sr), (sr * ow).div_ceil(mt));
         let tiles = strips * tiles_of_pixels * n.div_ceil(nt);
-        let pieces = depth.div_ceil(kt);
         let sums = machine.array_tile_cycles(mt, nt, kt, types.w, types.x);
         let (compute, weights) = match kt < depth {
             true => {
@@ -133,7 +136,7 @@ fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64
                 let piece = nt * bytes(types.w, kt);
                 let (setup, latency) = (machine.dma.setup_cycles, machine.dram.latency_cycles);
                 let way = u64::from(setup) + u64::from(latency) + machine.dram_cycles(piece, nt);
-                let pieces = tiles * pieces;
+                let pieces = tiles * depth.div_ceil(kt);
                 (pieces * sums.max(way).max(PIECE_ISSUE), pieces * machine.dram.bus_bytes(piece, nt))
             }
             false => (tiles * sums, n * bytes(types.w, depth) * if nt < n { strips } else { 1 }),
@@ -309,7 +312,7 @@ pub(super) fn conv(
             ("conv-whole", plan.calls(conv, &types, &places, (had, w_next)), plan.buffers)
         }
         (None, Some(plan)) => {
-            consts.push(("PIECES", i64::from(plan.kt < conv.c / conv.groups * conv.r * conv.s)));
+            consts.push(("PIECES", i64::from(plan.kt < depth(conv))));
             ("conv-strips", strip_calls(conv, &types, &plan, &places), plan.buffers)
         }
         (None, None) => return Err(Error::internal("a convolution without a plan")),

@@ -277,27 +277,9 @@ impl Engine {
         self.order.unfinished(self.issue_at).filter(|entry| !is_own(entry, streams))
     }
 
-    /// True if what unfinished accesses touch and what `streams` will touch in `passes` passes is apart where not all of it
-    /// moves together.
+    /// True if no unfinished access of others is where `streams` will be in `passes` passes.
     pub(in crate::sim) fn apart(&self, streams: &[Stream], passes: u64) -> bool {
-        let meet = |a: &Access, b: &Access| a.space == b.space && (a.write || b.write);
-        let apart = |a: (i128, i128), b: (i128, i128)| a.1 <= b.0 || b.1 <= a.0;
-        let held = |stream: &Stream| {
-            // What older passes still hold belongs to their stream.
-            let own = self.order.unfinished(self.issue_at).filter(|entry| entry.from == stream.from);
-            own.fold(stream.reach(passes), |reach, entry| {
-                (reach.0.min(entry.access.lo.into()), reach.1.max(entry.access.hi.into()))
-            })
-        };
-        let reaches: Vec<(i128, i128)> = streams.iter().map(held).collect();
-        let each = || streams.iter().zip(&reaches);
-        let streams_apart = each().enumerate().all(|(at, (a, reach))| {
-            each()
-                .skip(at + 1)
-                .all(|(b, other)| a.distance == b.distance || !meet(&a.access, &b.access) || apart(*reach, *other))
-        });
-        let met = |entry: &Entry| streams.iter().any(|stream| stream.meets(&entry.access, passes));
-        streams_apart && !self.others(streams).any(met)
+        !self.others(streams).any(|entry| streams.iter().any(|stream| stream.meets(&entry.access, passes)))
     }
 
     /// Moves the clock on as `passes` passes like `pass`, of `node`, would; DRAM has come to `now`.
