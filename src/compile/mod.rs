@@ -11,6 +11,7 @@ pub mod lower;
 mod pace;
 pub mod place;
 pub mod sparse;
+mod stream;
 pub mod tile;
 
 use crate::diag::{Error, Explanation, Result};

@@ -3,7 +3,8 @@
 //! The estimate (`pace.rs`) follows the kernel's loop; it only ranks candidates. The candidates of a smaller machine are a
 //! subset of a larger one's, so the least estimate never rises with SRAM.
 
-use super::pace::{Outputs, Pace, Shares};
+use super::pace::{Outputs, Pace};
+use super::stream::Shares;
 use crate::diag::{Error, Result};
 use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
@@ -71,7 +72,7 @@ pub enum After {
 }
 
 /// Most terms of a tile that `mm.w` takes.
-const DEEPEST: u64 = 1 << 16;
+pub(super) const DEEPEST: u64 = 1 << 16;
 
 /// Which unit computes the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,7 +279,7 @@ pub(super) fn estimate_of(machine: &Machine, dram_bytes: u64, compute: u64, issu
 }
 
 /// Extents of `whole` in tiles of `tile`: each extent with how often it occurs.
-fn extents(whole: u64, tile: u64) -> [(u64, u64); 2] {
+pub(super) fn extents(whole: u64, tile: u64) -> [(u64, u64); 2] {
     [(tile, whole / tile), (whole % tile, u64::from(!whole.is_multiple_of(tile)))]
 }
 

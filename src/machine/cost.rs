@@ -1,6 +1,7 @@
 //! Cycles of one piece of work on a unit that is free: pure functions of the machine, used by the simulator and by the
 //! compiler's estimates alike, so that the two cannot drift apart.
 
+use super::array::Tile;
 use super::{Dram, DramModel, Machine, Price, Sram};
 use crate::diag::{Error, Result};
 use crate::num::FormatRef;
@@ -53,6 +54,13 @@ impl Machine {
         let Some(array) = &self.array else { return 0 };
         let row_cycles = self.array_path(weights, inputs).map_or(1, |path| path.figure);
         array.tile_cycles([tm, tn, tk], row_cycles, [weights.bits, inputs.bits])
+    }
+    /// Cycles from the last input row of such a tile to its sums; 0 without an array.
+    pub fn array_latency(&self, tm: u64, tn: u64, tk: u64, weights: FormatRef, inputs: FormatRef) -> u64 {
+        let Some(array) = &self.array else { return 0 };
+        let row_cycles = self.array_path(weights, inputs).map_or(1, |path| path.figure);
+        let (weight_bits, input_bits) = (weights.bits, inputs.bits);
+        array.compute(&Tile { tm, tn, tk, first: true, weight_bits, input_bits, ..Tile::default() }, row_cycles).latency
     }
     /// Cycles that the S unit folds, fills or moves `entries` accumulator entries.
     pub fn fold_cycles(&self, entries: u64) -> u64 {

@@ -1,11 +1,12 @@
 //! Convolutions and pools: kernels that walk strips of an image, of which every byte is loaded once a strip; or, where sums
 //! have room beside others, whole images ([`whole`]).
 
-use super::{Formats, Program, codes, whole};
+use super::strips::Plan;
+use super::{Formats, Program, codes, strips, whole};
 use crate::compile::link::{Bodies, link};
 use crate::compile::lower::{Call, Lowered};
 use crate::compile::place::{ALIGN, Arena, Workspace, dram_align};
-use crate::compile::tile::{estimate_of, sizes};
+use crate::compile::stream::Shares;
 use crate::compile::{Layout, Options, not_resident, on_chip};
 use crate::diag::{Error, Result};
 use crate::machine::Machine;
@@ -24,60 +25,18 @@ pub(super) fn bytes(format: FormatRef, elements: u64) -> u64 {
     (elements * u64::from(format.bits)).div_ceil(8)
 }
 
-/// A convolution on the array, one group after the other, with its buffers in SRAM.
-pub(super) struct Plan {
-    /// Output rows of a strip, pixels and channels of a tile, terms of a piece of the window: all of them, or fewer.
-    pub sr: u64,
-    pub mt: u64,
-    pub nt: u64,
-    pub kt: u64,
-    /// Cycles by the rule that ranks tilings.
-    pub cycles: u64,
-    buffers: Vec<(&'static str, u64)>,
-}
-
 /// Channels of the image and of the result in a group.
-fn of_group(conv: &Conv) -> (u64, u64) {
+pub(super) fn of_group(conv: &Conv) -> (u64, u64) {
     (conv.c / conv.groups, conv.k / conv.groups)
 }
 
 /// Terms of a window.
-fn depth(conv: &Conv) -> u64 {
+pub(super) fn depth(conv: &Conv) -> u64 {
     of_group(conv).0 * conv.r * conv.s
-}
-
-/// Rows of the image that a strip of `sr` output rows needs at most.
-fn strip_rows(conv: &Conv, sr: u64) -> u64 {
-    let reach = (conv.r - 1) * conv.dilation + 1;
-    // The first row is rounded down to a multiple of the stride.
-    ((sr - 1) * conv.stride + reach + conv.stride - 1).min(conv.h)
-}
-
-fn buffers(conv: &Conv, types: &Types, sr: u64, [mt, nt, kt]: [u64; 3]) -> Vec<(&'static str, u64)> {
-    let (c, n) = of_group(conv);
-    let (oh, _) = conv.out();
-    let strip = strip_rows(conv, sr) * conv.w * bytes(types.x, c);
-    let weights = nt * bytes(types.w, kt);
-    let tile = mt * bytes(types.y, nt);
-    vec![
-        ("bx0", strip),
-        // The next strip, be it of the next image.
-        ("bx1", if sr < oh || conv.batch * conv.groups > 1 { strip } else { 0 }),
-        ("bw0", weights),
-        ("bw1", if nt < n || kt < depth(conv) { weights } else { 0 }),
-        ("bs", 8 * nt),
-        ("bt", if types.direct { 0 } else { 4 * mt * nt }),
-        ("bres", if conv.then.residual { tile } else { 0 }),
-        ("by0", tile),
-        ("by1", tile),
-    ]
 }
 
 /// Largest extent in the record of `mm.win`.
 pub(super) const MOST_EXTENT: u64 = 1 << 16;
-/// Instructions of a piece of weights.
-const PIECE_ISSUE: u64 = 42;
-
 /// Rows of the array, in whole bytes of every format.
 pub(super) fn side(machine: &Machine) -> u64 {
     machine.array.as_ref().map_or(32, |array| u64::from(array.rows).next_multiple_of(32))
@@ -90,84 +49,6 @@ pub(super) struct Types {
     pub y: FormatRef,
     /// Tiles are stored as they are.
     pub direct: bool,
-}
-
-/// The best strips and tiles that fit.
-fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64) -> Result<Plan> {
-    let (c, n) = of_group(conv);
-    let (oh, ow) = conv.out();
-    let depth = depth(conv);
-    let scales = u64::from(machine.scale_entries());
-    let mt = (oh * ow).min(u64::from(machine.acc_rows)).min(scales);
-    let (mut best, mut rank, mut least): (Option<Plan>, u64, u64) = (None, u64::MAX, u64::MAX);
-    // Weights of whole windows are loaded once a strip, pieces of them for every tile of its pixels.
-    let shorter = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth);
-    let depths: Vec<u64> = std::iter::once(depth).chain(shorter).collect();
-    let widths = sizes(n, u64::from(machine.acc_cols).min(scales));
-    for (nt, kt) in widths.into_iter().flat_map(|nt| depths.iter().map(move |kt| (nt, *kt))) {
-        if nt < n && !(nt * u64::from(types.y.bits)).is_multiple_of(8) {
-            continue;
-        }
-        // As many rows as fit, found by halving the range.
-        let total = |sr: u64| -> u64 {
-            if strip_rows(conv, sr) > MOST_EXTENT {
-                return u64::MAX;
-            }
-            let sizes = buffers(conv, types, sr, [mt, nt, kt]);
-            sizes.iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(ALIGN)).sum()
-        };
-        least = least.min(total(1));
-        if total(1) > room {
-            continue;
-        }
-        let (mut low, mut high) = (1, oh);
-        while low < high {
-            let middle = (low + high).div_ceil(2);
-            if total(middle) <= room { low = middle } else { high = middle - 1 }
-        }
-        // Strips of about one size.
-        let sr = oh.div_ceil(oh.div_ceil(low));
-        let (strips, tiles_of_pixels) = (oh.div_ceil(sr), (sr * ow).div_ceil(mt));
-        let tiles = strips * tiles_of_pixels * n.div_ceil(nt);
-        let sums = machine.array_tile_cycles(mt, nt, kt, types.w, types.x);
-        let (compute, weights) = match kt < depth {
-            true => {
-                // One piece is on its way while another is summed: neither can hide more than that.
-                let piece = nt * bytes(types.w, kt);
-                let (setup, latency) = (machine.dma.setup_cycles, machine.dram.latency_cycles);
-                let way = u64::from(setup) + u64::from(latency) + machine.dram_cycles(piece, nt);
-                let pieces = tiles * depth.div_ceil(kt);
-                (pieces * sums.max(way).max(PIECE_ISSUE), pieces * machine.dram.bus_bytes(piece, nt))
-            }
-            false => (tiles * sums, n * bytes(types.w, depth) * if nt < n { strips } else { 1 }),
-        };
-        let image = strips * strip_rows(conv, sr) * conv.w * bytes(types.x, c);
-        let y = oh * ow * bytes(types.y, n) * if conv.then.residual { 2 } else { 1 };
-        let work = conv.batch * conv.groups;
-        let maps = if resident { 0 } else { image + y };
-        let cycles = estimate_of(machine, work * (weights + maps), work * compute, work * tiles * 60);
-        // Pieces are for where whole windows do badly, not for what is within the error of this rule.
-        let of = if kt < depth { cycles.saturating_add(cycles / 2) } else { cycles };
-        if of < rank {
-            rank = of;
-            best = Some(Plan { sr, mt, nt, kt, cycles, buffers: buffers(conv, types, sr, [mt, nt, kt]) });
-        }
-    }
-    best.ok_or_else(|| {
-        Error::unsupported(format!(
-            "does not fit: the smallest strip and weights of the convolution need {least} bytes of SRAM, {} has {room} for it",
-            machine.name
-        ))
-        .code("E0401")
-        .help("use a machine with more SRAM, or narrower formats")
-    })
-}
-
-/// Cycles that fold the sums of an image, or of a group of its channels, and carry them to SRAM and back.
-pub(super) fn finishing(conv: &Conv, machine: &Machine) -> u64 {
-    let (oh, ow) = conv.out();
-    let entries = oh * ow * of_group(conv).1;
-    machine.fold_cycles(entries) + 2 * machine.load_cycles(4 * entries)
 }
 
 /// Scratch of a program's kernels.
@@ -293,12 +174,12 @@ pub(super) fn conv(
     let (types, class) = types(conv, formats, machine)?;
     check_record(conv)?;
     let room = room(machine);
-    let resident = options.layout.resident;
-    let strips = plan(conv, &types, machine, resident, room);
-    let whole = whole::plan(conv, &types, machine, resident, room);
-    // Strips finish every tile before they sum the next.
-    let serial = |strips: &Plan| strips.cycles + conv.batch * conv.groups * finishing(conv, machine);
-    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= serial(strips)));
+    let (resident, shares) = (options.layout.resident, Shares::default());
+    let strips = strips::plan(conv, &types, machine, &shares, resident, room);
+    let whole = whole::plan(conv, &types, machine, &shares, resident, room);
+    // Both are estimates: of times that are about the same that of whole images is taken, which reads everything once.
+    let about = |strips: &Plan| strips.cycles + strips.cycles / 8;
+    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= about(strips)));
     let strips = if whole.is_some() { None } else { Some(strips?) };
     let sws = matches!(formats.weights.scaling, Scaling::Row);
     let mut ranges = Ranges::new(machine, options.layout);
@@ -312,8 +193,8 @@ pub(super) fn conv(
             ("conv-whole", plan.calls(conv, &types, &places, (had, w_next)), plan.buffers)
         }
         (None, Some(plan)) => {
-            consts.push(("PIECES", i64::from(plan.kt < depth(conv))));
-            ("conv-strips", strip_calls(conv, &types, &plan, &places), plan.buffers)
+            consts.push(("PIECES", i64::from(plan.fetched)));
+            ("conv-strips", plan.calls(conv, &types, &places), plan.buffers)
         }
         (None, None) => return Err(Error::internal("a convolution without a plan")),
     };
@@ -355,45 +236,7 @@ fn check_record(conv: &Conv) -> Result<()> {
     }
 }
 
-/// The parameters of each call of `conv-strips`, without those of buffers.
-fn strip_calls(conv: &Conv, types: &Types, plan: &Plan, at: &Places) -> Vec<Vec<(&'static str, u64)>> {
-    let (c, n) = of_group(conv);
-    let (oh, ow) = conv.out();
-    let x_row = conv.w * bytes(types.x, c);
-    let (x_image, y_image) = (conv.h * x_row, oh * ow * bytes(types.y, n));
-    // Groups change weights, images of a batch do not: groups are the outer loop of a call where there are any.
-    let (outer, calls) = if conv.groups > 1 { (conv.groups, conv.batch) } else { (conv.batch, 1) };
-    let by_group = |bytes: u64| if conv.groups > 1 { bytes } else { 0 };
-    let call = |call: u64| {
-        let (x_at, y_at) = (call * outer * x_image, call * outer * y_image);
-        let mut params = vec![
-            ("outer", outer),
-            ("x_outer", x_image),
-            ("w_outer", by_group(n * bytes(types.w, c * conv.r * conv.s))),
-            ("n_outer", by_group(4 * n)),
-            ("y_outer", y_image),
-            ("oh", oh),
-            ("ow", ow),
-            ("sr", plan.sr),
-            ("mt", plan.mt),
-            ("nt", plan.nt),
-            ("kt", plan.kt),
-            ("n", n),
-            ("h", conv.h),
-            ("stride", conv.stride),
-            ("pad", conv.pad),
-            ("reach", (conv.r - 1) * conv.dilation + 1),
-            ("x", at.x + x_at),
-            ("x_row", x_row),
-            ("res", if at.res == 0 { 0 } else { at.res + y_at }),
-            ("y", at.y + y_at),
-        ];
-        params.extend(at.shared(conv, types));
-        params
-    };
-    (0..calls).map(call).collect()
-}
-
+/// Constants that both kernels have alike.
 fn constants(conv: &Conv, types: &Types, class: DotClass, sws: bool) -> Vec<(&'static str, i64)> {
     let class = DotClass::ALL.iter().position(|known| *known == class).expect("every class is listed");
     let act = match conv.then.act {
@@ -508,38 +351,4 @@ pub(super) fn pool(
     let consts = vec![("MEAN", mean), ("AHEAD", ahead), ("XBITS", bits(x.format)), ("YBITS", bits(y.format))];
     lowered.calls.push(Call { kernel: "pool", formats, consts, params });
     finish(lowered, options, machine, bodies, (dram.next, y_at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::workload::Epilogue;
-
-    #[test]
-    fn deep_windows_come_in_pieces_where_a_tile_of_their_weights_has_little_room() {
-        let then = Epilogue::default();
-        let conv = |c, r| Conv {
-            batch: 1,
-            h: 9,
-            w: 10,
-            c,
-            k: 90,
-            r,
-            s: r,
-            stride: 1,
-            pad: r / 2,
-            dilation: 1,
-            groups: 1,
-            then,
-        };
-        let kt = |conv: &Conv, sram: &str| {
-            let machine = crate::machine::load_with("hbm", &[("sram.own.bytes".into(), sram.into())]).unwrap();
-            let int8 = crate::num::format::find("int8").unwrap();
-            let types = Types { x: int8, w: int8, y: int8, direct: false };
-            plan(conv, &types, &machine, false, room(&machine)).unwrap().kt
-        };
-        assert_eq!(kt(&conv(160, 5), "2097152"), 4000);
-        assert!(kt(&conv(160, 5), "65536") <= 1024);
-        assert_eq!(kt(&conv(16, 3), "65536"), 144);
-    }
 }

@@ -7,6 +7,7 @@
 
 mod conv;
 mod estimate;
+mod strips;
 mod whole;
 
 pub use estimate::estimate;

@@ -1,9 +1,11 @@
 //! Convolutions of whole images, for arrays with two sets of sums: a call holds all of its images in SRAM, reads weights once
 //! for all of them, and sums some tiles while it finishes others (`conv-whole`).
 
-use super::conv::{MOST_EXTENT, Places, Types, bytes, finishing, side};
+use super::conv::{MOST_EXTENT, Places, Types, bytes, side};
+use super::strips::{follows, moved, some};
 use crate::compile::place::ALIGN;
-use crate::compile::tile::{estimate_of, sizes};
+use crate::compile::stream::{Pieces, Shares};
+use crate::compile::tile::sizes;
 use crate::machine::Machine;
 use crate::workload::Conv;
 
@@ -14,6 +16,8 @@ const TILES: u32 = 8;
 const MOST_CALLS: u64 = 64;
 /// Cycles of issue of a piece of weights, and of a tile that meets it, within a round.
 const ISSUE: [u64; 2] = [24, 10];
+/// Cycles of issue of a call before its first sums and behind its last.
+const START: u64 = 300;
 
 /// A convolution in calls of whole images.
 pub(super) struct Plan {
@@ -49,7 +53,14 @@ fn image_bytes(conv: &Conv, types: &Types) -> u64 {
 }
 
 /// The best calls and tiles that fit; nothing where the kernel does not serve the convolution or not even one image fits.
-pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool, room: u64) -> Option<Plan> {
+pub(super) fn plan(
+    conv: &Conv,
+    types: &Types,
+    machine: &Machine,
+    shares: &Shares,
+    resident: bool,
+    room: u64,
+) -> Option<Plan> {
     if machine.acc_sets < 2 || machine.acc_tiles < TILES || conv.groups > 1 || conv.h > MOST_EXTENT {
         return None;
     }
@@ -74,23 +85,32 @@ pub(super) fn plan(conv: &Conv, types: &Types, machine: &Machine, resident: bool
         }
         let images = conv.batch.div_ceil(conv.batch.div_ceil(images));
         let (calls, outputs) = (conv.batch.div_ceil(images), conv.k.div_ceil(nt));
-        let tiles = images * pixels.div_ceil(mt) * outputs;
+        let of_pixels = images * pixels.div_ceil(mt);
+        let tiles = of_pixels * outputs;
         let (kt, exposed) = piece(conv, types, machine, nt, tiles);
         let pieces = tiles * depth.div_ceil(kt);
-        // A piece is shifted in once for all tiles of its round.
+        // A piece is shifted in once for all tiles of pixels of its round.
         let round = |tiles: u64| machine.array_tile_cycles(tiles * mt, nt, kt.min(depth), types.w, types.x);
-        let rounds = tiles / ROUND * round(ROUND)
-            + match tiles % ROUND {
-                0 => 0,
-                rest => round(rest),
-            };
-        let compute = depth.div_ceil(kt) * rounds;
-        let y = conv.batch * pixels * bytes(types.y, conv.k) * if conv.then.residual { 2 } else { 1 };
-        let maps = if resident { 0 } else { conv.batch * image_bytes(conv, types) + y };
-        let moved = calls * conv.k * bytes(types.w, depth) + maps;
-        let issue = calls * (pieces * (ISSUE[0] / ROUND + ISSUE[1]) + tiles * 60);
-        let compute = (calls * compute).max(conv.batch * finishing(conv, machine));
-        let cycles = estimate_of(machine, moved, compute, issue) + calls * exposed;
+        let rounds = some(of_pixels, ROUND).map(|(tiles, times)| times * round(tiles)).sum::<u64>();
+        let compute = outputs * depth.div_ceil(kt) * rounds;
+        let codes = Pieces::of(bytes(types.y, nt), pixels * outputs, bytes(types.y, conv.k), nt == conv.k);
+        let results = images * moved(machine, shares, codes);
+        let image = moved(machine, shares, Pieces::whole(image_bytes(conv, types)));
+        let results = if conv.then.residual { 2 } else { 1 } * results;
+        let (image, results) = if resident { (0, 0) } else { (image, results) };
+        let dram = images * image + results + moved(machine, shares, Pieces::whole(conv.k * bytes(types.w, depth)));
+        let issue = pieces * (ISSUE[0] / ROUND + ISSUE[1]) + tiles * 60;
+        let finish = tiles * follows(conv, types, machine, [mt, nt]);
+        let latency = machine.array_latency(mt, nt, kt.min(depth), types.w, types.x);
+        // Sums of a round are finished beside the next round's.
+        let longest = (dram - image).max(issue).max(compute).max(finish);
+        let way = u64::from(machine.dma.setup_cycles) + u64::from(machine.dram.latency_cycles);
+        let alone = START
+            + image
+            + 2 * way
+            + latency
+            + (compute + finish - compute.max(finish)) / (outputs * of_pixels.div_ceil(ROUND));
+        let cycles = calls * (longest + alone + exposed);
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
             let kt_there = piece_there(machine, depth);
             let buffers = buffers(conv, types, images, [mt, nt]);
@@ -171,11 +191,14 @@ mod tests {
     use super::super::{Formats, Program, compile};
     use crate::compile::Options;
     use crate::compile::place::{ALIGN, PAGE, dram_align};
+    use crate::diag::Result;
     use crate::exec::{Config, Mode, Vm};
     use crate::machine::{Machine, load_with};
     use crate::num::{Accumulator, format};
     use crate::tensor::{Scaling, TensorType};
     use crate::workload::{Act, Conv, Epilogue, Kind};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     /// `hbm` with so many sets of sums.
     fn machine(sets: u32, more: &[(&str, &str)]) -> Machine {
@@ -184,7 +207,7 @@ mod tests {
         load_with("hbm", &sets.into_iter().chain(more).collect::<Vec<_>>()).unwrap()
     }
 
-    fn program(conv: &Conv, outputs: &str, machine: &Machine) -> Program {
+    fn program(conv: &Conv, outputs: &str, machine: &Machine) -> Result<Program> {
         let plain = |name| TensorType::plain(format::find(name).unwrap());
         let int8 = plain("int8");
         let formats = Formats {
@@ -195,7 +218,7 @@ mod tests {
             kv: int8,
             accumulator: Accumulator::default(),
         };
-        compile(&Kind::Conv(*conv), &formats, machine, &Options::default(), &mut Default::default()).unwrap()
+        compile(&Kind::Conv(*conv), &formats, machine, &Options::default(), &mut Default::default())
     }
 
     /// Where operands lie: weights, bias, scales, image, residual; as far as they are there, as in DRAM.
@@ -281,6 +304,13 @@ mod tests {
         bytes
     }
 
+    /// Says where a program's values are not those wanted.
+    fn wrong(conv: &Conv, program: &Program, machine: &Machine, wanted: &[u8]) -> Option<String> {
+        let got = run(conv, program, machine, wanted.len() as u64);
+        let first = (0..wanted.len()).find(|at| got[*at] != wanted[*at])?;
+        Some(format!("{:?}: wrong from byte {first} of {} on", program.kernels, wanted.len()))
+    }
+
     #[test]
     fn values_are_those_by_definition() {
         let then = |bias, residual, act| Epilogue { bias, residual, act };
@@ -304,21 +334,34 @@ mod tests {
                 [("2097152", "512"), ("2097152", "4096"), ("65536", "4096")].map(|(sram, vlen)| (*sets, sram, vlen))
             }) {
                 let machine = machine(sets, &[("sram.own.bytes", sram), ("core.vlen_bits", vlen)]);
-                let program = program(&conv, outputs, &machine);
+                let program = program(&conv, outputs, &machine).unwrap();
                 seen += u32::from(program.kernels == ["conv-whole"]);
-                let got = run(&conv, &program, &machine, wanted.len() as u64);
-                let wrong: Vec<usize> = (0..wanted.len()).filter(|at| got[*at] != wanted[*at]).collect();
-                let kernels = &program.kernels;
-                assert!(
-                    wrong.is_empty(),
-                    "{conv:?} by {kernels:?} in {sram}, VLEN {vlen}: {} of {} wrong, from {} on",
-                    wrong.len(),
-                    wanted.len(),
-                    wrong[0]
-                );
+                assert_eq!(wrong(&conv, &program, &machine, &wanted), None, "{conv:?} in {sram}, VLEN {vlen}");
             }
         }
         assert!(seen >= 9, "only {seen} of 15 ran whole images");
+    }
+
+    #[test]
+    fn values_of_random_convolutions_are_those_by_definition() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut ran = 0;
+        while ran < 40 {
+            let [h, w] = [(); 2].map(|()| rng.random_range(1..20));
+            let (r, s, c, k) =
+                (rng.random_range(1..6), rng.random_range(1..4), rng.random_range(1..80), rng.random_range(1..70));
+            let act = rng.random_bool(0.5).then_some(Act::Relu);
+            let wide = rng.random_bool(0.3);
+            // The residual is read as int8.
+            let then = Epilogue { bias: rng.random_bool(0.5), residual: !wide && rng.random_bool(0.3), act };
+            let (batch, stride, pad) = (rng.random_range(1..4), rng.random_range(1..3), rng.random_range(0..=r / 2));
+            let conv = Conv { batch, h: h + r, w: w + s, c, k, r, s, stride, pad, dilation: 1, groups: 1, then };
+            let (sets, sram) = (rng.random_range(1..3), [16_384, 32_768, 65_536, 1 << 20][rng.random_range(0..4)]);
+            let machine = machine(sets, &[("sram.own.bytes", &format!("{sram}"))]);
+            let Ok(program) = program(&conv, if wide { "bf16" } else { "int8" }, &machine) else { continue };
+            ran += 1;
+            assert_eq!(wrong(&conv, &program, &machine, &plain(&conv, wide)), None, "{conv:?} in {sram}");
+        }
     }
 
     /// Small images whose tiles share the weights of a round: strips would load them for every image.
@@ -327,6 +370,6 @@ mod tests {
         let then = Epilogue::default();
         let conv =
             Conv { batch: 5, h: 4, w: 4, c: 512, k: 256, r: 3, s: 3, stride: 1, pad: 1, dilation: 1, groups: 1, then };
-        assert_eq!(program(&conv, "int8", &machine(2, &[])).kernels, ["conv-whole"]);
+        assert_eq!(program(&conv, "int8", &machine(2, &[])).unwrap().kernels, ["conv-whole"]);
     }
 }

@@ -12,6 +12,9 @@ use crate::tensor::{Scaling, TensorType, rows_cols};
 /// Longest row whose sum is one L16 reduction (docs/numerics.md).
 const LONGEST_REDUCED_ROW: usize = 4096;
 
+/// Registers of a block of rows.
+const BLOCK_REGISTERS: u64 = 32;
+
 /// The frame that `rows.inc` asks of every such kernel.
 struct Frame {
     rows: usize,
@@ -28,6 +31,8 @@ struct Extra {
     fixed: u64,
     /// For each row of a block.
     per_row: u64,
+    /// A second operand is walked row by row too: its blocks are asked for behind those of the first.
+    second: bool,
 }
 
 impl Frame {
@@ -39,8 +44,12 @@ impl Frame {
         // Alignment may add up to 64 bytes to each of at most 8 ranges.
         let room = workspace.left().saturating_sub(extra.fixed + 8 * super::super::place::ALIGN);
         let fits = room / (2 * x_row + 2 * y_row + extra.per_row);
-        // A quarter of the rows a block leaves transfers something to overlap with.
-        let rb = fits.min(rows.div_ceil(4) as u64).max(1);
+        // A quarter of the rows a block leaves transfers something to overlap with. Work on so many registers takes longer than
+        // the way of a transfer, and of larger blocks only the first and the last transfer are longer, which nothing hides. A
+        // second operand is asked for when its block begins, so its way shows in every block.
+        let registers = y_row.max(x_row).div_ceil(u64::from(context.machine.vlen_bits / 8).max(1)).max(1);
+        let enough = if extra.second { u64::MAX } else { BLOCK_REGISTERS / registers };
+        let rb = fits.min(rows.div_ceil(4) as u64).min(enough).max(1);
         let mut params =
             vec![("rows", rows as u64), ("rb", rb), ("x", x.addr), ("x_row", x_row), ("y", y.addr), ("y_row", y_row)];
         for (name, bytes) in [("bi0", rb * x_row), ("bi1", rb * x_row), ("bo0", rb * y_row), ("bo1", rb * y_row)] {
@@ -106,7 +115,11 @@ pub fn binary(context: &Context<'_>, node: &Node) -> Result<Lowered> {
         let x_part = Placement { addr: a.addr + offset, shape: shape.clone(), ..a.clone() };
         let y_part = Placement { addr: y.addr + offset, shape: shape.clone(), ..y.clone() };
         let streamed = b_rows > 1 || part == 1;
-        let extra = if streamed { Extra { fixed: 0, per_row: 2 * row } } else { Extra { fixed: row, per_row: 0 } };
+        let extra = if streamed {
+            Extra { per_row: 2 * row, second: true, ..Extra::default() }
+        } else {
+            Extra { fixed: row, ..Extra::default() }
+        };
         let mut frame = Frame::new(context, &x_part, &y_part, extra)?;
         let held = if streamed { frame.rb * row } else { row };
         frame.push("n", cols as u64);
@@ -155,7 +168,7 @@ fn frame_of(context: &Context<'_>, node: &Node, extra: Extra) -> Result<Frame> {
 /// Layer normalisation.
 pub fn layernorm(context: &Context<'_>, node: &Node, eps: f32) -> Result<Lowered> {
     let row = 4 * *context.graph.value(node.output).shape.last().unwrap_or(&1) as u64;
-    let mut frame = frame_of(context, node, Extra { fixed: 2 * row, per_row: 0 })?;
+    let mut frame = frame_of(context, node, Extra { fixed: 2 * row, ..Extra::default() })?;
     let (gamma, beta) = (context.place(node.inputs[1])?, context.place(node.inputs[2])?);
     let n = count(frame.cols)?;
     frame.push("gamma", gamma.addr);
@@ -170,7 +183,7 @@ pub fn layernorm(context: &Context<'_>, node: &Node, eps: f32) -> Result<Lowered
 /// Root-mean-square normalisation.
 pub fn rmsnorm(context: &Context<'_>, node: &Node, eps: f32) -> Result<Lowered> {
     let row = 4 * *context.graph.value(node.output).shape.last().unwrap_or(&1) as u64;
-    let mut frame = frame_of(context, node, Extra { fixed: row, per_row: 0 })?;
+    let mut frame = frame_of(context, node, Extra { fixed: row, ..Extra::default() })?;
     let n = count(frame.cols)?;
     frame.push("weight", context.place(node.inputs[1])?.addr);
     frame.buffer("bweight", row)?;
@@ -210,7 +223,7 @@ pub fn rope(context: &Context<'_>, node: &Node) -> Result<Lowered> {
         let shape = vec![tokens, width];
         let x_head = Placement { addr: x.addr + offset, shape: shape.clone(), ..x.clone() };
         let y_head = Placement { addr: y.addr + offset, shape, ..y.clone() };
-        let mut frame = Frame::new(context, &x_head, &y_head, Extra { fixed: 2 * table_bytes, per_row: 0 })?;
+        let mut frame = Frame::new(context, &x_head, &y_head, Extra { fixed: 2 * table_bytes, ..Extra::default() })?;
         frame.push("half", (width / 2) as u64);
         frame.push("cos", cos.addr);
         frame.push("sin", sin.addr);
@@ -242,7 +255,7 @@ pub fn quantise(context: &Context<'_>, node: &Node, to: &TensorType) -> Result<L
         (rule, Scaling::Row) => {
             let y = context.place(node.output)?;
             let (rows, _) = rows_cols(&y.shape);
-            let mut frame = frame_of(context, node, Extra { fixed: 4 * rows as u64, per_row: 0 })?;
+            let mut frame = frame_of(context, node, Extra { fixed: 4 * rows as u64, ..Extra::default() })?;
             let rule = match rule {
                 ScaleRule::Absmean => {
                     count(frame.cols)?;
@@ -304,7 +317,7 @@ fn quantise_blocks(context: &Context<'_>, node: &Node, to: &TensorType) -> Resul
     let y = context.place(node.output)?;
     let (_, cols) = rows_cols(&y.shape);
     let ys_row = (to.scales_per_row(cols) * to.scale.format.bits as usize / 8) as u64;
-    let mut frame = frame_of(context, node, Extra { fixed: 64, per_row: ys_row })?;
+    let mut frame = frame_of(context, node, Extra { fixed: 64, per_row: ys_row, second: false })?;
     let entries = u64::from(context.machine.scale_entries()).min(u64::from(context.machine.acc_cols.max(16)));
     let scales = (entries / if rule == 1 { 16 } else { 1 }).clamp(1, CHUNK_SCALES);
     frame.push("ys", y.scale_addr);
