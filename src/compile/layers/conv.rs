@@ -6,7 +6,7 @@ use super::{Formats, Program, codes, strips, whole};
 use crate::compile::link::{Bodies, link};
 use crate::compile::lower::{Call, Lowered};
 use crate::compile::place::{ALIGN, Arena, Workspace, dram_align};
-use crate::compile::stream::Shares;
+use crate::compile::stream::{Pieces, Shares};
 use crate::compile::{Layout, Options, not_resident, on_chip};
 use crate::diag::{Error, Result};
 use crate::machine::Machine;
@@ -40,6 +40,35 @@ pub(super) const MOST_EXTENT: u64 = 1 << 16;
 /// Rows of the array, in whole bytes of every format.
 pub(super) fn side(machine: &Machine) -> u64 {
     machine.array.as_ref().map_or(32, |array| u64::from(array.rows).next_multiple_of(32))
+}
+
+/// What a convolution is planned for.
+#[derive(Clone, Copy)]
+pub(super) struct Host<'a> {
+    pub machine: &'a Machine,
+    pub shares: &'a Shares,
+    /// Images and results stay on the chip.
+    pub resident: bool,
+    /// Bytes of SRAM for buffers.
+    pub room: u64,
+}
+
+impl Host<'_> {
+    /// From the request of bytes of DRAM until they begin to come.
+    pub fn way(&self) -> u64 {
+        u64::from(self.machine.dma.setup_cycles) + u64::from(self.machine.dram.latency_cycles)
+    }
+
+    /// Cycles of a stream of such transfers.
+    pub fn moved(&self, pieces: Pieces) -> u64 {
+        let engines = u64::from(self.machine.dma.bytes_per_cycle) * u64::from(self.machine.dma.engines).max(1);
+        self.shares.cycles(self.machine, pieces).max(pieces.all().div_ceil(engines))
+    }
+
+    /// The same for images and results.
+    pub fn maps(&self, pieces: Pieces) -> u64 {
+        if self.resident { 0 } else { self.moved(pieces) }
+    }
 }
 
 /// Formats of the operands and of the result.
@@ -173,10 +202,11 @@ pub(super) fn conv(
 ) -> Result<Program> {
     let (types, class) = types(conv, formats, machine)?;
     check_record(conv)?;
+    check_size(conv, &types, machine)?;
     let room = room(machine);
-    let (resident, shares) = (options.layout.resident, Shares::default());
-    let strips = strips::plan(conv, &types, machine, &shares, resident, room);
-    let whole = whole::plan(conv, &types, machine, &shares, resident, room);
+    let host = Host { machine, shares: &Shares::default(), resident: options.layout.resident, room };
+    let strips = strips::plan(conv, &types, host);
+    let whole = whole::plan(conv, &types, host);
     // Both are estimates: of times that are about the same that of whole images is taken, which reads everything once.
     let about = |strips: &Plan| strips.cycles + strips.cycles / 8;
     let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= about(strips)));
@@ -234,6 +264,19 @@ fn check_record(conv: &Conv) -> Result<()> {
         None => Ok(()),
         Some((name, value)) => refuse(format!("{name}: {value}; windows on the array have at most {MOST_EXTENT}")),
     }
+}
+
+/// Refuses weights and images of more bytes than can be counted before they are laid out.
+fn check_size(conv: &Conv, types: &Types, machine: &Machine) -> Result<()> {
+    let (oh, ow) = conv.out();
+    let product = |factors: &[u64]| factors.iter().fold(1u128, |all, factor| all.saturating_mul(u128::from(*factor)));
+    let bits = [
+        product(&[conv.k, depth(conv), types.w.bits.into()]),
+        product(&[conv.batch, conv.h, conv.w, conv.c, types.x.bits.into()]),
+        product(&[conv.batch, oh, ow, conv.k, types.y.bits.into()]),
+    ];
+    let bytes = bits.into_iter().fold(0u128, u128::saturating_add) / 8;
+    if bytes < 1 << 56 { Ok(()) } else { check_dram(machine, u64::try_from(bytes).unwrap_or(u64::MAX)) }
 }
 
 /// Constants that both kernels have alike.

@@ -1,8 +1,8 @@
 //! Convolutions in strips of the image (`conv-strips`): how large strips and tiles are, and how long they take.
 
-use super::conv::{MOST_EXTENT, Places, Types, bytes, depth, of_group, side};
+use super::conv::{Host, MOST_EXTENT, Places, Types, bytes, depth, of_group, side};
 use crate::compile::place::ALIGN;
-use crate::compile::stream::{Pieces, Shares};
+use crate::compile::stream::Pieces;
 use crate::compile::tile::{DEEPEST, extents, sizes};
 use crate::diag::{Error, Result};
 use crate::machine::Machine;
@@ -53,14 +53,8 @@ fn heights(rows: u64) -> Vec<u64> {
 ///
 /// # Errors
 /// Unsupported if not even the smallest do.
-pub(super) fn plan(
-    conv: &Conv,
-    types: &Types,
-    machine: &Machine,
-    shares: &Shares,
-    resident: bool,
-    room: u64,
-) -> Result<Plan> {
+pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Result<Plan> {
+    let Host { machine, room, .. } = host;
     let (_, n) = of_group(conv);
     let (oh, ow) = conv.out();
     let depth = depth(conv);
@@ -77,8 +71,7 @@ pub(super) fn plan(
             continue;
         }
         for (kt, fetched) in ways.iter().copied() {
-            let pace =
-                Pace { conv, types, machine, resident, shares, fetched, tile: [mt, nt, kt], last: Cell::default() };
+            let pace = Pace { conv, types, host, fetched, tile: [mt, nt, kt], last: Cell::default() };
             if pace.bytes(1) > room {
                 least = least.min(pace.bytes(1));
                 continue;
@@ -104,6 +97,10 @@ pub(super) fn plan(
         }
     }
     best.ok_or_else(|| {
+        if least == u64::MAX {
+            return Error::unsupported(format!("a strip of the image has more than the {MOST_EXTENT} rows that windows on the array have"))
+                .code("E0403");
+        }
         Error::unsupported(format!(
             "does not fit: the smallest strip and weights of the convolution need {least} bytes of SRAM, {} has {room} for it",
             machine.name
@@ -130,12 +127,6 @@ pub(super) fn follows(conv: &Conv, types: &Types, machine: &Machine, [m, n]: [u6
     stored + NARROW_ISSUE + entries.div_ceil(lanes) * moves.max(work).max(2 + plain + special + residual)
 }
 
-/// Cycles of a stream of transfers of such pieces.
-pub(super) fn moved(machine: &Machine, shares: &Shares, pieces: Pieces) -> u64 {
-    let engines = u64::from(machine.dma.bytes_per_cycle) * u64::from(machine.dma.engines).max(1);
-    shares.cycles(machine, pieces).max(pieces.all().div_ceil(engines))
-}
-
 /// [`extents`] that occur.
 pub(super) fn some(whole: u64, part: u64) -> impl Iterator<Item = (u64, u64)> {
     extents(whole, part).into_iter().filter(|(_, times)| *times > 0)
@@ -145,9 +136,7 @@ pub(super) fn some(whole: u64, part: u64) -> impl Iterator<Item = (u64, u64)> {
 struct Pace<'a> {
     conv: &'a Conv,
     types: &'a Types,
-    machine: &'a Machine,
-    resident: bool,
-    shares: &'a Shares,
+    host: Host<'a>,
     fetched: bool,
     /// Pixels, channels, terms of a piece.
     tile: [u64; 3],
@@ -190,27 +179,17 @@ impl Pace<'_> {
         self.buffers(sr).iter().map(|(_, bytes)| bytes.max(&1).next_multiple_of(ALIGN)).sum()
     }
 
-    /// From the request of bytes of DRAM until they begin to come.
-    fn way(&self) -> u64 {
-        u64::from(self.machine.dma.setup_cycles) + u64::from(self.machine.dram.latency_cycles)
-    }
-
-    /// Cycles of DRAM for images and results.
-    fn maps(&self, pieces: Pieces) -> u64 {
-        if self.resident { 0 } else { moved(self.machine, self.shares, pieces) }
-    }
-
     /// Cycles of a transfer of weights of `n` channels and `k` terms.
     fn fetch(&self, n: u64, k: u64) -> u64 {
-        let Pace { machine, types, .. } = *self;
+        let Pace { types, host: Host { machine, shares, .. }, .. } = *self;
         let depth = depth(self.conv);
         let pieces = Pieces::of(bytes(types.w, k), n, bytes(types.w, depth), k >= depth);
-        self.shares.cycles(machine, pieces).max(pieces.all().div_ceil(u64::from(machine.dma.bytes_per_cycle)))
+        shares.cycles(machine, pieces).max(pieces.all().div_ceil(u64::from(machine.dma.bytes_per_cycle)))
     }
 
     /// Until the sums of a tile are there: the first piece of weights is shifted in, then each while the one before is summed.
     fn sums(&self, m: u64, n: u64) -> u64 {
-        let Pace { types, machine, .. } = *self;
+        let Pace { types, host: Host { machine, .. }, .. } = *self;
         let Some(array) = &machine.array else { return 0 };
         let (depth, kt) = (depth(self.conv), self.tile[2]);
         let row_cycles = machine.array_path(types.w, types.x).map_or(1, |path| path.figure);
@@ -230,7 +209,7 @@ impl Pace<'_> {
         let (load, summed, _) = piece(kt.min(depth));
         let (last_load, last, latency) = piece(depth - (count - 1) * kt);
         let least = match self.fetched {
-            true => PIECE_ISSUE[0].max(self.way() + self.fetch(n, kt)),
+            true => PIECE_ISSUE[0].max(self.host.way() + self.fetch(n, kt)),
             false => PIECE_ISSUE[1],
         };
         let cycles = if array.weight_buffers > 1 {
@@ -247,7 +226,7 @@ impl Pace<'_> {
         {
             return cycles;
         }
-        let (sums, follows) = (self.sums(m, n), follows(self.conv, self.types, self.machine, [m, n]));
+        let (sums, follows) = (self.sums(m, n), follows(self.conv, self.types, self.host.machine, [m, n]));
         // Tiles that are stored as they are leave issue free for the next sums.
         let cycles = if self.types.direct { sums.max(follows).max(TILE_ISSUE) } else { sums + follows + TILE_ISSUE };
         self.last.set(([m, n], cycles));
@@ -259,25 +238,26 @@ impl Pace<'_> {
         let Pace { conv, types, tile: [mt, nt, kt], .. } = *self;
         let ((_, n), (_, ow), depth) = (of_group(conv), conv.out(), depth(conv));
         let pixels = rows * ow;
-        let (mut compute, mut results) = (STRIP_ISSUE[0], 0);
+        let (mut compute, mut results, mut scales) = (STRIP_ISSUE[0], 0, 0);
         // Transfers are served in turn, so results wait behind what is fetched: two tiles of them have room meanwhile.
         let ahead = 2 * self.tile(mt.min(pixels), nt);
+        let behind = |fetch: u64, work: u64| work + fetch.saturating_sub(ahead.min(work));
         for (channels, times) in some(n, nt) {
             let tiles: u64 = some(pixels, mt).map(|(m, times)| times * self.tile(m, channels)).sum();
             // Those of the next channels come meanwhile, before the results.
-            let next = if self.fetched || nt == n { 0 } else { self.way() + self.fetch(nt, depth) };
-            compute += times * (tiles.max(next) + next.saturating_sub(ahead) + STRIP_ISSUE[1]);
+            let next = if self.fetched || nt == n { 0 } else { self.host.way() + self.fetch(nt, depth) };
+            compute += times * (behind(next, tiles) + STRIP_ISSUE[1]);
             let codes = Pieces::of(bytes(types.y, channels), pixels, bytes(types.y, n), channels == n);
-            results += times * self.maps(codes);
+            results += times * self.host.maps(codes);
+            scales += times * 2 * self.host.moved(Pieces::whole(4 * channels));
         }
         let weights = match self.fetched {
             true => pixels.div_ceil(mt) * depth.div_ceil(kt) * self.fetch(n, kt),
             false if nt < n => self.fetch(n, depth),
             false => 0,
         };
-        let image = if another { self.maps(Pieces::whole(self.strip_bytes(rows))) } else { 0 };
-        compute += image.saturating_sub(ahead);
-        compute.max(weights + image + if conv.then.residual { 2 } else { 1 } * results)
+        let image = if another { self.host.maps(Pieces::whole(self.strip_bytes(rows))) } else { 0 };
+        behind(image, compute).max(weights + scales + image + if conv.then.residual { 2 } else { 1 } * results)
     }
 
     /// Cycles of the convolution in strips of `sr` rows.
@@ -289,10 +269,15 @@ impl Pace<'_> {
             0 => (whole - 1) * self.strip(sr, true) + self.strip(sr, false),
             rest => whole * self.strip(sr, true) + self.strip(rest, false),
         };
+        let images = conv.batch * conv.groups;
+        let strip = self.host.maps(Pieces::whole(self.strip_bytes(sr)));
+        let last = self.host.maps(Pieces::whole(mt * bytes(types.y, nt)));
         let weights = self.fetch(nt, if self.fetched { kt } else { depth(conv) });
-        let first = self.maps(Pieces::whole(self.strip_bytes(sr))) + weights;
-        let last = self.maps(Pieces::whole(mt * bytes(types.y, nt)));
-        (conv.batch * conv.groups).saturating_mul(first + strips + last + 2 * self.way())
+        // All weights are loaded once where they are one tile and the same for every image.
+        let kept = !self.fetched && conv.groups == 1 && nt == conv.k;
+        let loads = if kept { 1 } else { images };
+        let cycles = images.saturating_mul(strip + strips + last + 2 * self.host.way());
+        cycles.saturating_add(loads.saturating_mul(weights))
     }
 }
 
@@ -341,6 +326,7 @@ impl Plan {
 mod tests {
     use super::super::conv::room;
     use super::*;
+    use crate::compile::stream::Shares;
     use crate::workload::Epilogue;
 
     #[test]
@@ -364,7 +350,8 @@ mod tests {
             let machine = crate::machine::load_with("hbm", &[("sram.own.bytes".into(), sram.into())]).unwrap();
             let int8 = crate::num::format::find("int8").unwrap();
             let types = Types { x: int8, w: int8, y: int8, direct: false };
-            plan(conv, &types, &machine, &Shares::default(), false, room(&machine)).unwrap().fetched
+            let host = Host { machine: &machine, shares: &Shares::default(), resident: false, room: room(&machine) };
+            plan(conv, &types, host).unwrap().fetched
         };
         assert!(!fetched(&conv(160, 5), "2097152"));
         assert!(fetched(&conv(160, 5), "131072"));

@@ -1,10 +1,10 @@
 //! Convolutions of whole images, for arrays with two sets of sums: a call holds all of its images in SRAM, reads weights once
 //! for all of them, and sums some tiles while it finishes others (`conv-whole`).
 
-use super::conv::{MOST_EXTENT, Places, Types, bytes, side};
-use super::strips::{follows, moved, some};
+use super::conv::{Host, MOST_EXTENT, Places, Types, bytes, side};
+use super::strips::{follows, some};
 use crate::compile::place::ALIGN;
-use crate::compile::stream::{Pieces, Shares};
+use crate::compile::stream::Pieces;
 use crate::compile::tile::sizes;
 use crate::machine::Machine;
 use crate::workload::Conv;
@@ -16,6 +16,8 @@ const TILES: u32 = 8;
 const MOST_CALLS: u64 = 64;
 /// Cycles of issue of a piece of weights, and of a tile that meets it, within a round.
 const ISSUE: [u64; 2] = [24, 10];
+/// The same around a tile that is finished.
+const FINISH_ISSUE: u64 = 60;
 /// Cycles of issue of a call before its first sums and behind its last.
 const START: u64 = 300;
 
@@ -53,19 +55,13 @@ fn image_bytes(conv: &Conv, types: &Types) -> u64 {
 }
 
 /// The best calls and tiles that fit; nothing where the kernel does not serve the convolution or not even one image fits.
-pub(super) fn plan(
-    conv: &Conv,
-    types: &Types,
-    machine: &Machine,
-    shares: &Shares,
-    resident: bool,
-    room: u64,
-) -> Option<Plan> {
+pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Option<Plan> {
+    let Host { machine, room, .. } = host;
     if machine.acc_sets < 2 || machine.acc_tiles < TILES || conv.groups > 1 || conv.h > MOST_EXTENT {
         return None;
     }
     let (oh, ow) = conv.out();
-    let (pixels, depth) = (oh * ow, conv.c * conv.r * conv.s);
+    let pixels = oh * ow;
     let scales = u64::from(machine.scale_entries());
     // All tiles that the kernel uses have room in the sets together.
     let rows = u64::from(machine.acc_rows) * u64::from(machine.acc_sets) / u64::from(TILES);
@@ -84,40 +80,40 @@ pub(super) fn plan(
             continue;
         }
         let images = conv.batch.div_ceil(conv.batch.div_ceil(images));
-        let (calls, outputs) = (conv.batch.div_ceil(images), conv.k.div_ceil(nt));
-        let of_pixels = images * pixels.div_ceil(mt);
-        let tiles = of_pixels * outputs;
-        let (kt, exposed) = piece(conv, types, machine, nt, tiles);
-        let pieces = tiles * depth.div_ceil(kt);
-        // A piece is shifted in once for all tiles of pixels of its round.
-        let round = |tiles: u64| machine.array_tile_cycles(tiles * mt, nt, kt.min(depth), types.w, types.x);
-        let rounds = some(of_pixels, ROUND).map(|(tiles, times)| times * round(tiles)).sum::<u64>();
-        let compute = outputs * depth.div_ceil(kt) * rounds;
-        let codes = Pieces::of(bytes(types.y, nt), pixels * outputs, bytes(types.y, conv.k), nt == conv.k);
-        let results = images * moved(machine, shares, codes);
-        let image = moved(machine, shares, Pieces::whole(image_bytes(conv, types)));
-        let results = if conv.then.residual { 2 } else { 1 } * results;
-        let (image, results) = if resident { (0, 0) } else { (image, results) };
-        let dram = images * image + results + moved(machine, shares, Pieces::whole(conv.k * bytes(types.w, depth)));
-        let issue = pieces * (ISSUE[0] / ROUND + ISSUE[1]) + tiles * 60;
-        let finish = tiles * follows(conv, types, machine, [mt, nt]);
-        let latency = machine.array_latency(mt, nt, kt.min(depth), types.w, types.x);
-        // Sums of a round are finished beside the next round's.
-        let longest = (dram - image).max(issue).max(compute).max(finish);
-        let way = u64::from(machine.dma.setup_cycles) + u64::from(machine.dram.latency_cycles);
-        let alone = START
-            + image
-            + 2 * way
-            + latency
-            + (compute + finish - compute.max(finish)) / (outputs * of_pixels.div_ceil(ROUND));
-        let cycles = calls * (longest + alone + exposed);
+        let tiles = images * pixels.div_ceil(mt) * conv.k.div_ceil(nt);
+        let (kt, exposed) = piece(conv, types, host, nt, tiles);
+        let cycles = conv.batch.div_ceil(images) * (call_cycles(conv, types, host, images, [mt, nt, kt]) + exposed);
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
-            let kt_there = piece_there(machine, depth);
+            let kt_there = piece_there(machine, conv.c * conv.r * conv.s);
             let buffers = buffers(conv, types, images, [mt, nt]);
             best = Some(Plan { images, mt, nt, kt, kt_there, cycles, buffers });
         }
     }
     best
+}
+
+/// Cycles of a call but for what its pieces of weights cost alone.
+fn call_cycles(conv: &Conv, types: &Types, host: Host<'_>, images: u64, [mt, nt, kt]: [u64; 3]) -> u64 {
+    let Host { machine, .. } = host;
+    let (oh, ow) = conv.out();
+    let (pixels, depth, outputs) = (oh * ow, conv.c * conv.r * conv.s, conv.k.div_ceil(nt));
+    let of_pixels = images * pixels.div_ceil(mt);
+    let tiles = of_pixels * outputs;
+    // A piece is shifted in once for all tiles of pixels of its round.
+    let round = |tiles: u64| machine.array_tile_cycles(tiles * mt, nt, kt.min(depth), types.w, types.x);
+    let rounds = some(of_pixels, ROUND).map(|(tiles, times)| times * round(tiles)).sum::<u64>();
+    let pieces = outputs * depth.div_ceil(kt);
+    let compute = pieces * rounds;
+    let finish = tiles * follows(conv, types, machine, [mt, nt]);
+    let issue = pieces * (of_pixels.div_ceil(ROUND) * ISSUE[0] + of_pixels * ISSUE[1]) + tiles * FINISH_ISSUE;
+    let image = host.maps(Pieces::whole(image_bytes(conv, types)));
+    let codes = Pieces::of(bytes(types.y, nt), pixels * outputs, bytes(types.y, conv.k), nt == conv.k);
+    let results = images * host.maps(codes) * if conv.then.residual { 2 } else { 1 };
+    let dram = images * image + results + pieces * host.moved(weights(conv, types, nt, kt));
+    // Sums of a round are finished beside those of the next; nothing stands beside the first sums, or the last to be finished.
+    let alone = compute.min(finish) / (outputs * of_pixels.div_ceil(ROUND));
+    let latency = machine.array_latency(mt, nt, kt.min(depth), types.w, types.x);
+    (dram - image).max(issue).max(compute).max(finish) + alone + START + image + 2 * host.way() + latency
 }
 
 /// Terms of a piece of weights that are there: a piece is shifted in behind the last tile that meets the one before, so
@@ -128,16 +124,22 @@ fn piece_there(machine: &Machine, depth: u64) -> u64 {
     depth.div_ceil(pieces).next_multiple_of(side(machine)).min(depth.next_multiple_of(32))
 }
 
+/// A piece of weights in memory.
+fn weights(conv: &Conv, types: &Types, nt: u64, kt: u64) -> Pieces {
+    let depth = conv.c * conv.r * conv.s;
+    Pieces::of(bytes(types.w, kt.min(depth)), nt, bytes(types.w, depth), kt >= depth)
+}
+
 /// Terms of a piece, and what nothing hides of it: the first piece is waited for, and every piece is issued in every round.
-fn piece(conv: &Conv, types: &Types, machine: &Machine, nt: u64, tiles: u64) -> (u64, u64) {
+fn piece(conv: &Conv, types: &Types, host: Host<'_>, nt: u64, tiles: u64) -> (u64, u64) {
     let depth = conv.c * conv.r * conv.s;
     let price = |kt: u64| {
-        let first = (nt * bytes(types.w, kt)) as f64 / machine.dram.bytes_per_cycle;
         let issue = depth.div_ceil(kt) * (tiles.div_ceil(ROUND) * ISSUE[0] + tiles * ISSUE[1]);
-        (kt, first as u64 + issue)
+        (kt, host.moved(weights(conv, types, nt, kt)) + issue)
     };
     let whole = price(depth.next_multiple_of(32));
-    let pieces = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth).map(price);
+    let pieces =
+        std::iter::successors(Some(side(host.machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth).map(price);
     pieces.chain([whole]).min_by_key(|(_, cycles)| *cycles).unwrap_or(whole)
 }
 
