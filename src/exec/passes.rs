@@ -2,7 +2,7 @@
 //! and where those are sums of scalars every pass of a loop does what the one before it did, at addresses moved by the same
 //! distance: whoever knows what they all cost may pass over them.
 
-use super::event::{Event, Space};
+use super::event::{Event, RegSet, Space};
 use super::state::View;
 use super::{Decoded, Vm};
 use crate::isa::encode::Step;
@@ -22,6 +22,32 @@ pub struct Mark {
 pub struct Moved {
     x: [u64; 32],
     spent: u64,
+}
+
+/// How far each scalar has come from one pass to the next, and which have moved at all, as bits.
+struct Distances {
+    of: [u64; 32],
+    moving: u32,
+}
+
+impl Distances {
+    fn of(of: [u64; 32]) -> Distances {
+        let moving = (1..32).filter(|n| of[*n] != 0).fold(0, |bits, n| bits | 1 << n);
+        Distances { of, moving }
+    }
+    fn set(&mut self, n: u8, distance: u64) {
+        // x0 stays.
+        if n > 0 {
+            self.of[usize::from(n)] = distance;
+            self.moving = self.moving & !(1 << n) | u32::from(distance != 0) << n;
+        }
+    }
+    fn stop(&mut self, mut registers: u32) {
+        while registers != 0 {
+            self.set(registers.trailing_zeros() as u8, 0);
+            registers &= registers - 1;
+        }
+    }
 }
 
 impl Vm {
@@ -55,9 +81,9 @@ impl Vm {
         if self.setting() != mark.setting {
             return None;
         }
-        let moved: [u64; 32] = std::array::from_fn(|n| self.x.get(n as u8).wrapping_sub(mark.x[n]));
-        let mut by = moved;
-        let mut distances = Vec::new();
+        let moved = std::array::from_fn(|n| self.x.get(n as u8).wrapping_sub(mark.x[n]));
+        let mut by = Distances::of(moved);
+        let mut distances = Vec::with_capacity(pass.iter().map(|event| event.touched().len()).sum());
         for event in pass {
             let word = self.code.get(event.pc as usize)?.as_ref()?;
             let inst = &word.inst;
@@ -65,32 +91,37 @@ impl Vm {
                 Op::Alu => Alu::from_code(inst.sub_code()).filter(|op| matches!(op, Alu::Add | Alu::Sub)),
                 _ => None,
             };
-            let second = if inst.is_immediate() { 0 } else { by[usize::from(inst.rs2)] };
-            let first = by[usize::from(inst.rs1)];
-            let mut base = 0;
+            let second = if inst.is_immediate() { 0 } else { by.of[usize::from(inst.rs2)] };
+            let first = by.of[usize::from(inst.rs1)];
+            // Scalars that it reads and that may move all the same.
+            let mut free = 0;
             if has_memory(inst) {
                 let mem = inst.mem();
-                base = 1u32 << mem.base;
+                free = 1u32 << mem.base;
                 distances.extend(event.touched().iter().map(|_| first as i64));
                 if let Step::Register(step) = mem.step {
-                    by[usize::from(mem.base)] = first.wrapping_add(by[usize::from(step)]);
+                    by.set(mem.base, first.wrapping_add(by.of[usize::from(step)]));
                 }
-                if mem.rows.is_some_and(|rows| by[usize::from(rows)] != 0) {
+                if mem.rows.is_some_and(|rows| by.of[usize::from(rows)] != 0) {
                     return None;
                 }
             } else {
                 distances.extend(event.touched().iter().map(|_| 0));
             }
-            match sum {
-                Some(Alu::Sub) => by[usize::from(inst.rd)] = first.wrapping_sub(second),
-                Some(_) => by[usize::from(inst.rd)] = first.wrapping_add(second),
-                // Anything else may make anything of a scalar that moves.
-                None if (1..32).any(|n| (word.reads.0 as u32 & !base) >> n & 1 == 1 && by[n] != 0) => return None,
-                None => (1..32).filter(|n| (word.writes.0 as u32 & !base) >> n & 1 == 1).for_each(|n| by[n] = 0),
+            if inst.op == Op::Red && inst.imm == 0 {
+                // Without segments the position says which partial a value goes to, and no more.
+                free = 1 << inst.rs2;
             }
-            by[0] = 0;
+            let moving = |registers: RegSet| registers.0 as u32 & !free & by.moving;
+            match sum {
+                Some(Alu::Sub) => by.set(inst.rd, first.wrapping_sub(second)),
+                Some(_) => by.set(inst.rd, first.wrapping_add(second)),
+                // Anything else may make anything of a scalar that moves.
+                None if moving(word.reads) != 0 => return None,
+                None => by.stop(moving(word.writes)),
+            }
         }
-        (by == moved).then_some(distances)
+        (by.of == moved).then_some(distances)
     }
 
     /// What a pass does to scalars, and what it spends: that since `mark`.
@@ -134,7 +165,7 @@ pub(super) fn find(code: &mut [Option<Decoded>]) {
     let plain = |word: &Option<Decoded>| {
         use Op::*;
         word.as_ref().is_some_and(|word| {
-            matches!(word.inst.op, LdBp | StBp | Ew | Sfu | Act | ActG | Cvt | Dequant | Bit | Mac | Red)
+            matches!(word.inst.op, LdBp | StBp | Ew | Sfu | Act | ActG | Cvt | Dequant | Quant | Rope | Bit | Mac | Red)
                 || matches!(word.inst.op, Alu | Lih | Lw | Loop | Endl)
         })
     };

@@ -6,7 +6,6 @@
 use super::Inst;
 use super::table::{Field, Form, Op, Operand, Row, When};
 use std::fmt;
-use std::sync::LazyLock;
 
 /// Why a word is not an instruction (trap ILL).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,10 +214,40 @@ impl Inst {
     pub fn encode(&self) -> u64 {
         let row = self.op.row();
         let mut word = u64::from(row.code);
-        for &(field, at, width) in row.form.fields() {
-            word |= (self.get(field) as u64 & ((1 << width) - 1)) << at;
+        for field in Field::ALL {
+            if let Some((at, width)) = field.bits(row.form) {
+                word |= (self.get(field) as u64 & ((1 << width) - 1)) << at;
+            }
         }
         word
+    }
+
+    /// The fields of a word, unchecked.
+    #[inline(always)]
+    fn of_word(op: Op, word: u64, form: Form) -> Inst {
+        let field = |field: Field| {
+            field.bits(form).map_or(0, |(at, width)| {
+                let value = (word >> at & ((1 << width) - 1)) as i64;
+                if field == Field::Imm { value << (64 - width) >> (64 - width) } else { value }
+            })
+        };
+        let byte = |name: Field| field(name) as u8;
+        Inst {
+            op,
+            rd: byte(Field::Rd),
+            rs1: byte(Field::Rs1),
+            rs2: byte(Field::Rs2),
+            rs3: byte(Field::Rs3),
+            pm: byte(Field::Pm),
+            pz: byte(Field::Pz) != 0,
+            fa: byte(Field::Fa),
+            fb: byte(Field::Fb),
+            fd: byte(Field::Fd),
+            mode: byte(Field::Mode),
+            aux: byte(Field::Aux),
+            sub: field(Field::Sub) as u16,
+            imm: field(Field::Imm) as i32,
+        }
     }
 
     /// Checks every field against the row.
@@ -302,14 +331,6 @@ impl Inst {
 }
 
 impl Form {
-    /// The fields that it has, each with its lowest bit and width.
-    fn fields(self) -> &'static [(Field, u32, u32)] {
-        static FIELDS: LazyLock<[Vec<(Field, u32, u32)>; 2]> = LazyLock::new(|| {
-            let place = |field: Field, form| field.bits(form).map(|(at, width)| (field, at, width));
-            [Form::I, Form::V].map(|form| Field::ALL.into_iter().filter_map(|field| place(field, form)).collect())
-        });
-        &FIELDS[usize::from(self == Form::V)]
-    }
     /// Least and greatest signed immediate.
     pub fn imm_range(self) -> (i64, i64) {
         match self {
@@ -325,12 +346,10 @@ impl Form {
 /// An unknown opcode, a field value that the row does not allow, or set bits that it does not use.
 pub fn decode(word: u64) -> Result<Inst, DecodeError> {
     let op = Op::from_code(word as u8).ok_or(DecodeError::Opcode(word as u8))?;
-    let mut inst = Inst::new(op);
-    for &(field, at, width) in op.row().form.fields() {
-        let value = (word >> at & ((1 << width) - 1)) as i64;
-        let signed = if field == Field::Imm { value << (64 - width) >> (64 - width) } else { value };
-        inst.set(field, signed);
-    }
+    let inst = match op.row().form {
+        Form::I => Inst::of_word(op, word, Form::I),
+        Form::V => Inst::of_word(op, word, Form::V),
+    };
     inst.check()?;
     Ok(inst)
 }

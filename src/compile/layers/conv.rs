@@ -224,7 +224,7 @@ pub(super) fn conv(
         }
         (None, Some(plan)) => {
             consts.push(("PIECES", i64::from(plan.fetched)));
-            ("conv-strips", plan.calls(conv, &types, &places), plan.buffers)
+            ("conv-strips", plan.calls(conv, &types, &places), plan.buffers.to_vec())
         }
         (None, None) => return Err(Error::internal("a convolution without a plan")),
     };

@@ -206,14 +206,14 @@ fn attention(shape: &Attention, formats: &Formats, machine: &Machine) -> f64 {
 /// Instructions a register and a row, element-wise and special operations an element.
 fn steps(pass: Pass) -> [f64; 4] {
     match pass {
-        Pass::Add | Pass::Mul => [8.0, 10.0, 1.0, 0.0],
-        Pass::Act(Act::Relu | Act::Relu2) => [8.0, 10.0, 1.0, 0.0],
-        Pass::Act(_) => [8.0, 10.0, 0.0, 1.0],
-        Pass::Rope => [12.0, 12.0, 4.0, 0.0],
-        Pass::LayerNorm => [24.0, 40.0, 6.0, 0.0],
-        Pass::RmsNorm => [16.0, 30.0, 4.0, 0.0],
-        Pass::Softmax => [20.0, 40.0, 4.0, 1.0],
-        Pass::Quantise => [14.0, 24.0, 4.0, 0.0],
+        Pass::Add | Pass::Mul => [4.0, 10.0, 1.0, 0.0],
+        Pass::Act(Act::Relu | Act::Relu2) => [3.0, 10.0, 1.0, 0.0],
+        Pass::Act(_) => [3.0, 10.0, 0.0, 1.0],
+        Pass::Rope => [9.0, 12.0, 4.0, 0.0],
+        Pass::LayerNorm => [14.0, 40.0, 6.0, 0.0],
+        Pass::RmsNorm => [8.0, 30.0, 4.0, 0.0],
+        Pass::Softmax => [11.0, 40.0, 4.0, 1.0],
+        Pass::Quantise => [5.0, 24.0, 4.0, 0.0],
     }
 }
 
@@ -222,8 +222,9 @@ fn pass(pass: Pass, rows: u64, cols: u64, to: &TensorType, machine: &Machine) ->
     let [by_register, by_row, plain, special] = steps(pass);
     let inputs = if matches!(pass, Pass::Add | Pass::Mul | Pass::Rope) { 2.0 } else { 1.0 };
     let y = if pass == Pass::Quantise { bytes(to, rows, cols) } else { 4.0 * elements };
-    let registers = rows as f64 * cols.div_ceil(lanes(machine)) as f64;
-    // Registers follow each other one by one, so the latencies of what happens to each add up.
+    let registers = cols.div_ceil(lanes(machine));
+    // The latencies of what happens to a register add up; the kernels work on four at a time, but on pairs one by one.
+    let turns = if pass == Pass::Rope { registers } else { registers.div_ceil(4) };
     let u = &machine.units;
     let load = f64::from(u.l_latency + machine.own().latency_cycles);
     let chain = load + plain * f64::from(u.e_latency + 1) + special * f64::from(u.e_special_latency);
@@ -232,7 +233,8 @@ fn pass(pass: Pass, rows: u64, cols: u64, to: &TensorType, machine: &Machine) ->
         elements: plain * elements / f64::from(machine.units.e_lanes)
             + special * elements / f64::from(machine.units.e_special_lanes).max(1.0),
         moves: 12.0 * elements / f64::from(machine.units.l_bytes_per_cycle),
-        issue: by_register.max(chain) * registers + by_row * rows as f64,
+        issue: rows as f64
+            * (turns as f64 * by_register.max(chain) + (registers - turns) as f64 * by_register + by_row),
         alone: 2.0 * latency(machine),
         ..Work::default()
     };

@@ -22,7 +22,7 @@ pub(super) struct Plan {
     /// Cycles by the rule that ranks tilings.
     pub cycles: u64,
     /// Ranges of SRAM: parameter, bytes.
-    pub buffers: Vec<(&'static str, u64)>,
+    pub buffers: [(&'static str, u64); 9],
 }
 
 /// Instructions of a piece of weights that is fetched, and of one that is there.
@@ -66,6 +66,7 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Result<Plan> {
     let whole = (depth <= DEEPEST).then_some(depth);
     let there = whole.into_iter().chain(shorter()).map(|kt| (kt, false));
     let ways: Vec<(u64, bool)> = there.chain(shorter().map(|kt| (kt, true))).collect();
+    let heights = heights(oh);
     for nt in sizes(n, u64::from(machine.acc_cols).min(scales)) {
         if nt < n && !(nt * u64::from(types.y.bits)).is_multiple_of(8) {
             continue;
@@ -79,7 +80,7 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Result<Plan> {
             // What no strips spare.
             let tiles = (oh * ow / mt) * (n / nt) * conv.batch * conv.groups;
             let sums = tiles.saturating_mul(pace.tile(mt, nt));
-            for sr in heights(oh) {
+            for sr in heights.iter().copied() {
                 if sums >= rank {
                     break;
                 }
@@ -150,14 +151,14 @@ impl Pace<'_> {
         strip_rows(self.conv, sr).saturating_mul(self.conv.w * bytes(self.types.x, c))
     }
 
-    fn buffers(&self, sr: u64) -> Vec<(&'static str, u64)> {
+    fn buffers(&self, sr: u64) -> [(&'static str, u64); 9] {
         let Pace { conv, types, tile: [mt, nt, kt], .. } = *self;
         let (_, n) = of_group(conv);
         let (oh, _) = conv.out();
         let strip = self.strip_bytes(sr);
         let weights = nt * bytes(types.w, if self.fetched { kt } else { depth(conv) });
         let tile = mt * bytes(types.y, nt);
-        vec![
+        [
             ("bx0", strip),
             // The next strip, be it of the next image.
             ("bx1", if sr < oh || conv.batch * conv.groups > 1 { strip } else { 0 }),

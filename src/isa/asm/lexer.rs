@@ -115,12 +115,17 @@ struct Lexer<'a> {
     faults: &'a mut Vec<Fault>,
 }
 
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '.'
+fn is_word(byte: u8) -> bool {
+    is_name(byte) || byte == b'.'
 }
 
-fn is_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// How many bytes at the head of `text` are all like that.
+fn leading(text: &str, like: impl Fn(u8) -> bool) -> usize {
+    text.bytes().position(|byte| !like(byte)).unwrap_or(text.len())
 }
 
 /// Length of a decimal number with a fraction or an exponent at the head of `text`.
@@ -151,26 +156,28 @@ impl<'a> Lexer<'a> {
         let mut ended = false;
         loop {
             let rest = self.rest();
-            let skip = if rest.starts_with('#') || rest.starts_with("//") {
-                rest.find('\n').unwrap_or(rest.len())
-            } else if rest.starts_with("/*") {
-                match rest.find("*/") {
+            let bytes = rest.as_bytes();
+            let skip = match bytes.first() {
+                Some(b' ' | b'\t' | b'\r') => 1,
+                Some(b'\n' | b';') => {
+                    ended = true;
+                    1
+                }
+                Some(b'#') => rest.find('\n').unwrap_or(rest.len()),
+                Some(b'/') if bytes.get(1) == Some(&b'/') => rest.find('\n').unwrap_or(rest.len()),
+                Some(b'/') if bytes.get(1) == Some(&b'*') => match rest.find("*/") {
                     Some(end) => end + 2,
                     None => {
                         let (start, length) = (self.at, rest.len());
                         self.fault(start, start + 2, "this comment is never closed", "end it with `*/`");
                         length
                     }
-                }
-            } else {
-                match rest.chars().next() {
-                    Some(c @ ('\n' | ';')) => {
-                        ended = true;
-                        c.len_utf8()
-                    }
+                },
+                Some(byte) if byte.is_ascii_graphic() => return ended,
+                _ => match rest.chars().next() {
                     Some(c) if c.is_whitespace() => c.len_utf8(),
                     _ => return ended,
-                }
+                },
             };
             self.at += skip;
         }
@@ -189,14 +196,14 @@ impl<'a> Lexer<'a> {
         if first == '"' {
             return self.quoted();
         }
-        if is_word(first) {
-            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        if first.is_ascii() && is_word(first as u8) {
+            let length = leading(rest, is_word);
             let word = Rc::from(&rest[..length]);
             self.at += length;
             return Some(Kind::Word(word));
         }
         if let Some(rest) = rest.strip_prefix('\\') {
-            let length = if rest.starts_with('@') { 1 } else { rest.find(|c| !is_name(c)).unwrap_or(rest.len()) };
+            let length = if rest.starts_with('@') { 1 } else { leading(rest, is_name) };
             let name: Rc<str> = Rc::from(&rest[..length]);
             self.at += 1 + length;
             if name.is_empty() {
@@ -224,7 +231,13 @@ impl<'a> Lexer<'a> {
 
     fn number(&mut self) -> Option<Kind> {
         let rest = self.rest();
-        let mut length = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
+        let mut length = leading(rest, is_name);
+        if let Ok(value) = rest[..length].parse()
+            && !rest[length..].starts_with('.')
+        {
+            self.at += length;
+            return Some(Kind::Int(value));
+        }
         let radix = match rest.get(..2) {
             Some("0x" | "0X") => 16,
             Some("0o" | "0O") => 8,

@@ -320,11 +320,11 @@ impl Banks {
 
 /// Counts of burst numbers by a hash: says at once that a burst does not wait.
 #[derive(Debug, Clone)]
-pub(super) struct Filter(Box<[u16; 1024]>);
+pub(super) struct Filter(Box<[u16; 4096]>);
 
 impl Default for Filter {
     fn default() -> Self {
-        Filter(Box::new([0; 1024]))
+        Filter(Box::new([0; 4096]))
     }
 }
 
@@ -332,7 +332,7 @@ impl Filter {
     /// By the golden ratio: numbers of a channel are far from random.
     #[inline]
     fn slot(key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize
     }
     #[inline]
     pub fn maybe(&self, key: u64) -> bool {

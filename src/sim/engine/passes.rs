@@ -16,6 +16,9 @@ use crate::sim::flight::{Flight, When};
 use crate::sim::order::{Entry, From};
 use crate::sim::timing::SPENT;
 
+/// Masks among registers.
+const MASKS: u128 = 0xff << RegSet::P;
+
 /// A clock at the head of a pass.
 #[derive(Debug, Clone)]
 pub(in crate::sim) struct Head {
@@ -88,10 +91,10 @@ impl Pass {
     pub(in crate::sim) fn most(&self) -> u64 {
         self.most
     }
-    /// True if it can stand for passes of a loop that is entered anew: nothing old bounds it, and it touches nothing but
-    /// scalars and vector registers.
+    /// True if it can stand for passes of a loop that is entered anew: nothing old bounds it, and it touches no mask, which
+    /// may have other bits then. A tile that it touches is after any first pass what it was after that of this loop.
     pub(in crate::sim) fn stands_for_others(&self) -> bool {
-        self.most == u64::MAX && self.touched >> RegSet::P == 0
+        self.most == u64::MAX && self.touched & MASKS == 0
     }
 }
 
