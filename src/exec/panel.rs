@@ -8,6 +8,7 @@
 //! tested against [`super::operand::contract`], which stays the specification and serves every other case.
 
 use super::acc::Tile;
+#[cfg(target_arch = "x86_64")]
 use super::arch;
 use super::codes::Codes;
 use super::operand::{Path, path};
@@ -34,6 +35,7 @@ pub type Sums = [[i32; OUTPUTS]];
 #[repr(C, align(64))]
 pub struct Group<W, const G: usize>(pub [[W; G]; OUTPUTS]);
 
+#[cfg(target_arch = "x86_64")]
 /// `R` rows of inputs of `count` groups, `pitch` groups from row to row of `x`.
 pub fn rows<X, const R: usize>(x: &[X], pitch: usize, count: usize) -> [&[X]; R] {
     std::array::from_fn(|row| &x[row * pitch..][..count])

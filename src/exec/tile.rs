@@ -1,11 +1,13 @@
 //! Accumulator tiles as a whole: clear, fold scales in, move to registers and memory.
 
 use super::Vm;
+#[cfg(target_arch = "x86_64")]
 use super::arch;
 use super::event::{Event, Work};
 use super::trap::{Result, Trap, TrapKind};
 use crate::isa::Inst;
 use crate::isa::table::Fill;
+#[cfg(target_arch = "x86_64")]
 use crate::num::Isa;
 use crate::num::codec::cast;
 use crate::num::format::ScaleRule;
