@@ -38,7 +38,7 @@ pub mod func;
 pub mod gguf;
 pub mod gradient;
 pub mod isa;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only leaves read what vectors need"))]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only leaves read what vectors need"))]
 mod kernel;
 mod lazy;
 pub mod philox;

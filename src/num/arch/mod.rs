@@ -1,7 +1,10 @@
 //! SIMD leaves of the codecs: the only files of this room with `unsafe`. Each function does as many whole vectors as it
 //! can, says how many elements those were, and leaves the rest to the portable code, which states the bits.
 
-#![cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "without leaves nothing is done by vectors"))]
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "without leaves nothing is done by vectors")
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
