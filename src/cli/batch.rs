@@ -12,6 +12,7 @@ use super::args::{self, Format, Output};
 use super::out;
 use super::tracing::{self, Tracing};
 use crate::diag::{Error, Kind, Result};
+use crate::isa::disasm::disassemble;
 use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::policy::Policy;
@@ -100,7 +101,10 @@ impl Batch<'_> {
     }
 
     /// Files of the report folder beyond what the summaries give.
-    fn artifacts(&self, done: &Done) -> Vec<Artifact> {
+    ///
+    /// # Errors
+    /// Internal if a program that ran cannot be written out.
+    fn artifacts(&self, done: &Done) -> Result<Vec<Artifact>> {
         let mut files = Vec::new();
         let named = |single: &str, folder: &str, name: &str, alone: bool| match alone {
             true => single.to_string(),
@@ -119,7 +123,7 @@ impl Batch<'_> {
             let summary = &result.summary;
             let name = format!("{}_{}", summary.machine, summary.policy);
             let path = named("program.s", "programs", &name, done.results.len() == 1);
-            files.push(Artifact::text(path, result.program.clone()));
+            files.push(Artifact::text(path, disassemble(&result.object)?));
             for NamedOutput { name, shape, values } in &result.outputs {
                 // Values do not depend on the machine, so one file a policy is enough.
                 let path = format!("outputs/{}/{}.npy", file_name(&summary.policy), file_name(name));
@@ -128,7 +132,7 @@ impl Batch<'_> {
                 }
             }
         }
-        files
+        Ok(files)
     }
 
     /// Prints the results and writes the report folder, if one is wanted.
@@ -138,7 +142,7 @@ impl Batch<'_> {
     pub fn finish(&self, done: &Done, output: &Output, default_folder: Option<&str>, inputs: &[&Path]) -> Result<()> {
         let runs = done.summaries();
         if let Some(folder) = output.folder(default_folder) {
-            let artifacts = self.artifacts(done);
+            let artifacts = self.artifacts(done)?;
             let command = args::command_line(std::env::args());
             let manifest = manifest(done, inputs);
             let histories: Vec<_> = done.results.iter().map(|result| result.history.as_ref()).collect();
@@ -238,6 +242,7 @@ fn file_name(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::check::{CheckReport, Mismatch, Part};
+    use crate::isa::Object;
     use crate::num::format::find;
 
     #[test]
@@ -251,8 +256,8 @@ mod tests {
     fn a_mismatch_is_exit_code_1_and_names_the_node() {
         let summary = RunSummary::new("m", "edge", "int8");
         let check = Some(CheckReport { nodes: 2, bit_exact: 2, mismatches: Vec::new() });
-        let (outputs, explain, program, history) = (Vec::new(), None, String::new(), None);
-        let mut result = RunResult { summary, outputs, explain, program, check, history };
+        let (outputs, explain, object, history) = (Vec::new(), None, Object::default(), None);
+        let mut result = RunResult { summary, outputs, explain, object, check, history };
         assert!(verdict(&result).is_none());
         let mismatch = Mismatch {
             node: "b".into(),

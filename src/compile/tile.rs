@@ -4,7 +4,7 @@
 //! subset of a larger one's, so the least estimate never rises with SRAM.
 
 use super::pace::{Outputs, Pace};
-use super::stream::Shares;
+use super::stream::{Pieces, Shares};
 use crate::diag::{Error, Result};
 use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
@@ -169,7 +169,17 @@ impl Product {
             .sum()
     }
     fn dram_bytes(&self, mt: u64) -> u64 {
-        self.m * self.x_row() + self.m.div_ceil(mt) * self.n * self.w_row() + 4 * self.m * self.n
+        self.m * self.x_row() + self.weight_bytes(mt) + 4 * self.m * self.n
+    }
+    fn weight_bytes(&self, mt: u64) -> u64 {
+        self.m.div_ceil(mt) * self.n * self.w_row()
+    }
+    /// Cycles that a tiling keeps DRAM busy: its bytes, and the channels and banks that pieces of rows of weights leave idle.
+    fn dram_busy(&self, machine: &Machine, tiling: &Tiling, shares: &Shares) -> u64 {
+        let rows = Pieces { bytes: self.w_piece(tiling.kt.min(self.k)), runs: self.n, pitch: self.w_row() };
+        let share = if tiling.path == Path::Array && tiling.kt < self.k { shares.of(machine, rows) } else { 1.0 };
+        let idle = self.weight_bytes(tiling.mt) as f64 * (1.0 / share - 1.0);
+        machine.dram_cycles(self.dram_bytes(tiling.mt).saturating_add(idle as u64), 1)
     }
 }
 
@@ -230,7 +240,7 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
 
 /// Tilings that differ by at most so many cycles of `least` are equal: the estimate knows no more, least where DRAM is a
 /// matter of commands.
-fn equal(machine: &Machine, least: u64) -> u64 {
+pub(super) fn equal(machine: &Machine, least: u64) -> u64 {
     match machine.dram.model {
         DramModel::Ideal => 0,
         DramModel::Bandwidth => least / 128,
@@ -238,8 +248,8 @@ fn equal(machine: &Machine, least: u64) -> u64 {
     }
 }
 
-/// Of the tilings that take about the least time the one that asks DRAM, and then SRAM, for the fewest bytes. So a larger
-/// memory brings another tiling where that is better.
+/// Of the tilings that take about the least time the one that keeps DRAM busy for the shortest, and then asks SRAM for the
+/// fewest bytes. So a larger memory brings another tiling where that is better.
 fn best_of(machine: &Machine, product: &Product, mut found: Vec<Tiling>) -> Option<Tiling> {
     found.sort_by_key(|tiling| (tiling.cycles, tiling.bytes));
     let shares = Shares::default();
@@ -255,7 +265,7 @@ fn best_of(machine: &Machine, product: &Product, mut found: Vec<Tiling>) -> Opti
         near.push(Tiling { cycles, ..tiling });
     }
     let near = near.into_iter().filter(|tiling| tiling.cycles <= about(least));
-    near.min_by_key(|tiling| (product.dram_bytes(tiling.mt), tiling.bytes, tiling.cycles))
+    near.min_by_key(|tiling| (product.dram_busy(machine, tiling, &shares), tiling.bytes, tiling.cycles))
 }
 
 /// Cycles of a tiling of which `cycles` is no more than a lower bound.

@@ -39,6 +39,16 @@ pub struct Tile {
     phase: Vec<u8>,
 }
 
+/// What is known of a tile in every mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    class: DotClass,
+    unit: Option<i32>,
+    result: bool,
+    dirty: bool,
+    used: usize,
+}
+
 impl Tile {
     /// A clear tile of class exact; without contents in timing-only mode.
     pub fn new(rows: usize, cols: usize, values: bool) -> Tile {
@@ -62,6 +72,12 @@ impl Tile {
             odd: vec![0.0; n],
             phase: vec![0; n],
         }
+    }
+
+    /// What is known of it in every mode.
+    pub fn sums(&self) -> Sums {
+        let Tile { class, unit, result, dirty, used, .. } = *self;
+        Sums { class, unit, result, dirty, used }
     }
 
     /// Class of the sums.

@@ -1,13 +1,16 @@
 //! Loops whose passes are alike. Without values, loads, stores and operations on registers leave nothing behind but scalars,
 //! and where those are sums of scalars every pass of a loop does what the one before it did, at addresses moved by the same
-//! distance: whoever knows what they all cost may pass over them.
+//! distance: whoever knows what they all cost may pass over them. A pass may have loops and branches of its own: it takes the
+//! same way again where the scalars that decide it do not move.
 
-use super::event::{Event, RegSet, Space};
+use super::acc::{Sums, Tile};
+use super::event::{Access, Event, RegSet, Space};
 use super::state::View;
 use super::{Decoded, Vm};
 use crate::isa::encode::Step;
 use crate::isa::table::{Alu, Operand};
 use crate::isa::{Inst, Op};
+use std::ops::Range;
 
 /// The state of a core at the head of a pass, as far as it says what passes do.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +18,11 @@ pub struct Mark {
     x: [u64; 32],
     spent: u64,
     setting: (u32, View, [Option<u16>; 16]),
+    tiles: [Option<Sums>; TILES],
 }
+
+/// Accumulator tiles that instructions can name.
+const TILES: usize = 8;
 
 /// What a pass does to the scalars of a core.
 #[derive(Debug, Clone)]
@@ -67,7 +74,12 @@ impl Vm {
     /// What [`Vm::pass_over`] needs to know of the head of a pass.
     pub fn mark(&self) -> Mark {
         let x = std::array::from_fn(|n| self.x.get(n as u8));
-        Mark { x, spent: self.spent, setting: self.setting() }
+        Mark { x, spent: self.spent, setting: self.setting(), tiles: self.tiles() }
+    }
+
+    /// What operations on tiles take from their past.
+    fn tiles(&self) -> [Option<Sums>; TILES] {
+        std::array::from_fn(|n| self.c.get(n).map(Tile::sums))
     }
 
     /// What loads, stores and operations on vectors take from elsewhere than their registers, but for masks.
@@ -84,9 +96,11 @@ impl Vm {
         let moved = std::array::from_fn(|n| self.x.get(n as u8).wrapping_sub(mark.x[n]));
         let mut by = Distances::of(moved);
         let mut distances = Vec::with_capacity(pass.iter().map(|event| event.touched().len()).sum());
+        let mut tiles = 0;
         for event in pass {
             let word = self.code.get(event.pc as usize)?.as_ref()?;
             let inst = &word.inst;
+            tiles |= (word.reads.0 | word.writes.0) >> RegSet::C;
             let sum = match inst.op {
                 Op::Alu => Alu::from_code(inst.sub_code()).filter(|op| matches!(op, Alu::Add | Alu::Sub)),
                 _ => None,
@@ -121,7 +135,15 @@ impl Vm {
                 None => by.stop(moving(word.writes)),
             }
         }
-        (by.of == moved).then_some(distances)
+        let touched = |n: &usize| tiles >> n & 1 == 1;
+        let sums = self.tiles();
+        let same = (0..TILES).filter(touched).all(|n| sums[n] == mark.tiles[n]);
+        (same && by.of == moved).then_some(distances)
+    }
+
+    /// What control memory has where `access` reads; `None` elsewhere, where a timing run does not know what memory has.
+    pub fn scalar(&self, access: &Access) -> Option<u64> {
+        if access.space == Space::Control { self.memory.control(access.lo as usize..access.hi as usize) } else { None }
     }
 
     /// What a pass does to scalars, and what it spends: that since `mark`.
@@ -159,23 +181,34 @@ impl Vm {
     }
 }
 
-/// Marks the first words of loops whose passes may be alike: of nothing but sums and loads of scalars, inner loops, and what
-/// leaves nothing behind but a base register that it moved.
+/// Marks the first words of loops whose passes may be alike: of nothing but sums and loads of scalars, inner loops and ways
+/// round within, and what leaves nothing behind but a base register that it moved and sums in tiles.
 pub(super) fn find(code: &mut [Option<Decoded>]) {
-    let plain = |word: &Option<Decoded>| {
-        use Op::*;
-        word.as_ref().is_some_and(|word| {
-            matches!(word.inst.op, LdBp | StBp | Ew | Sfu | Act | ActG | Cvt | Dequant | Quant | Rope | Bit | Mac | Red)
-                || matches!(word.inst.op, Alu | Lih | Lw | Loop | Endl)
-        })
-    };
     for at in 0..code.len() {
         let Some(Decoded { inst: Inst { op: Op::Loop, imm, .. }, .. }) = code[at] else { continue };
         let Some(end) = usize::try_from(imm).ok().map(|distance| at + distance) else { continue };
         let Some(body) = code.get(at + 1..end) else { continue };
-        if !body.is_empty() && body.iter().all(plain) {
-            code[at + 1].iter_mut().for_each(|head| head.heads_alike = true);
+        let start = at + 1;
+        let plain =
+            |(at, word): (usize, &Option<Decoded>)| word.as_ref().is_some_and(|word| plain(&word.inst, at, start..end));
+        if !body.is_empty() && (start..).zip(body).all(plain) {
+            code[start].iter_mut().for_each(|head| head.heads_alike = true);
         }
+    }
+}
+
+/// True if passes of a loop over `words` may have `inst` at `at`.
+fn plain(inst: &Inst, at: usize, words: Range<usize>) -> bool {
+    use Op::*;
+    let to = at as i64 + i64::from(inst.imm);
+    match inst.op {
+        LdBp | StBp | LdS | StS | Ew | Sfu | Act | ActG | Cvt | Dequant | Quant | Qset | Rope | Bit | Mac | Red
+        | RedEnd => true,
+        CFill | Bcast | Setvl | Alu | Lih | Lw | Endl => true,
+        Loop => to < words.end as i64,
+        // To the end of the pass at most, never out of it.
+        Branch | Jal => to >= words.start as i64 && to <= words.end as i64,
+        _ => false,
     }
 }
 

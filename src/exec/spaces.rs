@@ -98,6 +98,14 @@ impl Spaces {
         self.values || space == Space::Control
     }
 
+    /// At most 8 bytes of control memory, if it has come so far.
+    pub fn control(&self, at: Range<usize>) -> Option<u64> {
+        let bytes = self.bytes[Space::Control as usize].get(at)?;
+        let mut word = [0; 8];
+        word.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(u64::from_le_bytes(word))
+    }
+
     /// The range of `len` bytes at `addr`; contents of DRAM and control memory grow to cover it.
     ///
     /// # Errors

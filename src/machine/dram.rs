@@ -341,6 +341,8 @@ pub struct Map {
     run: u32,
     /// Where channels stand lowest: the mask of their bits, and from one to the next.
     beside: (u64, u32),
+    /// Channels, where their fields alone stand lowest, else 0.
+    sweep: u32,
 }
 
 /// Numbers of each kind that an address map places; every one a power of two.
@@ -415,7 +417,10 @@ impl Map {
             (_, true) => ((1 << pseudo.bits) - 1, 1),
             _ => (0, 1),
         };
+        let low = channel.bits + pseudo.bits;
+        let lowest_two = low > 0 && [channel, pseudo].iter().all(|field| field.shift + field.bits <= low);
         Ok(Map {
+            sweep: if lowest_two { 1 << low } else { 0 },
             row: found(0)?,
             rank: found(1)?,
             group: found(2)?,
@@ -446,6 +451,12 @@ impl Map {
     pub(crate) fn beside(&self, burst: u64) -> (u64, u32) {
         let (mask, step) = self.beside;
         (mask + 1 - (burst & mask), step)
+    }
+    /// Bursts with consecutive numbers, from a multiple of so many on, that lie at one place of every channel; 0 if there are
+    /// none.
+    #[inline]
+    pub(crate) fn sweep(&self) -> u32 {
+        self.sweep
     }
     /// Bursts with consecutive numbers, from this one on, that lie in the same row.
     #[inline]

@@ -30,6 +30,8 @@ struct Known {
     head: Head,
     events: Vec<Event>,
     streams: Vec<Stream>,
+    /// Scalars that it loads: where, and what.
+    scalars: Vec<(Access, Option<u64>)>,
     moved: Moved,
     pass: Pass,
 }
@@ -98,9 +100,10 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
         let Some(streams) = streams(vm, &mark, &events) else { continue };
         let Some(pass) = sim.engine.pass_since(&head, &events, &streams) else { continue };
         let moved = vm.since(&mark);
-        // Another time it may load other scalars.
-        let stays = pass.stands_for_others() && events.iter().all(|event| event.op != Op::Lw);
-        let this = Known { mark, head, events: std::mem::take(&mut events), streams, moved, pass };
+        let stays = pass.stands_for_others();
+        let loads = events.iter().filter(|event| event.op == Op::Lw).flat_map(Event::touched);
+        let scalars = loads.map(|access| (*access, vm.scalar(access))).collect();
+        let this = Known { mark, head, events: std::mem::take(&mut events), streams, scalars, moved, pass };
         let passes = jump(vm, sim, &this, &this.streams);
         known.spared += passes as i64 * this.events.len() as i64;
         if stays {
@@ -119,6 +122,10 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
 fn again(vm: &mut Vm, sim: &mut Sim, known: &mut Loop) -> u64 {
     let same = |known: &Known| {
         if known.events[0].node != vm.node() || !sim.engine.may_be_at(&known.head, &known.pass) {
+            return None;
+        }
+        // Another time it may load other scalars.
+        if known.scalars.iter().any(|(access, scalar)| vm.scalar(access) != *scalar) {
             return None;
         }
         let distances = vm.distances(&known.mark, &known.events)?;

@@ -30,6 +30,7 @@ use crate::compile::kernels::Kernels;
 use crate::compile::{self, Compiled};
 use crate::diag::{Error, Result};
 use crate::graph::{Graph, InputData};
+use crate::isa::Object;
 use crate::machine::Machine;
 use crate::model::Prepared;
 use crate::native;
@@ -103,8 +104,8 @@ pub struct RunResult {
     pub outputs: Vec<NamedOutput>,
     /// Loop nests asked for by [`RunOptions::explain`].
     pub explain: Option<String>,
-    /// The program, disassembled.
-    pub program: String,
+    /// The program; [`crate::isa::disasm::disassemble`] writes it out.
+    pub object: Object,
     /// Cross-check, if it was asked for.
     pub check: Option<CheckReport>,
     /// What units and SRAM did over time, if [`RunOptions::history`] asks for it.
@@ -333,8 +334,7 @@ impl Vpu {
             distance: distance.as_ref(),
             seed: self.options.seed,
         })?;
-        let program = crate::isa::disasm::disassemble(&compiled.object)?;
-        Ok(RunResult { summary, outputs, explain, program, check, history })
+        Ok(RunResult { summary, outputs, explain, object: compiled.object, check, history })
     }
 
     /// Compares every node of the virtual run with the native backend, bit by bit: once unfused, so that every node

@@ -1,5 +1,5 @@
 //! Random programs that trap nowhere: nested loops, streams of loads and stores, transfers with tags and shapes, gathers, macs,
-//! tiles of the array, jumps over dead blocks, epochs; on several cores also barriers, signals and collective transfers.
+//! tiles of the array, branches, jumps over dead blocks, epochs; on several cores also barriers, signals and collective transfers.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +22,7 @@ const HEAD: &str = "
     .fmt f1=ternary, f2=int8, f3=fp32
     setacc c0, exact
     setacc c2, exact
+    setacc c4, chain
     li x4, 0x3f800000
     q.fill q0, x4
     q.fill q1, x4
@@ -227,7 +228,11 @@ impl Draw {
         self.line(&format!("li x{}, {count}", 22 + depth));
         self.line(&format!("loop x{}, {end}", 22 + depth));
         for _ in 0..=self.up_to(8) {
-            self.streamed();
+            match self.up_to(9) {
+                0 => self.way_round(),
+                1 => self.measured(),
+                _ => self.streamed(),
+            }
         }
         if depth < 2 && self.up_to(3) == 0 {
             let inner = self.label();
@@ -239,6 +244,47 @@ impl Draw {
             self.text += &format!("{inner}: endl\n");
         }
         self.text += &format!("{end}: endl\n");
+    }
+    /// Some of a pass that is left out, or done again, as a scalar says that may move from pass to pass.
+    fn way_round(&mut self) {
+        let (a, b, label) = (26 + self.up_to(2), self.up_to(30), self.label());
+        match self.up_to(4) {
+            0 => self.line(&format!("bne x30, x9, {label}")),
+            1 => self.line(&format!("blt x{a}, x26, {label}")),
+            2 => {
+                self.line("and x18, x19, 128");
+                self.line(&format!("beq x18, x0, {label}"));
+            }
+            3 => self.line(&format!("j {label}")),
+            _ => {
+                self.line(&format!("li x18, {}", 1 + b % 3));
+                self.text += &format!("{label}: nop\n");
+                self.streamed();
+                self.line("sub x18, x18, 1");
+                return self.line(&format!("bne x18, x0, {label}"));
+            }
+        }
+        (0..=b % 3).for_each(|_| self.streamed());
+        self.text += &format!("{label}: add x19, x19, 0\n");
+    }
+    /// What a row is measured and scaled by.
+    fn measured(&mut self) {
+        let (base, a, elements) = (26 + self.up_to(2), self.up_to(7), [8, 32][self.up_to(1) as usize]);
+        let fill = self.up_to(2) > 0;
+        self.line(&format!("li x18, {elements}"));
+        self.line("setvl x18, x18, f3, f3");
+        if fill {
+            self.line("c.fill c4, zero");
+        }
+        self.line(&format!("red c4, v{a}, amax, x0"));
+        if self.up_to(1) == 0 {
+            self.line("qset q2, c4, x18, f2, absmax");
+            self.line("li x18, 1");
+            self.line(&format!("st.s q2, 0(x{base})+, x18, f3"));
+            self.line(&format!("quant v{a}, v{a}, q2, f2"));
+        } else {
+            self.line(&format!("red.end v{a}, c4, amax"));
+        }
     }
     fn streamed(&mut self) {
         let (base, a, b) = (26 + self.up_to(2), self.up_to(7), self.up_to(7));

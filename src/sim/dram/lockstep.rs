@@ -192,6 +192,29 @@ impl Lockstep {
         count
     }
 
+    /// Every channel takes `run` in clock `clock`, if all have one history, room, and nothing that it might meet.
+    #[inline]
+    pub fn arrive_everywhere(&mut self, clock: u64, run: &Arrival, answers: &mut Answers) -> bool {
+        let index = usize::from(self.members[0].group);
+        let all = self.members.len() as u32;
+        if self.groups[index].members != all {
+            return false;
+        }
+        self.tell_before(index, clock, answers);
+        let group = &mut self.groups[index];
+        if group.members != all || !group.arrivals.is_empty() {
+            return false;
+        }
+        answers.times = all;
+        group.channel.advance(clock, answers);
+        if group.channel.room(run.write) < run.count || group.channel.waits_for(run) {
+            return false;
+        }
+        let at = Location { channel: 0, ..run.at };
+        group.channel.arrive(clock, &Arrival { at, ..*run }, answers);
+        true
+    }
+
     /// A channel takes requests in clock `clock`, up to which it has come; there is room for them.
     #[inline]
     pub fn arrive(&mut self, clock: u64, run: &Arrival, answers: &mut Answers) {

@@ -255,7 +255,7 @@ impl Transfers {
         if self.offer_clock >= *until {
             return false;
         }
-        if self.memory.map.is_interleaved() && self.follow(&mut offer, until) {
+        if self.memory.map.is_interleaved() && (self.sweep(&mut offer, until) || self.follow(&mut offer, until)) {
             return true;
         }
         let channel = offer.at.channel;
@@ -306,6 +306,45 @@ impl Transfers {
         true
     }
 
+    /// Offers sweeps, a burst for the same place of every channel, as long as all channels can take one as one; true if any did.
+    #[inline]
+    fn sweep(&mut self, offer: &mut Offer, until: &mut u64) -> bool {
+        let width = self.memory.map.sweep();
+        let transfer = &mut self.active[offer.transfer];
+        let allowed = u64::from(self.memory.outstanding).saturating_sub(self.in_flight) as u32;
+        let most = allowed.min(self.memory.issue - self.taken);
+        let (owner, write) = (transfer.owner, transfer.write);
+        let mut count = 0;
+        while width > 0 && count + width <= most && !transfer.walk.over {
+            let Walk { next, end, .. } = transfer.walk;
+            let run = Arrival { key: offer.key, at: offer.at, count: 1, owner, write };
+            let whole = next.is_multiple_of(width.into()) && end - next >= width.into();
+            if !whole || !self.channels.arrive_everywhere(self.offer_clock, &run, &mut self.answers) {
+                break;
+            }
+            count += width;
+            transfer.walk.pass(width.into(), u64::from(self.memory.burst_bytes));
+            offer.at = self.memory.map.locate(transfer.walk.next);
+            offer.key = self.memory.key(&offer.at);
+        }
+        self.offered(offer, count, until)
+    }
+
+    /// Notes that so many bursts were taken from where `offer` goes on; true if any were.
+    #[inline]
+    fn offered(&mut self, offer: &Offer, count: u32, until: &mut u64) -> bool {
+        if count == 0 {
+            return false;
+        }
+        let transfer = &mut self.active[offer.transfer];
+        self.taken += count;
+        self.in_flight += u64::from(count);
+        transfer.issued += u64::from(count);
+        self.offer = (!transfer.walk.over).then_some(*offer);
+        self.limit_to_end(offer.transfer, until);
+        true
+    }
+
     /// Offers bursts to one channel after the other, as long as each is told in this clock what another of its group has
     /// been told before; true if any was.
     #[inline]
@@ -336,15 +375,7 @@ impl Transfers {
                 offer.key = self.memory.key(&offer.at);
             }
         }
-        if count == 0 {
-            return false;
-        }
-        self.taken += count;
-        self.in_flight += u64::from(count);
-        transfer.issued += u64::from(count);
-        self.offer = (!transfer.walk.over).then_some(*offer);
-        self.limit_to_end(offer.transfer, until);
-        true
+        self.offered(offer, count, until)
     }
 
     /// Where a transfer has asked for all, time stops before it may end. Channels may not have been told yet, but a write is
