@@ -205,6 +205,22 @@ fn one_program_without_drains_moves_the_same_bytes_in_fewer_cycles() {
     assert!((a / b - 1.0).abs() < 0.01, "the same work of L, S, E and M in either order: {a} {b}");
 }
 
+/// Of layers without drains in between DRAM's background, and what it does behind the last one, is nobody's: it has a row.
+#[test]
+fn what_no_layer_owns_has_a_row() {
+    let workload = workload::load("alexnet", &Options::default()).unwrap();
+    for machine in ["dram-ddr4", "hbm"] {
+        let run = Run { epochs: Epochs::None, ..Run::default() };
+        let joined = report(&workload, &modelled(machine, "cycle", &[]), &policy::load("fp32").unwrap(), &run);
+        let layers: f64 =
+            joined.layers.iter().map(|layer| layer.energy_pj.unwrap().total).fold(0.0, |sum, pj| sum + pj);
+        let total = joined.energy_pj.unwrap().total;
+        assert!((layers / total - 1.0).abs() < 1e-9, "{machine}: {layers} of {total}");
+        assert_eq!(joined.layers.last().unwrap().layer, "(outside layers)");
+        assert_eq!(joined.layers.len(), workload.layers.len() + 1);
+    }
+}
+
 /// A layer that reads more than the one before has left does not read beyond the chip.
 #[test]
 fn resident_layers_read_where_there_is_room() {

@@ -113,8 +113,7 @@ fn distinct<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<()> 
 pub fn register_formats(files: &[PathBuf]) -> Result<()> {
     for file in files {
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Error::bad_input(format!("cannot read the formats: {error}")).in_file(path.as_str()))?;
+        let text = super::asm::read_text(file)?;
         crate::num::format::register(&path, &text)?;
     }
     Ok(())
@@ -190,9 +189,8 @@ impl Inputs {
         }
         let word = !text.contains(char::is_whitespace);
         if word && (text.contains(['/', '\\']) || text.ends_with(".txt") || text.ends_with(".csv")) {
-            return Err(Error::bad_input("there is no such file")
-                .in_file(text)
-                .help("a text that looks like a path needs a space in it"));
+            let what = if path.exists() { "is no regular file" } else { "there is no such file" };
+            return Err(Error::bad_input(what).in_file(text).help("a text that looks like a path needs a space in it"));
         }
         Ok(Input::Text(text.clone()))
     }

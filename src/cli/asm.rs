@@ -114,7 +114,14 @@ const LIMIT: u64 = 256 << 20;
 /// Longest text beside the main one that `.include` may name.
 const LONGEST_TEXT: u64 = 4 << 20;
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// A text.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let unreadable = |e| Error::bad_input(format!("is not UTF-8 text: {e}")).in_file(path.display().to_string());
+    String::from_utf8(read(path)?).map_err(unreadable)
+}
+
+/// Bytes of a program or a text.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let wrong = |text: String| Error::bad_input(text).in_file(name.clone());
     let meta = std::fs::metadata(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
@@ -203,8 +210,16 @@ pub fn assemble(args: &AsmArgs) -> Result<()> {
             }
             let name = path.display().to_string();
             let wrong = |why: String| Error::usage(format!("cannot be written: {why}")).in_file(name.clone());
+            if name == "-" {
+                return Err(
+                    wrong("a program is no text".into()).help("name a file, or leave `-o` out to see the listing")
+                );
+            }
             if path.exists() && !path.is_file() {
                 return Err(wrong("it is there and no regular file".into()));
+            }
+            if path.is_file() && !read(path)?.starts_with(b"PREON") {
+                return Err(wrong("it is there and no program".into()).help("name another file, or delete this one"));
             }
             let scratch = path.with_extension(format!("partial-{}", std::process::id()));
             std::fs::write(&scratch, object.to_bytes()).and_then(|()| std::fs::rename(&scratch, path)).map_err(|e| {
@@ -248,6 +263,12 @@ mod tests {
             out: Some(program.clone()),
         })
         .unwrap();
+        let out = |out: &Path| {
+            let listing = Listing::default();
+            assemble(&AsmArgs { file: text.clone(), bind: bind(), listing, out: Some(out.to_owned()) })
+        };
+        assert!(out(&program).is_ok() && out(Path::new("-")).is_err());
+        assert!(out(&text).unwrap_err().to_string().contains("no program"), "a text is not replaced");
         assert_eq!(load(&program, &bind()).unwrap().words, load(&text, &bind()).unwrap().words);
         assert_eq!(load(folder.path(), &bind()).unwrap_err().kind(), crate::diag::Kind::BadInput);
     }

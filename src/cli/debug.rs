@@ -47,8 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     out::data(&debugger.place())?;
     if let Some(path) = &args.commands {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::bad_input(format!("cannot be read: {error}")).in_file(name.clone()))?;
+        let text = asm::read_text(path)?;
         if script(&mut debugger, text.lines().map(|line| Ok(line.to_string())), &name)? || args.batch {
             return verdict(&debugger);
         }

@@ -149,16 +149,22 @@ fn offer_pattern(args: &Args, memory: &Memory, traffic: &mut Traffic) -> String 
     name
 }
 
+/// What a line of a trace is.
+const FORM: &str = "write 0xADDRESS READ|WRITE CYCLE, the cycle below 2^60, for example 0x1f40 READ 12";
+
 /// Streams a trace; only one line is in memory.
 fn offer_trace(path: &Path, traffic: &mut Traffic) -> Result<String> {
     let name = path.display().to_string();
     let unreadable = |e: std::io::Error| Error::bad_input(format!("cannot read the trace: {e}")).in_file(name.as_str());
     let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(unreadable)?);
-    let (mut line, mut number) = (Vec::new(), 0u64);
+    let (mut line, mut number, mut requests) = (Vec::new(), 0u64, 0u64);
     loop {
         line.clear();
         number += 1;
         let read = std::io::Read::take(&mut file, LINE_BYTES).read_until(b'\n', &mut line).map_err(unreadable)?;
+        if read == 0 && requests == 0 {
+            return Err(Error::bad_input("this trace has no request").in_file(name).help(FORM));
+        }
         if read == 0 {
             return Ok(name);
         }
@@ -178,8 +184,9 @@ fn offer_trace(path: &Path, traffic: &mut Traffic) -> Result<String> {
             let shown = text.chars().take(40).collect::<String>();
             let shown = shown.escape_debug();
             let error = Error::bad_input(format!("{name}:{number}: `{shown}` is not a request"));
-            return Err(error.help("write 0xADDRESS READ|WRITE CYCLE, for example 0x1f40 READ 12"));
+            return Err(error.help(FORM));
         };
+        requests += 1;
         traffic.offer(&request);
     }
 }
@@ -233,7 +240,8 @@ fn summary(machine: &Machine, memory: &Memory, what: &str, served: &Served) -> R
         "precharges": counts.precharges,
         "refreshes": counts.refreshes + counts.bank_refreshes,
         "mean_latency_cycles": served.mean_latency(),
-        "bus_busy": ratio(counts.bus_clocks as f64, served.clocks as f64 * f64::from(memory.channels)),
+        // Data of the last writes leave the bus when all is served already.
+        "bus_busy": ratio(counts.bus_clocks as f64, served.clocks as f64 * f64::from(memory.channels)).min(1.0),
         "energy_pj": energy,
         "energy_band_pj": [total[0] as f64 / 1e6, total[2] as f64 / 1e6],
         "pj_per_bit": ratio(total[1] as f64 / 1e6, bytes as f64 * 8.0),
@@ -313,6 +321,7 @@ mod tests {
         assert_eq!(traced("\u{feff}0x0 READ 0\r\n# é\n0x40 READ 9\n0x80 READ 3".as_bytes()).unwrap().reads, 3);
         let error = |bytes: &[u8]| traced(bytes).unwrap_err().to_string();
         assert!(error(&[0x1f, 0x8b, 8, 0]).contains("gzipped"));
+        assert!(error(b"# nothing\n").contains("no request"));
         assert!(error(b"0x0 READ 0\n\xff\xfe\n").contains(":2: this line is no text"));
         assert!(error(b"\x1b[31mhi\n").contains("`\\u{1b}[31mhi` is not a request"));
     }

@@ -152,17 +152,9 @@ fn list() -> Result<String> {
     let mut rows = Vec::new();
     for name in machine::builtin() {
         let m = machine::load(name)?;
-        rows.push(vec![name.to_string(), clock(&m), array(&m), sram(&m), dram(&m), m.doc]);
+        rows.push(vec![name.to_string(), units::clock(m.clock_hz), array(&m), sram(&m), dram(&m), m.doc]);
     }
     Ok(table::render(&["machine", "clock", "array", "SRAM", "DRAM", ""], &rows, &[1]))
-}
-
-fn clock(m: &Machine) -> String {
-    match m.clock_hz {
-        hz if hz < 99_950.0 => format!("{} kHz", units::digits(hz / 1e3)),
-        hz if hz < 99.95e6 => format!("{} MHz", units::digits(hz / 1e6)),
-        hz => format!("{} GHz", units::digits(hz / 1e9)),
-    }
 }
 
 fn array(m: &Machine) -> String {
@@ -201,7 +193,7 @@ fn show(m: &Machine, resolved: bool, origin: bool) -> String {
     let mut rows = vec![
         ("machine", m.name.clone()),
         ("", m.doc.clone()),
-        ("clock", format!("{}, {} nm", clock(m), m.node_nm)),
+        ("clock", format!("{}, {} nm", units::clock(m.clock_hz), m.node_nm)),
         ("vectors", format!("{} bits, words issued a cycle: {}", m.vlen_bits, m.issue_per_cycle)),
         ("terms a cycle", pairs(&m.rates)),
         ("array", array(m)),

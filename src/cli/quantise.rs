@@ -107,8 +107,8 @@ fn load_policy(text: &str) -> Result<Policy> {
 fn refuse(args: &Args) -> Result<()> {
     let folder = &args.out;
     let shown = folder.display().to_string();
-    if shown.is_empty() {
-        return Err(Error::usage("-o names no folder"));
+    if shown.is_empty() || shown == "-" {
+        return Err(Error::usage("-o names no folder").help("weights are written into a folder of their own"));
     }
     if !folder.exists() {
         return Ok(());

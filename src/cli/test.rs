@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     match args.print {
         args::Format::Json => out::data(&json(&all))?,
-        _ => out::data(&table(&all))?,
+        args::Format::Table | args::Format::Csv => out::data(&table(&all))?,
     }
     let failed = all.iter().flat_map(|(_, outcomes)| outcomes).filter(|outcome| !outcome.failures.is_empty());
     failed.clone().flat_map(|outcome| &outcome.failures).for_each(out::error);

@@ -174,12 +174,13 @@ impl Product {
     fn weight_bytes(&self, mt: u64) -> u64 {
         self.m.div_ceil(mt) * self.n * self.w_row()
     }
-    /// Cycles that a tiling keeps DRAM busy: its bytes, and the channels and banks that pieces of rows of weights leave idle.
+    /// How long a tiling keeps DRAM busy, in bytes of a stream: its own, and those that channels and banks could have moved
+    /// which pieces of rows of weights leave idle.
     fn dram_busy(&self, machine: &Machine, tiling: &Tiling, shares: &Shares) -> u64 {
         let rows = Pieces { bytes: self.w_piece(tiling.kt.min(self.k)), runs: self.n, pitch: self.w_row() };
         let share = if tiling.path == Path::Array && tiling.kt < self.k { shares.of(machine, rows) } else { 1.0 };
         let idle = self.weight_bytes(tiling.mt) as f64 * (1.0 / share - 1.0);
-        machine.dram_cycles(self.dram_bytes(tiling.mt).saturating_add(idle as u64), 1)
+        self.dram_bytes(tiling.mt).saturating_add(idle as u64)
     }
 }
 
@@ -240,7 +241,7 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
 
 /// Tilings that differ by at most so many cycles of `least` are equal: the estimate knows no more, least where DRAM is a
 /// matter of commands.
-pub(super) fn equal(machine: &Machine, least: u64) -> u64 {
+fn equal(machine: &Machine, least: u64) -> u64 {
     match machine.dram.model {
         DramModel::Ideal => 0,
         DramModel::Bandwidth => least / 128,

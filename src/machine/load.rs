@@ -341,6 +341,7 @@ fn check_figure(root: &Node, key: &Key, path: &[&str], node: &Node) -> Result<()
     let Some((value, source)) = figure(root, path) else {
         return Err(match node.number() {
             Some(_) => node.from.error(format!("`{name}` has no source")).help(format!("write {form}")),
+            None if node.text().is_some() => wrong(node, &name, "a number"),
             None => wrong(node, &name, form),
         });
     };
@@ -393,7 +394,10 @@ pub(super) fn pj_of(node: &Node) -> std::result::Result<[f64; 3], &'static str> 
         }
         _ => [node.number().ok_or(form)?; 3],
     };
-    if values.iter().any(|v| !v.is_finite() || *v < 0.0) {
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err("must be finite");
+    }
+    if values.iter().any(|v| *v < 0.0) {
         return Err("must not be negative");
     }
     if values[2].max(values[1]).max(values[0]) > 1e9 {

@@ -75,9 +75,9 @@ pub fn run(run: &RunSummary) -> String {
     line(
         "machine",
         format!(
-            "{}   {:.2} GHz   DRAM {} B/cycle",
+            "{}   {}   DRAM {} B/cycle",
             run.machine,
-            run.clock_hz / 1e9,
+            units::clock(run.clock_hz),
             units::digits(run.peak.dram_bytes_per_cycle)
         ),
     );

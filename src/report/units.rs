@@ -27,6 +27,15 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// Hertz, for example `54.0 MHz`; gigahertz from a tenth on.
+pub fn clock(hz: f64) -> String {
+    match hz {
+        hz if hz < 99_950.0 => format!("{} kHz", digits(hz / 1e3)),
+        hz if hz < 99.95e6 => format!("{} MHz", digits(hz / 1e6)),
+        hz => format!("{} GHz", digits(hz / 1e9)),
+    }
+}
+
 /// Picojoules, for example `812 µJ`.
 pub fn energy(pj: f64) -> String {
     si(pj, -12, "J")

@@ -12,7 +12,7 @@ pub fn run(run: &WorkloadReport) -> String {
     let mut out = String::new();
     let mut line = |name: &str, text: String| out += &format!("{name:<9}{text}\n");
     line("workload", format!("{}   {} MACs", run.workload, units::short(run.macs as f64)));
-    line("machine", format!("{}   {:.2} GHz   policy {}", run.machine, run.clock_hz / 1e9, run.policy));
+    line("machine", format!("{}   {}   policy {}", run.machine, units::clock(run.clock_hz), run.policy));
     let limited = match run.bound_by.as_str() {
         "unknown" => "estimated".to_owned(),
         what => format!("bound by {}", super::story::shown(what)),

@@ -227,7 +227,7 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
     let (timing, ledger, by_layer) = totals(parts);
     let simulated = !parts.run.estimate;
     let energy = ledger.energy(machine)?;
-    let rows = layer_rows(parts, &ledger, &energy, &by_layer);
+    let mut rows = layer_rows(parts, &ledger, &energy, &by_layer);
     let ideal: f64 = workload
         .layers
         .iter()
@@ -243,6 +243,8 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
         _ => "memoised",
     };
     let range = |end| picojoule(energy.total(end));
+    let estimate = estimate(parts, &rows, cycles);
+    rows.extend(outside(parts, &ledger, &energy));
     let sram = done.iter().filter_map(|done| done.segment.as_ref()).map(|segment| segment.program.sram_bytes).max();
     Ok(WorkloadReport {
         schema: SCHEMA,
@@ -265,7 +267,7 @@ pub(super) fn report(parts: &Parts<'_>) -> Result<WorkloadReport> {
         ops: if simulated { operations(&energy, machine) } else { Vec::new() },
         units: if simulated { units(&timing) } else { Vec::new() },
         bound_by: if simulated { bound_by(&timing).0.to_owned() } else { "unknown".to_owned() },
-        estimate: estimate(parts, &rows, cycles),
+        estimate,
         phases: phases(parts, &energy, &by_layer),
         layers: rows,
         segments: SegmentRow {
@@ -304,6 +306,36 @@ fn units(timing: &Timing) -> Vec<UnitRow> {
         instructions: time.instructions,
     };
     UNIT_NAMES.iter().zip(&timing.units).map(row).collect()
+}
+
+/// What no layer owns: of a stream of layers what DRAM does when all are over, and what it costs all along.
+fn outside(parts: &Parts<'_>, ledger: &Ledger, energy: &Energy) -> Option<LayerRow> {
+    let no_layer = |node: u32| node as usize >= parts.workload.layers.len();
+    let mut joules = [0; 3];
+    for row in energy.rows.iter().filter(|row| no_layer(row.key.node)) {
+        joules[row.group as usize] += row.attojoule[Estimate::Typical as usize];
+    }
+    let bytes = |what| {
+        let of =
+            ledger.rows.iter().filter(|(key, _)| no_layer(key.node) && key.place == Place::Dram && key.what == what);
+        of.map(|(_, count)| count).sum()
+    };
+    (joules != [0; 3]).then(|| LayerRow {
+        layer: "(outside layers)".into(),
+        kind: "driver",
+        shape: String::new(),
+        kernels: Vec::new(),
+        formats: String::new(),
+        count: 1,
+        cycles: 0,
+        estimate_cycles: 0,
+        bound_by: "unknown".into(),
+        macs: 0,
+        utilisation: 0.0,
+        dram_read_bytes: Some(bytes(crate::sim::What::ReadBytes)),
+        dram_write_bytes: Some(bytes(crate::sim::What::WriteBytes)),
+        energy_pj: Some(energy_parts(joules)),
+    })
 }
 
 fn layer_rows(parts: &Parts<'_>, ledger: &Ledger, energy: &Energy, by_layer: &[u64]) -> Vec<LayerRow> {

@@ -15,6 +15,14 @@ pub fn parse(path: &str, stem: &str, text: &str) -> Result<Workload> {
     let mut rows = lines(text);
     let (_, header) = rows.next().ok_or_else(|| Error::bad_input("the list is empty").in_file(path))?;
     let names: Vec<String> = header.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    if names.len() > 1 && names[1..].iter().all(|name| name.is_empty() || name.parse::<f64>().is_ok()) {
+        let at = header.as_ptr() as usize - text.as_ptr() as usize;
+        let error = Error::bad_input("the first line is a layer, but the columns are named there");
+        return Err(error.in_text(path, text, at..at + header.len()).help(
+            "begin with `Layer, M, N, K,` for products, or with `Layer name, IFMAP Height, IFMAP Width, Filter Height, \
+             Filter Width, Channels, Num Filter, Strides,`",
+        ));
+    }
     let column = |name: &str| names.iter().position(|known| known == name);
     let products = match (column("m"), column("n"), column("k")) {
         (Some(m), Some(n), Some(k)) => Some([m, n, k]),
@@ -27,7 +35,8 @@ pub fn parse(path: &str, stem: &str, text: &str) -> Result<Workload> {
         let number = |at: usize| {
             let field = fields.get(at).copied().unwrap_or_default();
             let value = field.parse::<u64>();
-            value.map_err(|_| here(Error::bad_input(format!("`{field}` is no whole number, in column {}", at + 1))))
+            let column = format!("column {}, `{}`", at + 1, header.split(',').nth(at).unwrap_or_default().trim());
+            value.map_err(|_| here(Error::bad_input(format!("`{field}` is no whole number, in {column}"))))
         };
         let last = if let Some(columns) = products { *columns.iter().max().unwrap_or(&3) } else { 7 };
         for field in fields.iter().skip(last + 1).filter(|field| !field.is_empty()) {
@@ -115,6 +124,10 @@ mod tests {
         assert!(error("a, 8, 8, 3, 3, 4, 4, 1, 2:4,").contains("sparsity 2:4"));
         assert!(parse("t.csv", "t", &format!("{header}a, 8, 8, 3, 3, 4, 4, 1, 1:1,\n")).is_ok());
         assert!(parse("t.csv", "t", "").is_err());
+        let bare = parse("t.csv", "t", "\nConv1, 8, 8, 3, 3, 4, 4, 1,\nConv2, 8, 8, 3, 3, 4, 4, 1,\n")
+            .unwrap_err()
+            .to_string();
+        assert!(bare.starts_with("t.csv:2:1: the first line is a layer"), "{bare}");
         let products = |line: &str| parse("t.csv", "t", &format!("Layer,M,N,K\n{line}\n")).unwrap_err().to_string();
         assert!(products("a,1,2,3,4").starts_with("t.csv:2:1: `4` is in a column that a list of products does not"));
         assert!(products("a\u{1b}[31m,1,2,3").contains("control character, U+001B"));

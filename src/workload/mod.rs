@@ -361,7 +361,9 @@ impl Kind {
             Kind::Conv(c) | Kind::Pool(Pool { window: c, .. }) => {
                 let (oh, ow) = c.out();
                 if oh == 0 || ow == 0 {
-                    let message = format!("a window of {} x {} is larger than an image of {} x {}", c.r, c.s, c.h, c.w);
+                    let apart = if c.dilation > 1 { format!(", {} apart,", c.dilation) } else { String::new() };
+                    let message =
+                        format!("a window of {} x {}{apart} is larger than an image of {} x {}", c.r, c.s, c.h, c.w);
                     return Err(Error::bad_input(message));
                 }
                 if c.pad > c.dilation * (c.r.min(c.s) - 1) {

@@ -5,7 +5,7 @@ use super::conv::{Host, MOST_EXTENT, Places, Types, bytes, side};
 use super::strips::{follows, some};
 use crate::compile::place::ALIGN;
 use crate::compile::stream::Pieces;
-use crate::compile::tile::{equal, sizes};
+use crate::compile::tile::sizes;
 use crate::machine::Machine;
 use crate::workload::Conv;
 
@@ -81,12 +81,8 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Option<Plan> {
         }
         let images = conv.batch.div_ceil(conv.batch.div_ceil(images));
         let tiles = images * pixels.div_ceil(mt) * conv.k.div_ceil(nt);
-        let calls = conv.batch.div_ceil(images);
-        let call = |kt: u64| {
-            let cycles = call_cycles(conv, types, host, images, [mt, nt, kt]);
-            calls * (cycles + exposed(conv, types, host, [nt, kt], tiles))
-        };
-        let (kt, cycles) = piece(conv, types, host, nt, call);
+        let (kt, exposed) = piece(conv, types, host, nt, tiles);
+        let cycles = conv.batch.div_ceil(images) * (call_cycles(conv, types, host, images, [mt, nt, kt]) + exposed);
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
             let kt_there = piece_there(machine, conv.c * conv.r * conv.s);
             let buffers = buffers(conv, types, images, [mt, nt]);
@@ -134,23 +130,17 @@ fn weights(conv: &Conv, types: &Types, nt: u64, kt: u64) -> Pieces {
     Pieces::of(bytes(types.w, kt.min(depth)), nt, bytes(types.w, depth), kt >= depth)
 }
 
-/// What nothing hides of a piece: the first one is waited for, and every piece is issued in every round.
-fn exposed(conv: &Conv, types: &Types, host: Host<'_>, [nt, kt]: [u64; 2], tiles: u64) -> u64 {
-    let issue = tiles.div_ceil(ROUND) * ISSUE[0] + tiles * ISSUE[1];
-    host.moved(weights(conv, types, nt, kt)) + (conv.c * conv.r * conv.s).div_ceil(kt) * issue
-}
-
-/// Terms of a piece, and the least cycles of all: of the pieces with which that is about what `call` says the ones that keep DRAM
-/// busy for the shortest, in short ones.
-fn piece(conv: &Conv, types: &Types, host: Host<'_>, nt: u64, call: impl Fn(u64) -> u64) -> (u64, u64) {
+/// Terms of a piece, and what nothing hides of it: the first piece is waited for, and every piece is issued in every round.
+fn piece(conv: &Conv, types: &Types, host: Host<'_>, nt: u64, tiles: u64) -> (u64, u64) {
     let depth = conv.c * conv.r * conv.s;
-    let shorter = std::iter::successors(Some(side(host.machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth);
-    let all: Vec<(u64, u64)> = shorter.chain([depth.next_multiple_of(32)]).map(|kt| (kt, call(kt))).collect();
-    let least = all.iter().map(|(_, cycles)| *cycles).min().unwrap_or(u64::MAX);
-    let about = least.saturating_add(equal(host.machine, least));
-    let busy = |kt: u64| depth.div_ceil(kt) * host.moved(weights(conv, types, nt, kt));
-    let near = all.iter().filter(|(_, cycles)| *cycles <= about);
-    near.min_by_key(|(kt, _)| (busy(*kt), *kt)).map_or((depth, least), |(kt, _)| (*kt, least))
+    let price = |kt: u64| {
+        let issue = depth.div_ceil(kt) * (tiles.div_ceil(ROUND) * ISSUE[0] + tiles * ISSUE[1]);
+        (kt, host.moved(weights(conv, types, nt, kt)) + issue)
+    };
+    let whole = price(depth.next_multiple_of(32));
+    let pieces =
+        std::iter::successors(Some(side(host.machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth).map(price);
+    pieces.chain([whole]).min_by_key(|(_, cycles)| *cycles).unwrap_or(whole)
 }
 
 impl Plan {

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::diag::Result;
+use crate::diag::{Error, Result};
 use crate::exec::event::{Event, Work};
 use crate::isa::{self, Op, Unit, disasm};
 use crate::machine::Machine;
@@ -102,8 +102,15 @@ impl Trace {
     /// Ends the trace and gives the file its name. `about` is added to `otherData`: the totals of the whole run.
     ///
     /// # Errors
-    /// Usage if the file could not be written.
+    /// Usage if the file could not be written, or the window begins behind the end.
     pub fn finish(mut self, about: Map<String, Value>) -> Result<()> {
+        let cycles = about.get("totals").and_then(|totals| totals.get("cycles")).and_then(Value::as_u64);
+        if let (Some((from, _)), Some(cycles)) = (self.window, cycles)
+            && from >= cycles
+        {
+            let error = Error::usage(format!("the window begins in cycle {from}, but the run ends in cycle {cycles}"));
+            return Err(error.help("choose --window FROM..TO within the run"));
+        }
         for line in counters::lines(&self.history, &self.machine, self.cores.len()) {
             self.put(&line);
         }

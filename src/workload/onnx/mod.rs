@@ -196,7 +196,9 @@ impl Builder {
         let pad = match node.texts.get("auto_pad").map(String::as_str) {
             None | Some("NOTSET") => match pads.as_slice() {
                 &[a, b, c, d] if a == b && b == c && c == d && a >= 0 => a as u64,
-                other => return unserved(format!("pads {other:?}: they are equal on all sides here")),
+                other => {
+                    return unserved(format!("pads {other:?}: they are equal on all sides here, and none is negative"));
+                }
             },
             Some("VALID") => 0,
             Some(other) => return unserved(format!("auto_pad {other} is not served")),
