@@ -347,10 +347,12 @@ impl Channel {
     /// True if a burst of `run` is asked for already, so that it would be answered together with it.
     #[inline]
     pub fn waits_for(&self, run: &Arrival) -> bool {
-        (run.key..run.key + u64::from(run.count)).any(|key| {
+        let asked = |key: u64| {
             (self.write_keys.maybe(key) && self.waits(key, true))
                 || (!run.write && self.read_keys.maybe(key) && self.waits(key, false))
-        })
+        };
+        // Most often it is one burst.
+        asked(run.key) || (1..u64::from(run.count)).any(|n| asked(run.key + n))
     }
 
     /// True if the burst waits anywhere in the channel.
