@@ -527,6 +527,10 @@ def check_gguf():
         x = matrix(max(VALUES // 700, 30), 256, finite=True)
         x = np.concatenate([x, RNG.standard_normal((20, 256)).astype(F32) / 30])
         x[np.abs(x) > 60000] /= F32(2.0**90)
+        if kind == "q4_0":
+            # Of a block of zeros the package takes the sign of the first one, ggml's C (and this program) none.
+            blocks = x.reshape(-1, 32)
+            blocks[(blocks == 0).all(1)] = 0
         data, values = gguf_reference(kind, x)
         got = preon("encode", name, data=x)
         compare("gguf", f"{name} bytes", got, data)
