@@ -367,6 +367,12 @@ fn a_window_is_a_part_of_the_whole() {
     if let Some((right, said)) = script(&path, &path.with_file_name("no-books")) {
         assert!(!right, "books that are not there: {said}");
     }
+    let behind = folder.path().join("behind.json");
+    let window = ["--window", "999999..1000000", "--trace", behind.to_str().unwrap()];
+    let output = Command::new(env!("CARGO_BIN_EXE_preon")).args(run).args(window).current_dir(root()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("but the run ends in cycle"), "{said}");
+    assert!(!behind.exists(), "nothing half-written");
 }
 
 /// Whoever changes a trace is found out, here and by the script.

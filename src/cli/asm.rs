@@ -121,7 +121,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Bytes of a program or a text.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let wrong = |text: String| Error::bad_input(text).in_file(name.clone());
     let meta = std::fs::metadata(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
@@ -139,6 +139,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         Ok(_) if bytes.len() as u64 > LIMIT => Err(wrong(format!("is larger than {LIMIT} bytes"))),
         Ok(_) => Ok(bytes),
     }
+}
+
+/// True if a file begins as a program does.
+fn is_program(path: &Path) -> Result<bool> {
+    let unreadable = |e| Error::bad_input(format!("cannot be read: {e}")).in_file(path.display().to_string());
+    let mut first = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(5).read_to_end(&mut first)).map_err(unreadable)?;
+    Ok(first == b"PREON")
 }
 
 /// The program in a file: a container, or assembly text with the texts beside it for `.include`.
@@ -218,7 +226,7 @@ pub fn assemble(args: &AsmArgs) -> Result<()> {
             if path.exists() && !path.is_file() {
                 return Err(wrong("it is there and no regular file".into()));
             }
-            if path.is_file() && !read(path)?.starts_with(b"PREON") {
+            if path.is_file() && !is_program(path)? {
                 return Err(wrong("it is there and no program".into()).help("name another file, or delete this one"));
             }
             let scratch = path.with_extension(format!("partial-{}", std::process::id()));

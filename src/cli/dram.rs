@@ -157,12 +157,12 @@ fn offer_trace(path: &Path, traffic: &mut Traffic) -> Result<String> {
     let name = path.display().to_string();
     let unreadable = |e: std::io::Error| Error::bad_input(format!("cannot read the trace: {e}")).in_file(name.as_str());
     let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(unreadable)?);
-    let (mut line, mut number, mut requests) = (Vec::new(), 0u64, 0u64);
+    let (mut line, mut number) = (Vec::new(), 0u64);
     loop {
         line.clear();
         number += 1;
         let read = std::io::Read::take(&mut file, LINE_BYTES).read_until(b'\n', &mut line).map_err(unreadable)?;
-        if read == 0 && requests == 0 {
+        if read == 0 && traffic.requests() == 0 {
             return Err(Error::bad_input("this trace has no request").in_file(name).help(FORM));
         }
         if read == 0 {
@@ -186,7 +186,6 @@ fn offer_trace(path: &Path, traffic: &mut Traffic) -> Result<String> {
             let error = Error::bad_input(format!("{name}:{number}: `{shown}` is not a request"));
             return Err(error.help(FORM));
         };
-        requests += 1;
         traffic.offer(&request);
     }
 }
@@ -240,8 +239,7 @@ fn summary(machine: &Machine, memory: &Memory, what: &str, served: &Served) -> R
         "precharges": counts.precharges,
         "refreshes": counts.refreshes + counts.bank_refreshes,
         "mean_latency_cycles": served.mean_latency(),
-        // Data of the last writes leave the bus when all is served already.
-        "bus_busy": ratio(counts.bus_clocks as f64, served.clocks as f64 * f64::from(memory.channels)).min(1.0),
+        "bus_busy": ratio(counts.bus_clocks as f64, served.clocks as f64 * f64::from(memory.channels)),
         "energy_pj": energy,
         "energy_band_pj": [total[0] as f64 / 1e6, total[2] as f64 / 1e6],
         "pj_per_bit": ratio(total[1] as f64 / 1e6, bytes as f64 * 8.0),
@@ -343,6 +341,11 @@ mod tests {
             let packed = drive(line);
             assert!(packed["bandwidth_gb_s"].as_f64().unwrap() <= peak, "{packed}");
             assert!(packed["merged"].as_u64().unwrap() > 0, "{packed}");
+        }
+        // Data of writes that are posted when all is served are no part of the time.
+        for write in ["0.5", "0.9", "0.94", "1"] {
+            let busy = drive(&format!("--pattern seq --bytes 4096 --write {write}"))["bus_busy"].as_f64().unwrap();
+            assert!(0.0 < busy && busy <= 1.0, "{write}: {busy}");
         }
         let apart = drive("--pattern seq --bytes 65536 --write 0.5");
         assert_eq!(bytes(&apart), (65536, 0));

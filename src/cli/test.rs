@@ -31,6 +31,9 @@ pub struct Args {
 
 /// Runs the tests of every file; a failure is exit code 1.
 pub fn run(args: &Args) -> Result<()> {
+    if args.print == args::Format::Csv {
+        return Err(Error::usage("tests are printed as a table or as json, not as csv"));
+    }
     let machine = args.machine.as_deref().map(machine::load).transpose()?;
     let mut all: Vec<(String, Vec<Outcome>)> = Vec::new();
     for path in &args.files {
@@ -57,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     match args.print {
         args::Format::Json => out::data(&json(&all))?,
-        args::Format::Table | args::Format::Csv => out::data(&table(&all))?,
+        _ => out::data(&table(&all))?,
     }
     let failed = all.iter().flat_map(|(_, outcomes)| outcomes).filter(|outcome| !outcome.failures.is_empty());
     failed.clone().flat_map(|outcome| &outcome.failures).for_each(out::error);
@@ -177,5 +180,7 @@ mod tests {
         let path = folder.path().join("none.vasm");
         std::fs::write(&path, "halt\n").unwrap();
         assert_eq!(run(&args(&path, false)).unwrap_err().kind(), Kind::BadInput);
+        let csv = Args { print: args::Format::Csv, ..args(&path, false) };
+        assert_eq!(run(&csv).unwrap_err().kind(), Kind::Usage);
     }
 }

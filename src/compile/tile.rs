@@ -177,7 +177,7 @@ impl Product {
     /// How long a tiling keeps DRAM busy, in bytes of a stream: its own, and those that channels and banks could have moved
     /// which pieces of rows of weights leave idle.
     fn dram_busy(&self, machine: &Machine, tiling: &Tiling, shares: &Shares) -> u64 {
-        let rows = Pieces { bytes: self.w_piece(tiling.kt.min(self.k)), runs: self.n, pitch: self.w_row() };
+        let rows = Pieces { bytes: self.w_piece(tiling.kt), runs: self.n, pitch: self.w_row() };
         let share = if tiling.path == Path::Array && tiling.kt < self.k { shares.of(machine, rows) } else { 1.0 };
         let idle = self.weight_bytes(tiling.mt) as f64 * (1.0 / share - 1.0);
         self.dram_bytes(tiling.mt).saturating_add(idle as u64)

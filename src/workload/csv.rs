@@ -13,10 +13,9 @@ use crate::diag::{Error, Result};
 /// BadInput with the line.
 pub fn parse(path: &str, stem: &str, text: &str) -> Result<Workload> {
     let mut rows = lines(text);
-    let (_, header) = rows.next().ok_or_else(|| Error::bad_input("the list is empty").in_file(path))?;
+    let (at, header) = rows.next().ok_or_else(|| Error::bad_input("the list is empty").in_file(path))?;
     let names: Vec<String> = header.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
     if names.len() > 1 && names[1..].iter().all(|name| name.is_empty() || name.parse::<f64>().is_ok()) {
-        let at = header.as_ptr() as usize - text.as_ptr() as usize;
         let error = Error::bad_input("the first line is a layer, but the columns are named there");
         return Err(error.in_text(path, text, at..at + header.len()).help(
             "begin with `Layer, M, N, K,` for products, or with `Layer name, IFMAP Height, IFMAP Width, Filter Height, \
@@ -35,8 +34,10 @@ pub fn parse(path: &str, stem: &str, text: &str) -> Result<Workload> {
         let number = |at: usize| {
             let field = fields.get(at).copied().unwrap_or_default();
             let value = field.parse::<u64>();
-            let column = format!("column {}, `{}`", at + 1, header.split(',').nth(at).unwrap_or_default().trim());
-            value.map_err(|_| here(Error::bad_input(format!("`{field}` is no whole number, in {column}"))))
+            value.map_err(|_| {
+                let name = header.split(',').nth(at).unwrap_or_default().trim();
+                here(Error::bad_input(format!("`{field}` is no whole number, in column {}, `{name}`", at + 1)))
+            })
         };
         let last = if let Some(columns) = products { *columns.iter().max().unwrap_or(&3) } else { 7 };
         for field in fields.iter().skip(last + 1).filter(|field| !field.is_empty()) {

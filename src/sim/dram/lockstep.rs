@@ -210,8 +210,7 @@ impl Lockstep {
         if group.channel.room(run.write) < run.count || group.channel.waits_for(run) {
             return false;
         }
-        let at = Location { channel: 0, ..run.at };
-        group.channel.arrive(clock, &Arrival { at, ..*run }, answers);
+        group.channel.arrive(clock, run, answers);
         true
     }
 

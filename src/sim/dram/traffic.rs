@@ -72,6 +72,10 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Requests that were offered.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
     /// An idle memory; with `step` every clock is stepped.
     pub fn new(memory: &Memory, step: bool) -> Traffic {
         let memory = Arc::new(memory.clone());
@@ -109,8 +113,9 @@ impl Traffic {
     /// Waits for the last answer.
     pub fn finish(mut self) -> Served {
         let mut at = self.clock;
+        // Clock by clock: behind the last answer nothing is counted.
         while self.answers.of(self.owner).answered < self.requests {
-            at += 64;
+            at += 1;
             self.channels.iter_mut().for_each(|c| c.advance(at, &mut self.answers));
         }
         debug_assert_eq!(self.answers.of(self.owner).answered, self.requests);
