@@ -9,7 +9,7 @@ use super::race::Race;
 use super::spaces::Spaces;
 use super::sync::{Wait, Waiting, members};
 use super::trap::{Result, Trap, TrapKind};
-use super::{Config, Mode, Program, Source, Status, Vm};
+use super::{Config, Decodes, Mode, Program, Source, Status, Vm};
 use crate::diag;
 use crate::isa::Object;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Cores {
         config.check(&object, mode == Mode::Functional)?;
         let values = mode == Mode::Functional;
         let mut memory = Some(Spaces::new(&config, &object, values));
-        let program = Program::new(object)?;
+        let program = Program::new(object, &mut Decodes::default())?;
         let core = |core| {
             let memory = memory.take().unwrap_or_else(|| Spaces::without(&config, core, values));
             Vm::at_entry(program.clone(), config.clone(), mode, core, memory)

@@ -212,21 +212,39 @@ struct Scratch {
     words: Vec<u32>,
 }
 
+/// Words of a program, and what they are; none where a word is no instruction.
+type Code = Arc<[Option<Decoded>]>;
+
 /// The program as the cores share it.
 #[derive(Debug, Clone)]
 struct Program {
     object: Arc<Object>,
-    code: Arc<[Option<Decoded>]>,
+    code: Code,
     formats: Arc<[Codes]>,
 }
 
 impl Program {
-    fn new(object: Arc<Object>) -> diag::Result<Program> {
+    fn new(object: Arc<Object>, known: &mut Decodes) -> diag::Result<Program> {
         let formats = object.formats.iter().map(|name| Ok(Codes::new(format::find(name)?)));
         let formats = formats.collect::<diag::Result<_>>()?;
+        Ok(Program { code: known.of(&object), formats, object })
+    }
+}
+
+/// Words that were decoded, for programs that have the same: kernels at work on other parameters.
+#[derive(Debug, Default)]
+pub struct Decodes(Vec<(Arc<Object>, Code)>);
+
+impl Decodes {
+    fn of(&mut self, object: &Arc<Object>) -> Code {
+        if let Some((_, code)) = self.0.iter().find(|(known, _)| known.words == object.words) {
+            return code.clone();
+        }
         let mut code: Vec<_> = object.words.iter().map(|&word| decode(word)).collect();
         passes::find(&mut code);
-        Ok(Program { code: code.into(), formats, object })
+        let code: Code = code.into();
+        self.0.push((object.clone(), code.clone()));
+        code
     }
 }
 
@@ -235,7 +253,7 @@ impl Program {
 #[derive(Debug, Clone)]
 pub struct Vm {
     object: Arc<Object>,
-    code: Arc<[Option<Decoded>]>,
+    code: Code,
     formats: Arc<[Codes]>,
     config: Config,
     core: u32,
@@ -287,13 +305,26 @@ impl Vm {
     /// object that is unknown; Unsupported if its control memory does not fit. Words that are no instructions trap when
     /// reached.
     pub fn new(object: impl Into<Arc<Object>>, config: Config, mode: Mode) -> diag::Result<Vm> {
+        Vm::one_of_many(object, config, mode, &mut Decodes::default())
+    }
+
+    /// As [`Vm::new`], for one of many programs: words that are `known` are not decoded again.
+    ///
+    /// # Errors
+    /// Those of [`Vm::new`].
+    pub fn one_of_many(
+        object: impl Into<Arc<Object>>,
+        config: Config,
+        mode: Mode,
+        known: &mut Decodes,
+    ) -> diag::Result<Vm> {
         let object = object.into();
         config.check(&object, mode == Mode::Functional)?;
         if config.cores != 1 {
             return Err(Error::internal(format!("one core is asked to be {}", config.cores)));
         }
         let memory = Spaces::new(&config, &object, mode == Mode::Functional);
-        Vm::at_entry(Program::new(object)?, config, mode, 0, memory)
+        Vm::at_entry(Program::new(object, known)?, config, mode, 0, memory)
     }
 
     /// Core `core` at the entry of its program.

@@ -10,7 +10,7 @@ use crate::compile::layers::{self, Formats, Program};
 use crate::compile::link::Bodies;
 use crate::compile::{Layout, Options};
 use crate::diag::{Error, Place, Result};
-use crate::exec::{Config, Event, Mode, Status, Vm};
+use crate::exec::{Config, Decodes, Event, Mode, Status, Vm};
 use crate::isa::Op;
 use crate::machine::Machine;
 use crate::num::{Accumulator, format};
@@ -114,6 +114,7 @@ pub fn run_observed<O: Observer>(
         sim: Sim::new(machine, 0),
         options: Options { fuse: true, kernels: kernels.clone(), layout: layout_of(run) },
         bodies: Bodies::default(),
+        decodes: Decodes::default(),
         programs: HashMap::new(),
         outcomes: HashMap::new(),
         effort: Effort::default(),
@@ -187,6 +188,7 @@ struct Known<'a> {
     sim: Sim,
     options: Options,
     bodies: Bodies,
+    decodes: Decodes,
     /// By what a program is made from.
     programs: HashMap<Kind, Vec<(Formats, Program)>>,
     /// By the program itself: its words and its control memory, which holds the parameter blocks with all addresses.
@@ -256,9 +258,9 @@ impl Known<'_> {
 }
 
 /// A core in front of the first instruction, with so many bytes of DRAM.
-fn start(program: &Program, machine: &Machine, dram_bytes: u64) -> Result<Vm> {
+fn start(program: &Program, machine: &Machine, dram_bytes: u64, known: &mut Decodes) -> Result<Vm> {
     let config = Config { dram_bytes, ..Config::of(machine) };
-    let mut vm = Vm::new(program.object.clone(), config, Mode::TimingOnly)?;
+    let mut vm = Vm::one_of_many(program.object.clone(), config, Mode::TimingOnly, known)?;
     if let Some((at, count, rows)) = program.indices {
         // Which rows are read is not known; these are spread over the table.
         let row = |index: u64| (index.wrapping_mul(2_654_435_761) % rows) as u32;
@@ -269,8 +271,8 @@ fn start(program: &Program, machine: &Machine, dram_bytes: u64) -> Result<Vm> {
 }
 
 /// One run of a program from the quiet state; `step` takes DRAM command by command.
-fn simulate<O: Observer>(program: &Program, known: &Known<'_>, step: bool, observer: &mut O) -> Result<Outcome> {
-    let mut vm = start(program, known.machine, program.dram_end)?;
+fn simulate<O: Observer>(program: &Program, known: &mut Known<'_>, step: bool, observer: &mut O) -> Result<Outcome> {
+    let mut vm = start(program, known.machine, program.dram_end, &mut known.decodes)?;
     let mut sim = known.sim.another(program.steps, step);
     if !O::WANTED && !step {
         sim::run(&mut vm, &mut sim)?;
@@ -310,7 +312,7 @@ fn one_program(workload: &Workload, done: &[Done], known: &mut Known<'_>) -> Res
             }
             known.effort.simulated += 1;
             // A branch may read more there than the layer before it has written.
-            let mut vm = start(&program, machine, machine.dram.bytes)?;
+            let mut vm = start(&program, machine, machine.dram.bytes, &mut known.decodes)?;
             loop {
                 let status = vm.step(&mut event)?;
                 event.node = index as u32;

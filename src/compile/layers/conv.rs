@@ -216,15 +216,16 @@ pub(super) fn conv(
     let places = Places::of(conv, &types, sws, &mut ranges, options.layout.input)?;
     check_dram(machine, ranges.next)?;
     let mut consts = constants(conv, &types, class, sws);
-    let (kernel, calls, buffers) = match (whole, strips) {
+    let (kernel, panel, calls, buffers) = match (whole, strips) {
         (Some(plan), _) => {
             let [had, next] = options.layout.equals;
             let w_next = if next { ranges.next } else { 0 };
-            ("conv-whole", plan.calls(conv, &types, &places, (had, w_next)), plan.buffers)
+            ("conv-whole", plan.kt, plan.calls(conv, &types, &places, (had, w_next)), plan.buffers)
         }
         (None, Some(plan)) => {
             consts.push(("PIECES", i64::from(plan.fetched)));
-            ("conv-strips", plan.calls(conv, &types, &places), plan.buffers.to_vec())
+            let panel = if plan.fetched { plan.kt } else { depth(conv) };
+            ("conv-strips", panel, plan.calls(conv, &types, &places), plan.buffers.to_vec())
         }
         (None, None) => return Err(Error::internal("a convolution without a plan")),
     };
@@ -245,7 +246,8 @@ pub(super) fn conv(
             params,
         });
     }
-    finish(lowered, options, machine, bodies, (ranges.next, places.y))
+    let program = finish(lowered, options, machine, bodies, (ranges.next, places.y))?;
+    Ok(Program { panel: Some(panel), ..program })
 }
 
 /// Refuses what the record of `mm.win` cannot hold.
@@ -323,7 +325,16 @@ fn finish(
     let kernels = lowered.calls.first().map(|call| options.kernels.whose(call.kernel)).into_iter().collect();
     let sram_bytes = lowered.workspace_bytes;
     let object = link(&[lowered], &options.kernels, 0, machine, bodies)?;
-    Ok(Program { object: Arc::new(object), kernels, steps: 1, dram_end, output, sram_bytes, indices: None })
+    Ok(Program {
+        object: Arc::new(object),
+        kernels,
+        steps: 1,
+        dram_end,
+        output,
+        sram_bytes,
+        indices: None,
+        panel: None,
+    })
 }
 
 /// The program of a pool: rows of windows first, then their columns.

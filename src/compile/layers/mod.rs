@@ -58,6 +58,8 @@ pub struct Program {
     pub sram_bytes: u64,
     /// Row numbers of an embedding: address in control memory, count, rows of the table.
     pub indices: Option<(u64, u64, u64)>,
+    /// Terms of a panel of the weights of a convolution, which lie as they are fetched: panel > output channel > term.
+    pub panel: Option<u64>,
 }
 
 /// The program of one layer.
@@ -107,6 +109,7 @@ fn program(graph: &Graph, compiled: Compiled, kind: &Kind) -> Program {
         dram_end: compiled.dram_bytes,
         sram_bytes: compiled.peak_sram_bytes,
         indices,
+        panel: None,
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Plan {
     sr: u64,
     mt: u64,
     nt: u64,
-    kt: u64,
+    pub kt: u64,
     /// Pieces of weights are fetched for every tile of pixels; if not, whole windows are there.
     pub fetched: bool,
     /// Cycles by the rule that ranks tilings.
@@ -183,9 +183,8 @@ impl Pace<'_> {
     /// Cycles of a transfer of weights of `n` channels and `k` terms.
     fn fetch(&self, n: u64, k: u64) -> u64 {
         let Pace { types, host: Host { machine, shares, .. }, .. } = *self;
-        let depth = depth(self.conv);
-        let pieces = Pieces::of(bytes(types.w, k), n, bytes(types.w, depth), k >= depth);
-        shares.cycles(machine, pieces).max(pieces.all().div_ceil(u64::from(machine.dma.bytes_per_cycle)))
+        let piece = Pieces::whole(n * bytes(types.w, k));
+        shares.cycles(machine, piece).max(piece.all().div_ceil(u64::from(machine.dma.bytes_per_cycle)))
     }
 
     /// Until the sums of a tile are there: the first piece of weights is shifted in, then each while the one before is summed.

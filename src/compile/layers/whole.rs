@@ -27,7 +27,7 @@ pub(super) struct Plan {
     images: u64,
     mt: u64,
     nt: u64,
-    kt: u64,
+    pub kt: u64,
     /// Terms of a piece where all weights are there.
     kt_there: u64,
     /// Cycles by the rule that ranks tilings.
@@ -124,10 +124,9 @@ fn piece_there(machine: &Machine, depth: u64) -> u64 {
     depth.div_ceil(pieces).next_multiple_of(side(machine)).min(depth.next_multiple_of(32))
 }
 
-/// A piece of weights in memory.
+/// A piece of weights in memory, where each lies by itself.
 fn weights(conv: &Conv, types: &Types, nt: u64, kt: u64) -> Pieces {
-    let depth = conv.c * conv.r * conv.s;
-    Pieces::of(bytes(types.w, kt.min(depth)), nt, bytes(types.w, depth), kt >= depth)
+    Pieces::whole(nt * bytes(types.w, kt.min(conv.c * conv.r * conv.s)))
 }
 
 /// Terms of a piece, and what nothing hides of it: the first piece is waited for, and every piece is issued in every round.
@@ -269,22 +268,27 @@ mod tests {
         vm.read(program.output, result).unwrap().to_vec()
     }
 
-    /// The same by definition.
-    fn plain(conv: &Conv, wide: bool) -> Vec<u8> {
+    /// The same by definition, of weights in panels of so many terms.
+    fn plain(conv: &Conv, panel: u64, wide: bool) -> Vec<u8> {
         let (oh, ow) = conv.out();
         let [weights, _, _, image, residual] = places(conv, oh * ow);
+        let depth = conv.r * conv.s * conv.c;
+        let weight = |k: u64, term: u64| {
+            let first = term / panel * panel;
+            small(weights + first * conv.k + k * panel.min(depth - first) + (term - first))
+        };
         let mut bytes = Vec::new();
         for at in 0..conv.batch * oh * ow * conv.k {
             let (k, pixel) = (at % conv.k, at / conv.k);
             let (ox, oy, of) = (pixel % ow, pixel / ow % oh, pixel / ow / oh);
             let mut sum = 0;
-            for term in 0..conv.r * conv.s * conv.c {
+            for term in 0..depth {
                 let (c, s, r) = (term % conv.c, term / conv.c % conv.s, term / conv.c / conv.s);
                 let (y, x) =
                     ((oy * conv.stride + r).wrapping_sub(conv.pad), (ox * conv.stride + s).wrapping_sub(conv.pad));
                 if y < conv.h && x < conv.w {
                     let code = small(image + ((of * conv.h + y) * conv.w + x) * conv.c + c);
-                    sum += i32::from(code) * i32::from(small(weights + k * conv.r * conv.s * conv.c + term));
+                    sum += i32::from(code) * i32::from(weight(k, term));
                 }
             }
             let mut value = sum as f32 * scale(k) + if conv.then.bias { bias(k) } else { 0.0 };
@@ -330,7 +334,6 @@ mod tests {
         ];
         let mut seen = 0;
         for (conv, outputs) in cases {
-            let wanted = plain(&conv, outputs == "bf16");
             // Less SRAM: fewer images a call, or fewer channels a tile.
             for (sets, sram, vlen) in [1, 2].iter().flat_map(|sets| {
                 [("2097152", "512"), ("2097152", "4096"), ("65536", "4096")].map(|(sram, vlen)| (*sets, sram, vlen))
@@ -338,6 +341,7 @@ mod tests {
                 let machine = machine(sets, &[("sram.own.bytes", sram), ("core.vlen_bits", vlen)]);
                 let program = program(&conv, outputs, &machine).unwrap();
                 seen += u32::from(program.kernels == ["conv-whole"]);
+                let wanted = plain(&conv, program.panel.unwrap(), outputs == "bf16");
                 assert_eq!(wrong(&conv, &program, &machine, &wanted), None, "{conv:?} in {sram}, VLEN {vlen}");
             }
         }
@@ -362,7 +366,8 @@ mod tests {
             let machine = machine(sets, &[("sram.own.bytes", &format!("{sram}"))]);
             let Ok(program) = program(&conv, if wide { "bf16" } else { "int8" }, &machine) else { continue };
             ran += 1;
-            assert_eq!(wrong(&conv, &program, &machine, &plain(&conv, wide)), None, "{conv:?} in {sram}");
+            let wanted = plain(&conv, program.panel.unwrap(), wide);
+            assert_eq!(wrong(&conv, &program, &machine, &wanted), None, "{conv:?} in {sram}");
         }
     }
 

@@ -747,6 +747,30 @@ impl Channel {
         *self = fresh;
     }
 
+    /// True if both will answer all that comes from clock `now` on alike: they differ in what is over, at most. Both have
+    /// come to `now`.
+    pub fn is_like(&self, other: &Channel, now: u64) -> bool {
+        let alike = |a: &u64, b: &u64| a == b || (*a <= now && *b <= now);
+        let all_alike = |a: &[u64], b: &[u64]| a.iter().zip(b).all(|(a, b)| alike(a, b));
+        let times = |scope: usize, count: usize| {
+            all_alike(self.ready[scope][..count].as_flattened(), other.ready[scope][..count].as_flattened())
+        };
+        let (banks, ranks) = (self.banks.count(), self.open_banks.len());
+        // What is derived from these (filters, plans, what banks want) is equal where they are.
+        (self.turn, self.draining, self.held, self.flush) == (other.turn, other.draining, other.held, other.flush)
+            && (self.refresh_at, self.refresh_next, self.pulled_in)
+                == (other.refresh_at, other.refresh_next, other.pulled_in)
+            && self.refresh_due == other.refresh_due
+            && self.banks.is_like(&other.banks, self.memory.row_hit_cap.max(1))
+            && self.reads.is_like(&other.reads)
+            && self.writes.is_like(&other.writes)
+            && self.twins == other.twins
+            && self.window.iter().zip(&other.window).all(|(a, b)| all_alike(&oldest_first(a), &oldest_first(b)))
+            && times(BANK, banks)
+            && times(GROUP, ((banks - 1) >> self.group_shift) + 1)
+            && times(RANK, ranks)
+    }
+
     /// Adds the clocks of ranks that still have open rows up to `end`.
     pub fn settle(&mut self, end: u64) {
         for (rank, open) in self.open_banks.iter().enumerate() {
@@ -756,6 +780,11 @@ impl Channel {
             }
         }
     }
+}
+
+/// The last four activates of a rank.
+fn oldest_first((times, first): &([u64; 4], u8)) -> [u64; 4] {
+    std::array::from_fn(|n| times[(usize::from(*first) + n) & 3])
 }
 
 fn is_column(command: Command) -> bool {

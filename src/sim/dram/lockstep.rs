@@ -5,7 +5,7 @@
 //! channels form a [`Group`] that is simulated once, and whatever it answers counts for each of them. What arrives in a
 //! clock is kept until the clock is over; channels that were told something else by then leave with a copy of the state.
 //! A burst that might meet one that waits (a read of a posted write, say) is told to its own channel alone. Groups come
-//! together again when DRAM comes to rest.
+//! together again when they have come to one state, and when DRAM comes to rest.
 
 use super::answers::Answers;
 use super::channel::{Arrival, Channel};
@@ -192,7 +192,7 @@ impl Lockstep {
         count
     }
 
-    /// Every channel takes `run` in clock `clock`, if all have one history, room, and nothing that it might meet.
+    /// Every channel takes `run` in clock `clock`, if all have one history and room.
     #[inline]
     pub fn arrive_everywhere(&mut self, clock: u64, run: &Arrival, answers: &mut Answers) -> bool {
         let index = usize::from(self.members[0].group);
@@ -207,7 +207,7 @@ impl Lockstep {
         }
         answers.times = all;
         group.channel.advance(clock, answers);
-        if group.channel.room(run.write) < run.count || group.channel.waits_for(run) {
+        if group.channel.room(run.write) < run.count {
             return false;
         }
         group.channel.arrive(clock, run, answers);
@@ -328,6 +328,34 @@ impl Lockstep {
         self.groups[index].tell(answers);
     }
 
+    /// Groups in which only what is over differs become one; every channel has come to clock `now`, and been told all.
+    pub fn reunite(&mut self, now: u64) {
+        if self.apart || self.groups.iter().filter(|group| group.members > 0).count() < 2 {
+            return;
+        }
+        for from in 1..self.groups.len() {
+            if self.groups[from].members == 0 {
+                continue;
+            }
+            let (earlier, later) = self.groups.split_at_mut(from);
+            let group = &mut later[0];
+            let like = |into: &Group| into.members > 0 && into.channel.is_like(&group.channel, now);
+            let Some(index) = earlier.iter().position(like) else { continue };
+            let into = &mut earlier[index];
+            into.channel.settle(now);
+            group.channel.settle(now);
+            for (member, before) in self.members.iter_mut().zip(&mut self.before) {
+                if usize::from(member.group) == from {
+                    before.add(&group.channel.counts);
+                    before.take(&into.channel.counts);
+                    *member = Member { group: index as u16, had: 0, told: 0 };
+                }
+            }
+            into.members += std::mem::take(&mut group.members);
+            (into.parent, group.parent) = (None, None);
+        }
+    }
+
     /// Drains every channel from clock `at` on and brings them all to one rest state; its clock.
     pub fn drain(&mut self, at: u64, answers: &mut Answers) -> u64 {
         self.advance_all(at, answers);
@@ -415,6 +443,40 @@ mod tests {
         let over = all.drain(2000, &mut answers);
         assert_eq!(sizes(&all), [4], "at rest they are one again");
         assert_eq!(all.counts(over, &mut answers).iter().map(|c| c.reads).sum::<u64>(), 11);
+    }
+
+    #[test]
+    fn channels_that_have_come_to_one_state_are_one_again() {
+        let (mut all, mut answers, owner) = channels();
+        let (mut apart, mut others, other) = channels();
+        let one = apart.groups[0].channel.clone();
+        apart.apart = true;
+        apart.unite(&one);
+        // One is ahead of the others, who read the same later.
+        let asked: [(u64, u64, &[u32], &[u32]); 5] = [
+            (10, 5, &[0, 1, 2, 3], &[4]),
+            (200, 6, &[1], &[1, 3]),
+            (400, 6, &[0, 2, 3], &[4]),
+            (600, 40, &[0, 1, 2, 3], &[4]),
+            (800, 7, &[2], &[1, 3]),
+        ];
+        for (clock, key, channels, parts) in asked {
+            for channel in channels {
+                for (all, answers, owner) in [(&mut all, &mut answers, owner), (&mut apart, &mut others, other)] {
+                    all.advance(*channel, clock, answers);
+                    all.arrive(clock, &burst(*channel, key, owner), answers);
+                }
+            }
+            all.advance_all(clock + 100, &mut answers);
+            all.reunite(clock + 100);
+            assert_eq!(sizes(&all), parts, "{clock}");
+        }
+        assert_eq!(all.counts(9000, &mut answers), apart.counts(9000, &mut others));
+        let said = |answers: &Answers, owner| {
+            let of = answers.of(owner);
+            (of.answered, of.last, of.activates, of.row_hits, answers.latency, answers.reads)
+        };
+        assert_eq!(said(&answers, owner), said(&others, other));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::channel::Arrival;
 use std::collections::VecDeque;
 
 /// Consecutive bursts of one row that wait.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Segment {
     /// Number of the first burst.
     pub key: u64,
@@ -89,6 +89,10 @@ impl Requests {
     }
     pub fn holds(&self, key: u64) -> bool {
         self.segments.iter().any(|s| s.holds(key))
+    }
+    /// True if the same waits in both.
+    pub fn is_like(&self, other: &Requests) -> bool {
+        self.segments == other.segments
     }
     /// The segment that is all that waits.
     pub fn sole(&self) -> Option<Segment> {
@@ -234,6 +238,14 @@ impl Banks {
     }
     pub fn holds(&self, key: u64, write: bool) -> bool {
         (0..self.banks.len()).any(|bank| self.waiting(bank).any(|s| s.write == write && s.holds(key)))
+    }
+    /// True if the same rows are open and the same waits in both, where column commands of one row count up to `most`.
+    pub fn is_like(&self, other: &Banks, most: u32) -> bool {
+        let state = |b: &Bank| (b.open, b.hits.min(most));
+        let same = |(bank, (a, b)): (usize, (&Bank, &Bank))| {
+            state(a) == state(b) && a.segments == b.segments && self.waiting(bank).eq(other.waiting(bank))
+        };
+        self.len == other.len && self.banks.iter().zip(&other.banks).enumerate().all(same)
     }
     /// Opens the row of what has waited longest; who asked for it.
     pub fn open(&mut self, bank: usize) -> u16 {

@@ -101,6 +101,8 @@ pub(super) struct Transfers {
     free_owners: Vec<u16>,
     /// Every clock before it is decided.
     now: u64,
+    /// A transfer has started since channels were last compared.
+    started: bool,
     /// Clock of the next offer, and bursts taken in it.
     offer_clock: u64,
     taken: u32,
@@ -124,6 +126,7 @@ impl Transfers {
             active: Vec::new(),
             free_owners: Vec::new(),
             now: 0,
+            started: false,
             offer_clock: 0,
             taken: 0,
             offer: None,
@@ -138,6 +141,7 @@ impl Transfers {
         let from = self.clocks.dram(at_cycle).max(self.now) + u64::from(self.memory.crossing[0]);
         let owner = self.free_owners.pop().unwrap_or_else(|| self.answers.new_owner());
         self.answers.clear(owner);
+        self.started = true;
         let walk = Walk::new(strided, u64::from(self.memory.burst_bytes));
         // Started later, it may still be the older: nothing behind it has been offered yet.
         let index = self.active.partition_point(|other| (other.from, other.id) <= (from, id));
@@ -207,6 +211,10 @@ impl Transfers {
         let mut until = limit.min(from.saturating_add(step));
         if from > self.offer_clock {
             (self.offer_clock, self.taken) = (from, 0);
+        }
+        if std::mem::take(&mut self.started) {
+            self.channels.advance_all(from, &mut self.answers);
+            self.channels.reunite(from);
         }
         // Where time jumps, everything is answered.
         self.take_answers(from);
