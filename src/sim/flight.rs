@@ -121,6 +121,8 @@ pub(super) struct Open {
     pub(super) cost: Cost,
     /// Its place in the queue of its unit.
     pub(super) slot: usize,
+    /// How many instructions in flight had got their times when what it waits for was looked up last.
+    pub(super) looked: Option<u64>,
     /// Of a transfer that has started.
     pub(super) moving: Option<Moving>,
     /// Of a part of a collective transfer: when the last member starts, and what brings the bytes.
@@ -164,6 +166,8 @@ pub(super) struct Flights {
     /// Numbers of those whose times are open, oldest first.
     open: VecDeque<u64>,
     next: u64,
+    /// How many have got their times.
+    closed: u64,
     /// The latest use of results of those that were pushed with all their times.
     covered: u64,
     /// Length from which on it is worth looking for those to forget: twice what was left the last time.
@@ -237,8 +241,13 @@ impl Flights {
     pub(super) fn time(&self, seq: u64, part: Part) -> Option<u64> {
         self.get(seq).filter(|flight| flight.open.is_none()).map(|flight| flight.span.part(part))
     }
+    /// How many have got their times while they were in flight.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed
+    }
     /// Takes `seq` off the open ones: its times are known now.
     pub(super) fn close(&mut self, seq: u64) {
+        self.closed += 1;
         self.open.retain(|other| *other != seq);
     }
     /// The oldest, if its times are known.

@@ -64,7 +64,8 @@ impl Engine {
         };
         let slot = self.units[unit].enqueue(known.map_or(When::After(self.flights.next()), |_| When::At(0)));
         let Some(free) = known else {
-            let open = Open { event: *event, start, waits, free, cost, slot, moving: None, together: None };
+            let open =
+                Open { event: *event, start, waits, free, cost, slot, looked: None, moving: None, together: None };
             self.wait_open::<O>(event, issued, open);
             return None;
         };

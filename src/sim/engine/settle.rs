@@ -43,22 +43,19 @@ impl Engine {
     /// Gives times to what has all that it waits for, in the order of the program.
     pub(in crate::sim) fn settle<O: Observer>(&mut self, channels: &mut Channels) {
         self.wake = u64::MAX;
-        let (mut index, mut held, mut closed) = (0, false, false);
+        let (mut index, mut held, before) = (0, false, self.flights.closed());
         while let Some(seq) = self.flights.open_at(index) {
-            let Some(mut open) = self.flights.get_mut(seq).and_then(|flight| flight.open.take()) else { return };
-            let mut start = open.start;
-            open.waits.retain(|wait| match self.flights.time(wait.seq, wait.part) {
-                Some(at) => {
-                    start.wait::<O>(at, wait.cause, wait.on);
-                    false
-                }
-                None => true,
-            });
-            open.start = start;
-            if let When::After(older) = open.free
-                && let Some(end) = self.flights.time(older, Part::End)
-            {
-                open.free = When::At(end);
+            let closed = Some(self.flights.closed());
+            let Some(flight) = self.flights.get_mut(seq) else { return };
+            // Only a transfer has more to wait for than the times of others.
+            if flight.open.as_ref().is_some_and(|open| open.looked == closed && open.event.unit != Unit::D) {
+                index += 1;
+                continue;
+            }
+            let Some(mut open) = flight.open.take() else { return };
+            if open.looked != closed {
+                open.looked = closed;
+                self.look_up::<O>(&mut open);
             }
             let span = match (open.event.unit, open.free) {
                 (Unit::D, _) => self.transfer::<O>(seq, &mut open, &mut held, channels),
@@ -69,10 +66,7 @@ impl Engine {
                 _ => None,
             };
             match span {
-                Some(span) => {
-                    self.close(seq, &open, span);
-                    closed = true;
-                }
+                Some(span) => self.close(seq, &open, span),
                 None => {
                     if let Some(flight) = self.flights.get_mut(seq) {
                         flight.open = Some(open);
@@ -81,8 +75,25 @@ impl Engine {
                 }
             }
         }
-        if closed {
+        if self.flights.closed() > before {
             self.flights.count_registers();
+        }
+    }
+
+    /// Takes the times that are known now from what an instruction waits for.
+    fn look_up<O: Observer>(&self, open: &mut Open) {
+        let Open { start, waits, free, .. } = open;
+        waits.retain(|wait| match self.flights.time(wait.seq, wait.part) {
+            Some(at) => {
+                start.wait::<O>(at, wait.cause, wait.on);
+                false
+            }
+            None => true,
+        });
+        if let When::After(older) = *free
+            && let Some(end) = self.flights.time(older, Part::End)
+        {
+            *free = When::At(end);
         }
     }
 

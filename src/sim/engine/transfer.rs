@@ -178,7 +178,8 @@ impl Engine {
         }
         let slot = self.units[Unit::D as usize].enqueue(When::After(self.flights.next()));
         let (event, free, cost, together) = (*event, When::At(0), Cost::default(), self.together);
-        self.wait_open::<O>(&event, issued, Open { event, start, waits, free, cost, slot, moving: None, together });
+        let open = Open { event, start, waits, free, cost, slot, looked: None, moving: None, together };
+        self.wait_open::<O>(&event, issued, open);
         self.settle::<O>(channels);
     }
 }
