@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long)]
     estimate: bool,
     /// List the built-in workloads
-    #[arg(long)]
+    #[arg(long, conflicts_with = "workload")]
     list: bool,
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]

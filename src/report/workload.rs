@@ -24,14 +24,15 @@ pub fn run(run: &WorkloadReport) -> String {
         let [read, written, peak] = [run.dram_read_bytes, run.dram_write_bytes, run.peak_sram_bytes].map(shown);
         line("DRAM", format!("{read} read, {written} written   SRAM peak {peak}"));
         let segments = &run.segments;
+        let [instances, simulated, programs] =
+            [segments.instances, segments.simulated, segments.programs].map(units::count);
         line(
             "layers",
-            format!(
-                "{} run, {} simulated, {} different programs",
-                units::count(segments.instances),
-                units::count(segments.simulated),
-                units::count(segments.programs)
-            ),
+            match segments.programs {
+                // Layers without an end between them.
+                0 => format!("{instances} run as one program"),
+                _ => format!("{instances} run, {simulated} simulated, {programs} different programs"),
+            },
         );
     }
     if let (Some(error), Some(layers)) = (run.estimate.error, run.estimate.mean_layer_error) {

@@ -399,6 +399,14 @@ impl Builder {
         let x = self.shape(node, 0)?;
         let axes = || node.inputs.get(1).and_then(|name| self.values.get(name)).or_else(|| node.ints.get("axes"));
         let place = |axis: i64, rank: usize| usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok();
+        // In order, each once.
+        let places = |axes: &[i64], rank: usize| {
+            let mut places: Vec<usize> = axes.iter().filter_map(|axis| place(*axis, rank)).collect();
+            places.sort_unstable();
+            places.dedup();
+            let all = places.len() == axes.len() && places.last().is_none_or(|last| *last < rank);
+            if all { Ok(places) } else { bad(format!("axes {axes:?} of {x:?}")) }
+        };
         let y = match node.op.as_str() {
             "Flatten" => {
                 let axis = node.ints.get("axis").and_then(|axis| axis.first()).copied().unwrap_or(1);
@@ -414,22 +422,14 @@ impl Builder {
             "Squeeze" => match axes() {
                 None => x.iter().copied().filter(|extent| *extent != 1).collect(),
                 Some(axes) => {
-                    let gone: Vec<usize> = axes.iter().filter_map(|axis| place(*axis, x.len())).collect();
+                    let gone = places(axes, x.len())?;
                     x.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, extent)| *extent).collect()
                 }
             },
             "Unsqueeze" => {
                 let Some(axes) = axes() else { return bad("`axes` are missing") };
-                let rank = x.len() + axes.len();
-                let mut places: Vec<usize> = axes.iter().filter_map(|axis| place(*axis, rank)).collect();
-                places.sort_unstable();
                 let mut shape = x.clone();
-                for at in places {
-                    if at > shape.len() {
-                        return bad(format!("axes {axes:?} of {x:?}"));
-                    }
-                    shape.insert(at, 1);
-                }
+                places(axes, x.len() + axes.len())?.into_iter().for_each(|at| shape.insert(at, 1));
                 shape
             }
             _ => x.clone(),

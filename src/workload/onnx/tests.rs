@@ -166,3 +166,30 @@ fn odd_inputs_are_short_and_plain_errors() {
     let error = load(&named, &Options::default()).unwrap_err().render(false);
     assert!(error.contains("a name with a control character") && !error.contains('\u{1b}'), "{error}");
 }
+
+#[test]
+fn axes_are_there_and_named_once() {
+    let net = |op: &str, axes: &[i64]| {
+        let parts = vec![
+            input("x", &[2, 1, 4, 1]),
+            tensor("w", &[4, 4], 64),
+            node(op, &["x"], "v", &[("axes", axes)]),
+            node("Flatten", &["v"], "f", &[("axis", &[1])]),
+            node("MatMul", &["f", "w"], "y", &[]),
+        ];
+        load(&parts, &Options::default()).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (op, axes) in [
+        ("Squeeze", &[4][..]),
+        ("Squeeze", &[1, 1]),
+        ("Squeeze", &[-5]),
+        ("Unsqueeze", &[6, 0]),
+        ("Unsqueeze", &[0, 0]),
+    ] {
+        let said = net(op, axes).unwrap_err();
+        assert!(said.contains(&format!("axes {axes:?} of [2, 1, 4, 1]")), "{op}: {said}");
+    }
+    // [2, 4] and [1, 2, 1, 4, 1] flattened behind the first axis.
+    assert_eq!(net("Squeeze", &[-1, 1]), Ok(()));
+    assert!(net("Unsqueeze", &[0]).unwrap_err().contains("[1, 8]"));
+}
