@@ -76,6 +76,7 @@ impl Traffic {
     pub fn requests(&self) -> u64 {
         self.requests
     }
+
     /// An idle memory; with `step` every clock is stepped.
     pub fn new(memory: &Memory, step: bool) -> Traffic {
         let memory = Arc::new(memory.clone());
