@@ -100,19 +100,22 @@ pub fn sfu(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         Sfu::Sin => trig::sin,
         Sfu::Cos => trig::cos,
     };
-    special(vm, inst, event, function)
+    let vl = vm.f32_elements()?;
+    by_element(vm, inst, event, Work::Elementwise { kind: EwKind::Special, elements: vl }, function)
 }
 
-/// Activations.
+/// Activations. Those that bend at 0 are a comparison, and a square: no special functions.
 pub fn act(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
-    let function = match activation(inst) {
-        Act::Relu => func::relu,
-        Act::Relu2 => func::relu2,
-        Act::Gelu => func::gelu,
-        Act::Silu => func::silu,
-        Act::Gelut => func::gelut,
+    let vl = vm.f32_elements()?;
+    let smooth = Work::Elementwise { kind: EwKind::Special, elements: vl };
+    let (function, work): (fn(f32) -> f32, _) = match activation(inst) {
+        Act::Relu => (func::relu, Work::Elementwise { kind: EwKind::Add, elements: vl }),
+        Act::Relu2 => (func::relu2, Work::Elementwise { kind: EwKind::Mul, elements: 2 * vl }),
+        Act::Gelu => (func::gelu, smooth),
+        Act::Silu => (func::silu, smooth),
+        Act::Gelut => (func::gelut, smooth),
     };
-    special(vm, inst, event, function)
+    by_element(vm, inst, event, work, function)
 }
 
 /// Gradients through activations.
@@ -139,9 +142,9 @@ fn activation(inst: &Inst) -> Act {
     Act::from_code(inst.mode.into()).expect("decode checks enumerations")
 }
 
-fn special(vm: &mut Vm, inst: &Inst, event: &mut Event, function: fn(f32) -> f32) -> Result<()> {
+fn by_element(vm: &mut Vm, inst: &Inst, event: &mut Event, work: Work, function: fn(f32) -> f32) -> Result<()> {
     let vl = vm.f32_elements()?;
-    event.work = Work::Elementwise { kind: EwKind::Special, elements: vl };
+    event.work = work;
     if vm.values {
         let from = inst.rs1;
         vm.write_elements(inst.rd, vl, |v, i| function(v.f32(from, i)));
