@@ -212,7 +212,7 @@ struct Scratch {
     words: Vec<u32>,
 }
 
-/// Words of a program, and what they are; none where a word is no instruction.
+/// What the words of a program are; nothing where one is no instruction.
 type Code = Arc<[Option<Decoded>]>;
 
 /// The program as the cores share it.

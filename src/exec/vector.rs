@@ -104,7 +104,7 @@ pub fn sfu(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     by_element(vm, inst, event, Work::Elementwise { kind: EwKind::Special, elements: vl }, function)
 }
 
-/// Activations. Those that bend at 0 are a comparison, and a square: no special functions.
+/// Activations. Those that bend at 0 are a comparison, which is priced as an addition, and a square: no special functions.
 pub fn act(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let vl = vm.f32_elements()?;
     let smooth = Work::Elementwise { kind: EwKind::Special, elements: vl };
@@ -142,6 +142,7 @@ fn activation(inst: &Inst) -> Act {
     Act::from_code(inst.mode.into()).expect("decode checks enumerations")
 }
 
+/// A function of each element, which costs `work`.
 fn by_element(vm: &mut Vm, inst: &Inst, event: &mut Event, work: Work, function: fn(f32) -> f32) -> Result<()> {
     let vl = vm.f32_elements()?;
     event.work = work;
