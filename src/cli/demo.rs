@@ -30,9 +30,9 @@ pub fn run(args: &Args) -> Result<()> {
     let batch =
         Batch { prepared: &prepared, machines: &machines, policies: &policies, options: &options, tracing: &tracing };
     let done = batch.run()?;
-    let finished = batch.finish(&done, &args.output, Some("preon-demo"), &[]);
+    batch.finish(&done, &args.output, Some("preon-demo"), &[])?;
     if args.output.format == args::Format::Table {
         out::data(&format!("\n{}\n", report::headline(&done.summaries())))?;
     }
-    finished
+    Ok(())
 }

@@ -207,8 +207,8 @@ fn parse(text: &str) -> Option<Request> {
 
 fn summary(machine: &Machine, memory: &Memory, what: &str, served: &Served) -> Result<Value> {
     let counts = served.counts();
-    let bytes = served.bursts().saturating_mul(u64::from(memory.burst_bytes));
     let columns = counts.reads + counts.writes;
+    let bytes = columns.saturating_mul(u64::from(memory.burst_bytes));
     let time_ns = served.clocks as f64 * f64::from(memory.tck_ps) / 1000.0;
     let (mut energy, mut total) = (Map::new(), [0i128; 3]);
     for part in energy::parts(machine, &counts, served.clocks)? {
@@ -229,6 +229,7 @@ fn summary(machine: &Machine, memory: &Memory, what: &str, served: &Served) -> R
         "reads": served.reads,
         "writes": served.requests - served.reads,
         "merged": served.requests - served.bursts(),
+        "waiting": served.bursts() - columns,
         "bytes": bytes,
         "cycles": served.clocks,
         "tck_ps": memory.tck_ps,
@@ -334,7 +335,6 @@ mod tests {
             summary(&machine, memory, &what, &traffic.finish()).unwrap()
         };
         let peak = 2.0 * 8.0 / (f64::from(memory.tck_ps) / 1000.0);
-        let bytes = |value: &Value| (value["bytes"].as_u64().unwrap(), value["merged"].as_u64().unwrap());
         for line in
             ["--pattern stride --stride 1 --bytes 65536", "--pattern stride --stride 1 --bytes 65536 --write 0.5"]
         {
@@ -342,13 +342,15 @@ mod tests {
             assert!(packed["bandwidth_gb_s"].as_f64().unwrap() <= peak, "{packed}");
             assert!(packed["merged"].as_u64().unwrap() > 0, "{packed}");
         }
-        // Data of writes that are posted when all is served are no part of the time.
-        for write in ["0.5", "0.9", "0.94", "1"] {
-            let busy = drive(&format!("--pattern seq --bytes 4096 --write {write}"))["bus_busy"].as_f64().unwrap();
-            assert!(0.0 < busy && busy <= 1.0, "{write}: {busy}");
+        // Writes that are posted when all is served are no part of the time, nor of what has moved in it.
+        for write in ["0", "0.5", "0.9", "0.94", "1"] {
+            let apart = drive(&format!("--pattern seq --bytes 4096 --write {write}"));
+            let [busy, share] = ["bus_busy", "bandwidth_gb_s"].map(|key| apart[key].as_f64().unwrap());
+            assert!(0.0 < busy && busy <= 1.0 && share <= peak, "{write}: {apart}");
+            let [bytes, merged, waiting] = ["bytes", "merged", "waiting"].map(|key| apart[key].as_u64().unwrap());
+            assert_eq!((bytes + 64 * waiting, merged), (4096, 0), "{write}");
+            assert_eq!(waiting > 0, write != "0", "{write}: {apart}");
         }
-        let apart = drive("--pattern seq --bytes 65536 --write 0.5");
-        assert_eq!(bytes(&apart), (65536, 0));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::tracing::{self, Tracing};
 use super::{args, out};
 use crate::diag::{Error, Place, Result};
 use crate::report;
+use crate::sim::observe::Unobserved;
 use crate::vpu::workload::{self as vpu, Epochs, WorkloadReport};
 use crate::workload::{self, builtin};
 
@@ -87,23 +88,34 @@ pub fn run(args: &Args) -> Result<()> {
     let how = vpu::Run { step: args.step, epochs, estimate: args.estimate, resident: args.resident };
     args.tracing.refuse_several(machines.len() * policies.len())?;
     let (mut runs, mut costs) = (Vec::new(), String::new());
+    let bar = out::bar(machines.len() * policies.len() * layers.layers.len());
     for machine in &machines {
         for policy in &policies {
+            let seen = &mut |layer: &str| {
+                bar.set_message(format!("{} {} {layer}", machine.name, policy.name));
+                bar.inc(1);
+            };
             let run = match args.tracing.begin(machine)? {
-                None => vpu::run(&layers, machine, policy, &kernels, &how).map_err(named)?,
+                None => {
+                    let alone = &mut Unobserved;
+                    vpu::run_observed(&layers, machine, policy, &kernels, &how, seen, alone).map_err(named)?
+                }
                 Some(mut trace) => {
-                    let run = vpu::run_observed(&layers, machine, policy, &kernels, &how, &mut trace).map_err(named)?;
+                    let traced = vpu::run_observed(&layers, machine, policy, &kernels, &how, seen, &mut trace);
+                    let run = traced.map_err(named)?;
                     trace.finish(tracing::about_layers(&run))?;
                     run
                 }
             };
             if epochs == Epochs::None {
-                let drained = vpu::run(&layers, machine, policy, &kernels, &vpu::Run::default()).map_err(named)?;
+                let apart = vpu::Run { epochs: Epochs::Layers, ..how.clone() };
+                let drained = vpu::run(&layers, machine, policy, &kernels, &apart).map_err(named)?;
                 costs += &epochs_cost(&run, &drained);
             }
             runs.push(run);
         }
     }
+    bar.finish_and_clear();
     let json = || match runs.as_slice() {
         [one] => serde_json::to_string_pretty(one),
         all => serde_json::to_string_pretty(all),

@@ -245,6 +245,13 @@ fn dram(r: &Reader<'_>, clock_hz: f64) -> Result<Dram> {
         return Err(node.from.error(format!("`dram.efficiency` must be at most 1, not {efficiency}")));
     }
     let sustained = peak * efficiency;
+    if sustained < 1.0 {
+        let slow = if peak < 1.0 { "dram.peak_bytes_per_s" } else { "dram.efficiency" };
+        let from = &r.node(slow)?.from;
+        return Err(
+            from.error(format!("{peak:?} B/s at an efficiency of {efficiency:?} are less than a byte a second"))
+        );
+    }
     let (latency_ns, _) = r.figure("dram.latency_ns")?;
     if model == DramModel::Cycle {
         ["dram.latency_ns", "dram.efficiency"].iter().try_for_each(|key| without_effect(r, key))?;
@@ -286,7 +293,7 @@ fn agreed(r: &Reader<'_>, key: &str, of_shape: f64) -> Result<f64> {
     if agree(stated, of_shape) {
         return Ok(stated);
     }
-    let error = r.node(key)?.from.error(format!("`{key}` is {stated}, but the DRAM's shape gives {of_shape}"));
+    let error = r.node(key)?.from.error(format!("`{key}` is {stated:?}, but the DRAM's shape gives {of_shape:?}"));
     let shape = "state a shape that fits (channels, bus_bits, burst_length, columns, tck_ps)";
     Err(error.help(format!("{shape}, or `dram.model = \"bandwidth\"`")))
 }

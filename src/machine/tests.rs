@@ -96,6 +96,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "m.toml:3:20: `dram.peak_bytes_per_s` must be more than zero, not 0",
     ),
     ("[dram]\nefficiency = [1.5, \"choice\"]", "m.toml:3:14: `dram.efficiency` must be at most 1, not 1.5"),
+    (
+        "[dram]\nefficiency = [1e-300, \"choice\"]",
+        "m.toml:3:14: 19200000000.0 B/s at an efficiency of 1e-300 are less than a byte a second",
+    ),
     ("[dram]\nmodel = \"exact\"", "m.toml:3:9: `dram.model` cannot be `exact` (it is one of: bandwidth, cycle, ideal)"),
     (
         "[dram]\naddress_map = \"rorabgba\"",

@@ -1,6 +1,7 @@
 //! The run folder: everything a report leaves behind, written to a temporary place and moved there when complete.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::diag::{Error, Result};
@@ -146,7 +147,7 @@ fn refuse_foreign(folder: &Path, mark: &str, ours: &[&str]) -> Result<()> {
     }
     let foreign = if folder.is_dir() {
         let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        !empty && !folder.join(mark).is_file()
+        !empty && !is_marked(&folder.join(mark))
     } else {
         folder.exists()
     };
@@ -167,6 +168,17 @@ fn refuse_foreign(folder: &Path, mark: &str, ours: &[&str]) -> Result<()> {
             .in_file(folder.join(name).display().to_string())
             .help("move it, or choose another folder with -o")),
     }
+}
+
+/// True of a file that begins as every report does: with the name of its schema, the first of a list perhaps.
+fn is_marked(path: &Path) -> bool {
+    let mut first = Vec::new();
+    let mut read = || fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut first));
+    if !path.is_file() || read().is_err() {
+        return false;
+    }
+    first.retain(|byte| !byte.is_ascii_whitespace());
+    first.strip_prefix(b"[").unwrap_or(&first).starts_with(b"{\"schema\":\"preon.")
 }
 
 /// A hidden neighbour of `folder`, on the same file system, that no other process uses.
@@ -224,7 +236,10 @@ mod tests {
     fn a_pair_of_files_replaces_its_like_and_nothing_else() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("out");
-        let put = |text| write_pair(&folder, [("a.json", text), ("a.csv", text)]);
+        let put = |text| {
+            let json = format!("{{\n  \"schema\": \"preon.test/{text}\"\n}}\n");
+            write_pair(&folder, [("a.json", json.as_str()), ("a.csv", text)])
+        };
         put("1").unwrap();
         put("2").unwrap();
         assert_eq!(fs::read_to_string(folder.join("a.csv")).unwrap(), "2");
@@ -234,7 +249,11 @@ mod tests {
         fs::remove_file(folder.join("a.csv")).unwrap();
         fs::create_dir(folder.join("a.csv")).unwrap();
         assert!(put("3").unwrap_err().to_string().contains("a.csv: this is a folder"));
-        assert_eq!(fs::read_to_string(folder.join("a.json")).unwrap(), "2");
+        assert!(fs::read_to_string(folder.join("a.json")).unwrap().contains("preon.test/2"));
+        for other in ["", "mine", "{\"mine\": 1}", "{\"schema\": \"other/1\"}"] {
+            fs::write(folder.join("a.json"), other).unwrap();
+            assert!(put("3").unwrap_err().to_string().contains("no report of Preon"), "{other}");
+        }
         fs::remove_file(folder.join("a.json")).unwrap();
         assert!(put("3").unwrap_err().to_string().contains("no report of Preon"));
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);

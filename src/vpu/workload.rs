@@ -87,11 +87,11 @@ pub fn run(
     kernels: &Kernels,
     run: &Run,
 ) -> Result<WorkloadReport> {
-    run_observed(workload, machine, policy, kernels, run, &mut Unobserved)
+    run_observed(workload, machine, policy, kernels, run, &mut |_| {}, &mut Unobserved)
 }
 
-/// As [`run`]; `observer` is told of every instruction of every instance of every layer, in cycles of the whole run, with
-/// the layer as its step. So whoever watches makes it step.
+/// As [`run`]; `progress` hears of every layer as it begins. `observer` is told of every instruction of every instance of
+/// every layer, in cycles of the whole run, with the layer as its step. So whoever watches makes it step.
 ///
 /// # Errors
 /// Those of [`run`]; Usage where there is nothing to watch: an estimate, or layers that are no programs of their own.
@@ -101,6 +101,7 @@ pub fn run_observed<O: Observer>(
     policy: &Policy,
     kernels: &Kernels,
     run: &Run,
+    progress: &mut dyn FnMut(&str),
     observer: &mut O,
 ) -> Result<WorkloadReport> {
     if O::WANTED && (run.estimate || run.epochs == Epochs::None) {
@@ -127,6 +128,7 @@ pub fn run_observed<O: Observer>(
             // A kernel knows the names of its own operands only.
             _ => error.moved(Place::Node(layer.name.clone())),
         };
+        progress(&layer.name);
         let formats = formats(layer, policy);
         let estimate = layers::estimate(&layer.kind, &formats, machine);
         let segment = match run.estimate {
@@ -222,6 +224,7 @@ impl Known<'_> {
         if run.epochs == Epochs::None {
             return Ok(Segment { program, outcome: None, stepped: None });
         }
+        let key = (program.object.words.clone(), program.object.control.clone());
         if run.step {
             let mut sum = Outcome { timing: Timing::default(), ledger: Ledger::default() };
             let mut last = None;
@@ -239,10 +242,10 @@ impl Known<'_> {
                 self.effort.simulated += 1;
                 last = Some(Arc::new(one));
             }
-            self.effort.programs += 1;
+            let known = last.as_ref().and_then(|last| self.outcomes.insert(key, last.clone()));
+            self.effort.programs += u64::from(known.is_none());
             return Ok(Segment { program, outcome: last, stepped: Some(sum) });
         }
-        let key = (program.object.words.clone(), program.object.control.clone());
         let outcome = match self.outcomes.get(&key) {
             Some(known) => known.clone(),
             None => {

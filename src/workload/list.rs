@@ -48,7 +48,7 @@ struct Row {
     #[serde(default)]
     residual: bool,
     #[serde(flatten)]
-    extents: BTreeMap<String, toml::Value>,
+    extents: BTreeMap<String, serde_json::Value>,
 }
 
 /// Reads a list; `path` stands in errors, `stem` is its name unless it says another.
@@ -135,13 +135,13 @@ fn span_of(text: &str, start: usize, key: &str) -> Range<usize> {
 }
 
 /// The extents of a row, taken one by one.
-struct Extents(BTreeMap<String, toml::Value>);
+struct Extents(BTreeMap<String, serde_json::Value>);
 
 impl Extents {
     fn optional(&mut self, name: &str) -> std::result::Result<Option<u64>, Wrong> {
         match self.0.remove(name) {
             None => Ok(None),
-            Some(value) => match value.as_integer().and_then(|value| u64::try_from(value).ok()) {
+            Some(value) => match value.as_u64() {
                 Some(value) => Ok(Some(value)),
                 None => Err(wrong(name, Error::bad_input(format!("{name} is {value}; an extent is a whole number")))),
             },

@@ -283,7 +283,8 @@ impl Kind {
             Kind::Conv(c) | Kind::Pool(Pool { window: c, .. }) => {
                 let batch = if c.batch > 1 { format!("{} of ", c.batch) } else { String::new() };
                 let groups = if c.groups > 1 { format!(" in {} groups", c.groups) } else { String::new() };
-                format!("{batch}{}x{}x{} to {}, {}x{}/{}{groups}", c.h, c.w, c.c, c.k, c.r, c.s, c.stride)
+                let dilated = if c.dilation > 1 { format!(" by {}", c.dilation) } else { String::new() };
+                format!("{batch}{}x{}x{} to {}, {}x{}{dilated}/{}{groups}", c.h, c.w, c.c, c.k, c.r, c.s, c.stride)
             }
             Kind::Attention(a) => {
                 let batch = if a.batch > 1 { format!("{} of ", a.batch) } else { String::new() };

@@ -126,7 +126,8 @@ fn follow(machine: &Machine, elements: f64, then: Epilogue, stored: bool, work: 
     let special = f64::from(machine.units.e_special_lanes).max(1.0);
     let act = match then.act {
         Some(Act::Gelu | Act::Silu) => elements / special,
-        Some(_) => elements / plain,
+        Some(Act::Relu) => elements / plain,
+        Some(Act::Relu2) => 2.0 * elements / plain,
         None => 0.0,
     };
     work.elements +=
@@ -207,7 +208,8 @@ fn attention(shape: &Attention, formats: &Formats, machine: &Machine) -> f64 {
 fn steps(pass: Pass) -> [f64; 4] {
     match pass {
         Pass::Add | Pass::Mul => [4.0, 10.0, 1.0, 0.0],
-        Pass::Act(Act::Relu | Act::Relu2) => [3.0, 10.0, 1.0, 0.0],
+        Pass::Act(Act::Relu) => [3.0, 10.0, 1.0, 0.0],
+        Pass::Act(Act::Relu2) => [3.0, 10.0, 2.0, 0.0],
         Pass::Act(_) => [3.0, 10.0, 0.0, 1.0],
         Pass::Rope => [9.0, 12.0, 4.0, 0.0],
         Pass::LayerNorm => [14.0, 40.0, 6.0, 0.0],

@@ -281,7 +281,7 @@ fn after(ty: &TensorType, epilogue: &Epilogue) -> After {
     let (plain, special) = match epilogue.activation {
         0 => (0, 0),
         activation @ 1..=2 => (activation, 0),
-        _ => (0, 2),
+        _ => (0, 1),
     };
     let (bias, residual) = (epilogue.bias != 0, epilogue.residual != 0);
     let alone = !bias && !residual;

@@ -47,8 +47,8 @@ impl Served {
         self.channels.iter().for_each(|c| all.add(c));
         all
     }
-    /// Requests that moved a burst of their own over the bus, posted writes that still wait among them: not reads that were
-    /// answered from a waiting write or by another read's data, nor writes that replaced one.
+    /// Requests that move a burst of their own over the bus, be it later, as posted writes that still wait do: not reads that
+    /// were answered from a waiting write or by another read's data, nor writes that replaced one.
     pub fn bursts(&self) -> u64 {
         let counts = self.counts();
         self.requests - counts.forwarded - counts.shared

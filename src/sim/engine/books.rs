@@ -148,6 +148,16 @@ impl Engine {
         self.units.iter().map(|u| u.cursor).max().unwrap_or(0).max(self.end)
     }
 
+    /// A transfer of `tag`, issued in cycle `issued`, will be over at `done`. A program that never asks for its tag leaves
+    /// those that are over: they are forgotten where many have come together.
+    pub(super) fn pend(&mut self, tag: u8, done: When, issued: u64) {
+        let pending = &mut self.tags[usize::from(tag) % 16];
+        if pending.len() >= 64 {
+            pending.retain(|other| !matches!(other, When::At(other) if *other <= issued));
+        }
+        pending.push(done);
+    }
+
     /// Transfers of `tag` that are unfinished in `cycle`.
     pub(in crate::sim) fn unfinished(&self, tag: u8, cycle: u64) -> usize {
         self.tags[usize::from(tag) % 16].iter().filter(|done| !matches!(done, When::At(at) if *at <= cycle)).count()

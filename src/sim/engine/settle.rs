@@ -24,7 +24,7 @@ impl Engine {
                 self.units[event.unit as usize].free = later;
                 (self.array_tile_ends[0], self.array_start) = (later, later);
             }
-            Work::Dma { tag, .. } | Work::Multicast { tag, .. } => self.tags[usize::from(tag) % 16].push(later),
+            Work::Dma { tag, .. } | Work::Multicast { tag, .. } => self.pend(tag, later, issued),
             _ => self.units[event.unit as usize].free = later,
         }
         let dma = event.unit == Unit::D;

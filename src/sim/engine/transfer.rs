@@ -153,11 +153,7 @@ impl Engine {
             self.order.record(access, From { pc: event.pc, n }, true, When::At(done), part);
         }
         let (Work::Dma { tag, .. } | Work::Multicast { tag, .. }) = event.work else { return (at, done, spent(event)) };
-        let pending = &mut self.tags[usize::from(tag) % 16];
-        if pending.len() >= 64 {
-            pending.retain(|d| !matches!(d, When::At(d) if *d <= issued));
-        }
-        pending.push(When::At(done));
+        self.pend(tag, When::At(done), issued);
         (at, done, spent(event))
     }
 

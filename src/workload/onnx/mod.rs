@@ -47,7 +47,9 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
         if !graph.constants.contains_key(name) {
             let shape = dims.iter().enumerate().map(|(axis, dim)| extent(name, axis, dim, options));
             let shape = shape.collect::<Result<Vec<u64>>>().map_err(|error| error.in_file(shown.clone()))?;
-            builder.shapes.insert(name.clone(), shape);
+            if builder.shapes.insert(name.clone(), shape).is_some() {
+                return Err(Error::bad_input(format!("two inputs are called `{name}`")).in_file(shown));
+            }
         }
     }
     let constant = |name: &String| graph.constants.contains_key(name);
@@ -56,6 +58,9 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
         let done = builder.node(&name, node, &constant);
         done.map_err(|error| error.at(Place::Node(name)).note(format!("op {} in {shown}", node.op)))?;
     }
+    if let Some(name) = graph.outputs.iter().find(|name| !builder.shapes.contains_key(*name)) {
+        return Err(Error::bad_input(format!("no node makes the output `{name}`")).in_file(shown));
+    }
     let mut workload = Workload::new(stem, builder.layers);
     workload.notes.push("shapes of an ONNX model: batch normalisation behind a convolution is folded, activations and residuals are part of the product before them".into());
     Ok(workload)
@@ -63,7 +68,6 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
 
 fn extent(name: &str, axis: usize, dim: &Dim, options: &Options) -> Result<u64> {
     match dim {
-        Dim::Known(0) if axis == 0 => Ok(options.batch.unwrap_or(1)),
         Dim::Known(extent) => Ok(*extent),
         Dim::Open(_) if axis == 0 => Ok(options.batch.unwrap_or(1)),
         Dim::Open(open) => options.seq.ok_or_else(|| {
@@ -76,10 +80,7 @@ fn extent(name: &str, axis: usize, dim: &Dim, options: &Options) -> Result<u64> 
 /// Refuses `--batch` and `--seq` where no input leaves such an axis open.
 fn refuse_unused(shown: &str, inputs: &[&Vec<Dim>], options: &Options) -> Result<()> {
     let open = |first: bool| {
-        let fits = |(axis, dim): (usize, &Dim)| match dim {
-            Dim::Open(_) => (axis == 0) == first,
-            Dim::Known(extent) => *extent == 0 && axis == 0 && first,
-        };
+        let fits = |(axis, dim): (usize, &Dim)| matches!(dim, Dim::Open(_)) && (axis == 0) == first;
         inputs.iter().any(|dims| dims.iter().enumerate().any(fits))
     };
     for (option, given, first) in [("batch", options.batch, true), ("seq", options.seq, false)] {
@@ -131,8 +132,24 @@ impl Builder {
     }
     fn output(&mut self, node: &Node, shape: Vec<u64>) -> Result<String> {
         let Some(name) = node.outputs.first() else { return bad("the node has no output") };
-        self.shapes.insert(name.clone(), shape);
+        if self.shapes.insert(name.clone(), shape).is_some() {
+            return bad(format!("its output `{name}` is an input, a constant or made by another node too"));
+        }
         Ok(name.clone())
+    }
+    /// True if the node has an input `at`: those left out are missing at the end or have no name.
+    fn has(&self, node: &Node, at: usize) -> bool {
+        node.inputs.get(at).is_some_and(|name| !name.is_empty())
+    }
+    /// Refuses inputs `from` .. of a node that are not `len` numbers, one for each `what`.
+    fn each(&self, node: &Node, from: usize, len: u64, what: &str) -> Result<()> {
+        for at in (from..node.inputs.len()).filter(|at| self.has(node, *at)) {
+            let shape = self.shape(node, at)?;
+            if shape != [len] {
+                return bad(format!("input {at} is {shape:?}: it has one number for each of {len} {what}"));
+            }
+        }
+        Ok(())
     }
     /// The layer whose product `name` is, if nobody else reads it.
     fn alone(&self, name: Option<&String>) -> Option<usize> {
@@ -219,7 +236,11 @@ impl Builder {
         if c.checked_mul(conv.groups) != Some(conv.c) {
             return bad(format!("weights of {w:?} do not fit an image of {x:?}"));
         }
-        conv.then.bias = node.inputs.len() > 2;
+        if node.ints.get("kernel_shape").is_some_and(|size| *size != [r as i64, s as i64]) {
+            return bad(format!("kernel_shape is {:?}, but the weights are {w:?}", node.ints["kernel_shape"]));
+        }
+        conv.then.bias = self.has(node, 2);
+        self.each(node, 2, k, "channels")?;
         let at = self.push(name, Kind::Conv(conv), 1)?;
         let (oh, ow) = conv.out();
         let y = self.output(node, vec![conv.batch, k, oh, ow])?;
@@ -259,7 +280,15 @@ impl Builder {
         if k != other {
             return bad(format!("{a:?} times {b:?}: depths differ"));
         }
-        let then = Epilogue { bias: node.inputs.len() > 2, ..Epilogue::default() };
+        let mut then = Epilogue::default();
+        if self.has(node, 2) {
+            let c = self.shape(node, 2)?;
+            if broadcast(&c, &[m, n]).as_deref() != Some(&[m, n]) {
+                return bad(format!("a bias of {c:?} for a product of {:?}", [m, n]));
+            }
+            // A row for all, or an addend for each.
+            (then.bias, then.residual) = if c == [m, n] && m > 1 { (false, true) } else { (true, false) };
+        }
         let at = self.push(name, Kind::Gemm(Gemm { m, n, k, then }), 1)?;
         let y = self.output(node, vec![m, n])?;
         self.made.insert(y, at);
@@ -304,6 +333,7 @@ impl Builder {
             return unserved(format!("axis {axis} of {x:?}: rows are the last axis here"));
         }
         let (&cols, outer) = x.split_last().ok_or_else(|| Error::bad_input("a scalar has no rows"))?;
+        self.each(node, 1, cols, "columns")?;
         self.push(name, Kind::Pass { pass, rows: product(outer), cols }, 1)?;
         self.output(node, x.clone()).map(|_| ())
     }
@@ -358,6 +388,8 @@ impl Builder {
     /// Folded into a convolution that nobody else reads, else a product and a sum.
     fn batch_norm(&mut self, name: &str, node: &Node) -> Result<()> {
         let x = self.shape(node, 0)?;
+        let Some(&channels) = x.get(1) else { return bad(format!("{x:?} has no channels")) };
+        self.each(node, 1, channels, "channels")?;
         if let Some(layer) = self.alone(node.inputs.first())
             && let Some((then, true)) = self.then(layer)
             && then.act.is_none()

@@ -193,3 +193,33 @@ fn axes_are_there_and_named_once() {
     assert_eq!(net("Squeeze", &[-1, 1]), Ok(()));
     assert!(net("Unsqueeze", &[0]).unwrap_err().contains("[1, 8]"));
 }
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let net = |replaced: &str, by: Vec<u8>| {
+        let mut parts = residual_net();
+        let at = parts.iter().position(|part| part.windows(replaced.len()).any(|name| name == replaced.as_bytes()));
+        parts[at.unwrap()] = by;
+        load(&parts, &Options::default()).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let conv = |inputs: &[&str], size: i64| {
+        node("Conv", inputs, "c1", &[("pads", &[1, 1, 1, 1]), ("kernel_shape", &[size, size])])
+    };
+    let fc = |bias: &str| node("Gemm", &["flat", "fc", bias], "y", &[("transB", &[1])]);
+    let norm = |inputs: &[&str]| node("BatchNormalization", inputs, "n1", &[]);
+    for (replaced, by, said) in [
+        ("the-c1", conv(&["x", "w1"], 5), "kernel_shape is [5, 5]"),
+        ("the-c1", conv(&["x", "w1", "w2"], 3), "input 2 is [8, 8, 1, 1]: it has one number for each of 8 channels"),
+        ("the-n1", norm(&["c1", "b", "b", "b", "fc"]), "input 4 is [10, 512]"),
+        ("the-y", fc("b"), "a bias of [8] for a product of [1, 10]"),
+        ("the-r2", node("Relu", &["sum"], "r1", &[]), "its output `r1` is an input, a constant or made by another"),
+        ("the-y", node("Gemm", &["flat", "fc"], "z", &[("transB", &[1])]), "no node makes the output `y`"),
+        ("the-y", input("x", &[1, 4, 8, 8]), "two inputs are called `x`"),
+    ] {
+        let error = net(replaced, by).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    // An input without a name is one left out.
+    assert_eq!(net("the-c1", conv(&["x", "w1", ""], 3)), Ok(()));
+    assert_eq!(net("the-y", fc("")), Ok(()));
+}

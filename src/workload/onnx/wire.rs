@@ -302,11 +302,11 @@ fn value_info(wire: &mut Wire, end: u64) -> Result<(String, Vec<Dim>)> {
                         let mut dim = Dim::Open(String::new());
                         wire.message(*to, |wire, number, field| {
                             match (number, field) {
-                                // Some exporters write -1 for what is open.
+                                // Some exporters write -1 or 0 for what is open.
                                 (1, Field::Number(value)) => {
-                                    dim = match i64::try_from(*value) {
-                                        Ok(_) => Dim::Known(*value),
-                                        Err(_) => Dim::Open((*value as i64).to_string()),
+                                    dim = match *value as i64 {
+                                        open @ ..=0 => Dim::Open(open.to_string()),
+                                        _ => Dim::Known(*value),
                                     };
                                 }
                                 (2, _) => dim = Dim::Open(wire.text(field)?),
