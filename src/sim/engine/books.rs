@@ -210,3 +210,23 @@ impl Engine {
         Ok(timing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::rates::Rates;
+    use std::sync::Arc;
+
+    #[test]
+    fn transfers_whose_tag_nobody_asks_for_are_forgotten_once_they_are_over() {
+        let machine = crate::machine::load("edge").unwrap();
+        let mut engine = Engine::new(&Arc::new(Rates::new(&machine)), 1, 0);
+        engine.pend(3, When::After(7), 0);
+        for at in 0..10_000 {
+            engine.pend(3, When::At(at + 20), at);
+            // The open one, and those of the last 20 cycles.
+            assert_eq!(engine.unfinished(3, at), 1 + (at as usize + 1).min(20), "cycle {at}");
+            assert!(engine.tags[3].len() <= 65, "{} are kept in cycle {at}", engine.tags[3].len());
+        }
+    }
+}
