@@ -35,3 +35,31 @@ fn colours_are_for_terminals() {
     assert!(!stderr("auto").contains('\u{1b}') && !stderr("never").contains('\u{1b}'));
     assert!(stderr("always").contains('\u{1b}'));
 }
+
+/// An interrupted run leaves nothing behind.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupt_removes_what_is_half_written() {
+    use std::fs;
+    use std::process::Command;
+    let base = tempfile::tempdir().unwrap();
+    let list = base.path().join("long.toml");
+    let layer = "name = \"l\"\nkind = \"gemm\"\nm = 16777216\nn = 64\nk = 64\n";
+    fs::write(&list, format!("schema = \"preon.workload/1\"\nname = \"long\"\n[[layer]]\n{layer}")).unwrap();
+    let folder = base.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    let entries = || fs::read_dir(&folder).unwrap().count();
+    // Whatever signals this test was started with.
+    let mut child = Command::new("env")
+        .args(["--default-signal", env!("CARGO_BIN_EXE_preon"), "workload", "-m", "edge", "--trace"])
+        .args([folder.join("t.json"), list])
+        .spawn()
+        .unwrap();
+    while entries() == 0 {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(entries(), 0);
+}

@@ -11,6 +11,7 @@ use crate::diag::{Error, Result};
 use crate::machine::{self, Machine};
 use crate::model::Input;
 use crate::policy::{self, Policy};
+use crate::report;
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -226,6 +227,13 @@ impl Output {
     /// The folder of the report, if one is wanted.
     pub fn folder(&self, default: Option<&str>) -> Option<PathBuf> {
         self.out.as_deref().or(default).filter(|path| *path != "-").map(PathBuf::from)
+    }
+    /// Says before the work whether the report may be written.
+    ///
+    /// # Errors
+    /// Usage if it may not.
+    pub fn refuse(&self, default: Option<&str>) -> Result<()> {
+        self.folder(default).map_or(Ok(()), |folder| report::refuse(&folder))
     }
 }
 

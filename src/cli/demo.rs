@@ -29,6 +29,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (options, tracing) = (RunOptions { history, ..RunOptions::default() }, Tracing::default());
     let batch =
         Batch { prepared: &prepared, machines: &machines, policies: &policies, options: &options, tracing: &tracing };
+    args.output.refuse(Some("preon-demo"))?;
     let done = batch.run()?;
     batch.finish(&done, &args.output, Some("preon-demo"), &[])?;
     if args.output.format == args::Format::Table {

@@ -53,6 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let (prepared, tracing) = (&prepared, &args.tracing);
     let batch = Batch { prepared, machines: &machines, policies: &policies, options: &options, tracing };
+    args.output.refuse(None)?;
     let done = batch.run()?;
     batch.finish(&done, &args.output, None, &[])
 }

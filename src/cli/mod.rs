@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::diag::{Kind, Result};
+use crate::report;
 
 /// A virtual accelerator for low-bit AI: real outputs, cycles and joules from one compiled program.
 #[derive(Debug, Parser)]
@@ -133,9 +134,17 @@ impl Verb {
     }
 }
 
+/// Exit code of a program that was interrupted: that of a shell.
+const INTERRUPTED: i32 = 130;
+
 /// Parses the command line, does one verb, and gives the exit code.
 pub fn main() -> ExitCode {
     set_hook(Box::new(report_bug));
+    // Nothing half-written stays behind. Who started us with signals ignored, as nohup does, keeps that.
+    let _ = ctrlc::try_set_handler(|| {
+        let _held = report::give_up();
+        std::process::exit(INTERRUPTED);
+    });
     ExitCode::from(guarded(|| {
         let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
         let colour = args::Colour::asked(&words);

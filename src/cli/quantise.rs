@@ -11,7 +11,7 @@ use crate::diag::{Error, Kind, Result};
 use crate::look::{self, Quantised};
 use crate::model::{self, Tensors};
 use crate::policy::{self, Policy};
-use crate::report::{csv, table, units};
+use crate::report::{Scratch, csv, table, units};
 use crate::tensor::TensorType;
 
 /// Arguments of `quantise`.
@@ -58,22 +58,19 @@ pub fn run(args: &Args) -> Result<()> {
             .help("`preon inspect MODEL` lists the tensors; matrices of floating-point numbers are quantised"));
     }
     let bar = out::bar(plan.steps.len());
-    let scratch = sibling(folder, "partial");
-    let written = std::fs::create_dir_all(&scratch).map_err(|e| failed(folder, &e)).and_then(|()| {
-        let path = scratch.join(WEIGHTS);
+    let scratch = Scratch::beside(folder);
+    let written = std::fs::create_dir_all(scratch.path()).map_err(|e| failed(folder, &e)).and_then(|()| {
+        let path = scratch.path().join(WEIGHTS);
         let found = look::write(&mut tensors, &plan, &policy.name, &path, args.dequantise, &mut |name| {
             bar.set_message(name.to_string());
             bar.inc(1);
         })?;
-        beside(args, &policy, &found, &scratch)?;
+        beside(args, &policy, &found, scratch.path())?;
         Ok(found)
     });
     bar.finish_and_clear();
-    let written = written.and_then(|found| swap(&scratch, folder).map(|()| found));
-    let found = written.inspect_err(|_| {
-        // The error at hand says more than a failed clean-up would.
-        let _ = std::fs::remove_dir_all(&scratch);
-    })?;
+    let found = written?;
+    scratch.replace(folder).map_err(|error| failed(folder, &error))?;
     out::data(&match args.format {
         args::Format::Json => json(&found)?,
         args::Format::Csv => rows(&found),
@@ -213,28 +210,6 @@ fn sha256(path: &Path) -> Result<String> {
         }
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A hidden neighbour of `folder`, on the same file system, that no other process uses.
-fn sibling(folder: &Path, what: &str) -> PathBuf {
-    let name = folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    folder.with_file_name(format!(".{name}.{what}-{}", std::process::id()))
-}
-
-fn swap(scratch: &Path, folder: &Path) -> Result<()> {
-    let old = sibling(folder, "old");
-    let had = folder.exists();
-    if had {
-        std::fs::rename(folder, &old).map_err(|e| failed(folder, &e))?;
-    }
-    if let Err(error) = std::fs::rename(scratch, folder) {
-        if had {
-            // Put the older folder back; the first error is the one to tell.
-            let _ = std::fs::rename(&old, folder);
-        }
-        return Err(failed(folder, &error));
-    }
-    if had { std::fs::remove_dir_all(&old).map_err(|e| failed(&old, &e)) } else { Ok(()) }
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {

@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let (prepared, tracing) = (&prepared, &args.tracing);
     let batch = Batch { prepared, machines: &machines, policies: &policies, options: &options, tracing };
+    args.output.refuse(None)?;
     let done = batch.run()?;
     let files = MODEL_FILES.map(|file| Path::new(&args.model).join(file));
     let own = options.kernels.user_files();

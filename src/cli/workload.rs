@@ -87,6 +87,8 @@ pub fn run(args: &Args) -> Result<()> {
     let epochs = if args.epochs == Which::None { Epochs::None } else { Epochs::Layers };
     let how = vpu::Run { step: args.step, epochs, estimate: args.estimate, resident: args.resident };
     args.tracing.refuse_several(machines.len() * policies.len())?;
+    let folder = args.out.as_deref().filter(|folder| *folder != "-").map(Path::new);
+    folder.map_or(Ok(()), report::workload::refuse)?;
     let (mut runs, mut costs) = (Vec::new(), String::new());
     let bar = out::bar(machines.len() * policies.len() * layers.layers.len());
     for machine in &machines {
@@ -121,8 +123,8 @@ pub fn run(args: &Args) -> Result<()> {
         all => serde_json::to_string_pretty(all),
     };
     let json = || json().map_err(|error| Error::internal(format!("a report that is no JSON: {error}")));
-    if let Some(folder) = args.out.as_deref().filter(|folder| *folder != "-") {
-        report::workload::write(&runs, &(json()? + "\n"), Path::new(folder))?;
+    if let Some(folder) = folder {
+        report::workload::write(&runs, &(json()? + "\n"), folder)?;
     }
     out::data(&match (args.format, runs.as_slice()) {
         (args::Format::Json, _) => json()? + "\n",

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::scratch::Scratch;
 use crate::diag::{Error, Result};
 use crate::report::{RunSummary, charts, csv, html, story};
 use crate::sim::history::History;
@@ -43,7 +44,7 @@ pub struct Report<'a> {
 /// The file that marks a folder as ours.
 const MARK: &str = "summary.json";
 
-/// Everything that stands at the top of a report; the folder of an older report holds nothing else, or it is left alone.
+/// Everything that stands at the top of a report; an older report holds nothing else, or it is left alone.
 const OURS: [&str; 18] = [
     "charts",
     "check.csv",
@@ -65,20 +66,27 @@ const OURS: [&str; 18] = [
     "summary.json",
 ];
 
+/// What the folders of a report hold, by their names' ends.
+const INSIDE: [&str; 6] = ["csv", "npy", "png", "s", "svg", "toml"];
+
+/// Says beforehand whether a report may be written to `folder`: there is nothing yet, or an older report and nothing else.
+///
+/// # Errors
+/// Usage if it may not.
+pub fn refuse(folder: &Path) -> Result<()> {
+    place(folder, MARK, &OURS).map(|_| ())
+}
+
 impl Report<'_> {
     /// Writes the folder. An older report at the same place is replaced; anything else there is left alone.
     ///
     /// # Errors
     /// Usage if `folder` exists and is not a report, or cannot be written; Internal if a chart fails.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        refuse_foreign(folder, MARK, &OURS)?;
-        let scratch = sibling(folder, "partial");
-        let written = self.write_files(&scratch).and_then(|()| swap(&scratch, folder));
-        if written.is_err() {
-            // The error at hand says more than a failed clean-up would.
-            let _ = fs::remove_dir_all(&scratch);
-        }
-        written
+        let folder = &place(folder, MARK, &OURS)?;
+        let scratch = Scratch::beside(folder);
+        self.write_files(scratch.path())?;
+        scratch.replace(folder).map_err(|error| cannot_write(folder, &error))
     }
 
     fn write_files(&self, folder: &Path) -> Result<()> {
@@ -123,51 +131,67 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
 
 /// Writes two files as a report of their own, of which the first is the mark, under the rules of [`Report::write`].
 pub(super) fn write_pair(folder: &Path, files: [(&str, &str); 2]) -> Result<()> {
-    let names = files.map(|(name, _)| name);
-    refuse_foreign(folder, names[0], &names)?;
-    if let Some(name) = names.iter().find(|name| folder.join(name).is_dir()) {
-        let text = "this is a folder, not a file of a report of Preon, so it is not overwritten";
-        return Err(Error::usage(text).in_file(folder.join(name).display().to_string()));
-    }
-    let scratch = sibling(folder, "partial");
-    let written = fs::create_dir_all(&scratch)
-        .and_then(|()| files.iter().try_for_each(|(name, text)| fs::write(scratch.join(name), text)))
+    let folder = &place(folder, files[0].0, &files.map(|(name, _)| name))?;
+    let scratch = Scratch::beside(folder);
+    fs::create_dir_all(scratch.path())
+        .and_then(|()| files.iter().try_for_each(|(name, text)| fs::write(scratch.path().join(name), text)))
+        .and_then(|()| scratch.replace(folder))
         .map_err(|error| cannot_write(folder, &error))
-        .and_then(|()| swap(&scratch, folder));
-    if written.is_err() {
-        // The error at hand says more than a failed clean-up would.
-        let _ = fs::remove_dir_all(&scratch);
-    }
-    written
 }
 
-fn refuse_foreign(folder: &Path, mark: &str, ours: &[&str]) -> Result<()> {
+/// Where a report of the files `ours`, marked by `mark`, goes that is asked to be written to `folder`: links are followed.
+///
+/// # Errors
+/// Usage if there is anything but an older one.
+pub(super) fn place(folder: &Path, mark: &str, ours: &[&str]) -> Result<PathBuf> {
     if folder.as_os_str().is_empty() {
         return Err(Error::usage("-o names no folder").help("give the path of a folder, or `-` for no report"));
     }
-    let foreign = if folder.is_dir() {
-        let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        !empty && !is_marked(&folder.join(mark))
-    } else {
-        folder.exists()
+    let real = match fs::canonicalize(folder) {
+        Ok(real) => real,
+        Err(_) if folder.is_symlink() => {
+            return Err(Error::usage("this link leads nowhere").in_file(folder.display().to_string()));
+        }
+        Err(_) => return Ok(folder.to_path_buf()),
     };
-    if foreign {
-        let text = "this is no report of Preon, so it is not overwritten";
-        return Err(Error::usage(text).in_file(folder.display().to_string()).help("choose another folder with -o"));
+    let refused = |path: &Path, text: &str, help: &str| {
+        Err(Error::usage(text).in_file(path.display().to_string()).help(format!("{help}choose another folder with -o")))
+    };
+    let empty = fs::read_dir(&real).is_ok_and(|mut entries| entries.next().is_none());
+    if !real.is_dir() || (!empty && !is_marked(&real.join(mark))) {
+        return refused(folder, "this is no report of Preon, so it is not overwritten", "");
     }
-    let mut added: Vec<String> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
-        .filter(|name| !ours.contains(&name.as_str()))
-        .collect();
-    added.sort();
-    match added.first() {
-        None => Ok(()),
-        Some(name) => Err(Error::usage("this file was added to a report of Preon, so the report is not overwritten")
-            .in_file(folder.join(name).display().to_string())
-            .help("move it, or choose another folder with -o")),
+    if std::env::current_dir().is_ok_and(|here| here.starts_with(&real)) {
+        return refused(folder, "a report replaces its folder as a whole, and this one is in use", "");
     }
+    match foreign(&real, Some(ours)) {
+        None => Ok(real),
+        Some(path) => {
+            let text = "this was added to a report of Preon, so the report is not overwritten";
+            refused(&folder.join(path), text, "move it, or ")
+        }
+    }
+}
+
+/// The first thing in a report's folder that no report has there: at the `top` by its name, below by its ending. Files and
+/// folders stand for themselves, links for nothing of ours.
+fn foreign(folder: &Path, top: Option<&[&str]>) -> Option<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).ok()?.flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    entries.iter().find_map(|entry| {
+        let (name, kind) = (entry.file_name(), entry.file_type().ok()?);
+        let text = name.to_string_lossy();
+        let end = text.rsplit_once('.').map_or("", |(_, end)| end);
+        let known = match top {
+            Some(ours) => ours.contains(&text.as_ref()) && kind.is_dir() == end.is_empty(),
+            None => kind.is_dir() || INSIDE.contains(&end) || text == "README.txt",
+        };
+        match known {
+            true if kind.is_dir() => foreign(&entry.path(), None).map(|path| Path::new(&name).join(path)),
+            true if kind.is_file() => None,
+            _ => Some(PathBuf::from(&name)),
+        }
+    })
 }
 
 /// True of a file that begins as every report does: with the name of its schema, the first of a list perhaps.
@@ -179,28 +203,6 @@ fn is_marked(path: &Path) -> bool {
     }
     first.retain(|byte| !byte.is_ascii_whitespace());
     first.strip_prefix(b"[").unwrap_or(&first).starts_with(b"{\"schema\":\"preon.")
-}
-
-/// A hidden neighbour of `folder`, on the same file system, that no other process uses.
-fn sibling(folder: &Path, what: &str) -> PathBuf {
-    let name = folder.file_name().map_or_else(|| "report".into(), |name| name.to_string_lossy().into_owned());
-    folder.with_file_name(format!(".{name}.{what}-{}", std::process::id()))
-}
-
-fn swap(scratch: &Path, folder: &Path) -> Result<()> {
-    let old = sibling(folder, "old");
-    let had = folder.exists();
-    if had {
-        fs::rename(folder, &old).map_err(|e| cannot_write(folder, &e))?;
-    }
-    if let Err(error) = fs::rename(scratch, folder) {
-        if had {
-            // Put the older report back; the first error is the one to tell.
-            let _ = fs::rename(&old, folder);
-        }
-        return Err(cannot_write(folder, &error));
-    }
-    if had { fs::remove_dir_all(&old).map_err(|e| cannot_write(&old, &e)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -248,7 +250,7 @@ mod tests {
         fs::remove_file(folder.join("mine.txt")).unwrap();
         fs::remove_file(folder.join("a.csv")).unwrap();
         fs::create_dir(folder.join("a.csv")).unwrap();
-        assert!(put("3").unwrap_err().to_string().contains("a.csv: this is a folder"));
+        assert!(put("3").unwrap_err().to_string().contains("a.csv: this was added"));
         assert!(fs::read_to_string(folder.join("a.json")).unwrap().contains("preon.test/2"));
         for other in ["", "mine", "{\"mine\": 1}", "{\"schema\": \"other/1\"}"] {
             fs::write(folder.join("a.json"), other).unwrap();
@@ -296,6 +298,28 @@ mod tests {
         assert_eq!(error.kind(), crate::diag::Kind::Usage);
         assert!(error.to_string().contains("notes.txt"), "{error}");
         assert!(folder.join("notes.txt").exists());
+        fs::rename(folder.join("notes.txt"), folder.join("charts/notes.txt")).unwrap();
+        assert!(refuse(&folder).unwrap_err().to_string().contains("charts/notes.txt"));
+        fs::remove_file(folder.join("charts/notes.txt")).unwrap();
+        refuse(&folder).unwrap();
         assert!(report(&runs).write(Path::new("")).unwrap_err().to_string().contains("names no folder"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_are_followed_and_never_replaced() {
+        use std::os::unix::fs::symlink;
+        let runs = sample::runs();
+        let base = tempfile::tempdir().unwrap();
+        let [real, link, lost] = ["real", "link", "lost"].map(|name| base.path().join(name));
+        report(&runs).write(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        symlink(base.path().join("nowhere"), &lost).unwrap();
+        report(&runs).write(&link).unwrap();
+        assert!(link.is_symlink() && real.join(MARK).is_file());
+        assert!(report(&runs).write(&lost).unwrap_err().to_string().contains("leads nowhere"));
+        fs::remove_file(real.join("runs.csv")).unwrap();
+        symlink(base.path().join("mine.csv"), real.join("runs.csv")).unwrap();
+        assert!(report(&runs).write(&link).unwrap_err().to_string().contains("runs.csv: this was added"));
     }
 }

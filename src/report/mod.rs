@@ -8,6 +8,7 @@ mod html;
 pub mod isa;
 mod npy;
 mod picture;
+mod scratch;
 pub mod story;
 pub mod table;
 pub mod terminal;
@@ -16,8 +17,9 @@ pub mod units;
 pub mod validate;
 pub mod workload;
 
-pub use folder::{Artifact, Report, headline};
+pub use folder::{Artifact, Report, headline, refuse};
 pub use npy::npy;
 pub use picture::save;
+pub use scratch::{Scratch, give_up};
 
 pub use crate::vpu::summary::RunSummary;

@@ -71,13 +71,23 @@ fn limit(bound_by: &str) -> String {
     if bound_by == "unknown" { "–".into() } else { super::story::shown(bound_by) }
 }
 
+const FILES: [&str; 2] = ["workload.json", "workload.csv"];
+
+/// Says beforehand whether a pair may be written to `folder`.
+///
+/// # Errors
+/// Usage if it may not: those of [`write`].
+pub fn refuse(folder: &Path) -> Result<()> {
+    super::folder::place(folder, FILES[0], &FILES).map(|_| ())
+}
+
 /// Writes `workload.json` (this text) and `workload.csv`. An older pair at the same place is replaced; anything else there is
 /// left alone.
 ///
 /// # Errors
 /// Usage if `folder` exists and holds anything else, or cannot be written.
 pub fn write(runs: &[WorkloadReport], json: &str, folder: &Path) -> Result<()> {
-    super::folder::write_pair(folder, [("workload.json", json), ("workload.csv", &rows(runs))])
+    super::folder::write_pair(folder, [(FILES[0], json), (FILES[1], &rows(runs))])
 }
 
 /// Most lines of the table of layers.

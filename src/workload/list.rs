@@ -5,6 +5,7 @@ use super::{MOST, plain};
 use crate::diag::{Error, Result, did_you_mean};
 use crate::tensor::TensorType;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -48,7 +49,7 @@ struct Row {
     #[serde(default)]
     residual: bool,
     #[serde(flatten)]
-    extents: BTreeMap<String, serde_json::Value>,
+    extents: BTreeMap<String, Value>,
 }
 
 /// Reads a list; `path` stands in errors, `stem` is its name unless it says another.
@@ -135,7 +136,7 @@ fn span_of(text: &str, start: usize, key: &str) -> Range<usize> {
 }
 
 /// The extents of a row, taken one by one.
-struct Extents(BTreeMap<String, serde_json::Value>);
+struct Extents(BTreeMap<String, Value>);
 
 impl Extents {
     fn optional(&mut self, name: &str) -> std::result::Result<Option<u64>, Wrong> {
@@ -143,7 +144,15 @@ impl Extents {
             None => Ok(None),
             Some(value) => match value.as_u64() {
                 Some(value) => Ok(Some(value)),
-                None => Err(wrong(name, Error::bad_input(format!("{name} is {value}; an extent is a whole number")))),
+                None => {
+                    let said = match value {
+                        Value::Null => "no finite number".to_owned(),
+                        Value::Object(_) => "a date or a table".to_owned(),
+                        Value::Array(_) => "a list".to_owned(),
+                        plain => plain.to_string(),
+                    };
+                    Err(wrong(name, Error::bad_input(format!("{name} is {said}; an extent is a whole number"))))
+                }
             },
         }
     }

@@ -110,6 +110,7 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
         Operands { x, w, y, w_scales, y_first: (head * m * n) as u64, coded: None }
     };
     let (product, tiling) = plan(context, node, &head_operands(0), &Epilogue::default())?;
+    context.room_for(heads)?;
     let mut lowered = lowered(&product, &tiling, heads as u64);
     for head in 0..heads {
         lowered.calls.push(call(context, node, &head_operands(head), &Epilogue::default(), &product, &tiling)?);

@@ -64,6 +64,21 @@ impl Context<'_> {
     pub fn place(&self, value: ValueId) -> Result<Placement> {
         self.storage.place(self.graph, value)
     }
+    /// Refuses, before they are made, so many calls that their blocks of parameters, 64 bytes each at the least, have no room.
+    ///
+    /// # Errors
+    /// Unsupported.
+    pub fn room_for(&self, calls: usize) -> Result<()> {
+        let (least, machine) = ((calls as u64).saturating_mul(64), self.machine);
+        if least <= machine.control_bytes {
+            return Ok(());
+        }
+        let Machine { name, control_bytes, .. } = machine;
+        let text =
+            format!("does not fit: {calls} calls need more than {control_bytes} bytes of control memory on {name}");
+        let help = "raise core.control_bytes in the machine file, or shorten the input";
+        Err(Error::unsupported(text).code("E0401").help(help))
+    }
     /// A fresh workspace.
     pub fn workspace(&self) -> Workspace {
         Workspace::new(self.workspace_bytes)

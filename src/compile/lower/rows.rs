@@ -218,6 +218,7 @@ pub fn rope(context: &Context<'_>, node: &Node) -> Result<Lowered> {
     };
     let table_bytes = (tokens * width / 2 * 4) as u64;
     let mut lowered: Option<Lowered> = None;
+    context.room_for(heads)?;
     for head in 0..heads {
         let offset = (head * tokens * width * 4) as u64;
         let shape = vec![tokens, width];

@@ -1,13 +1,15 @@
 //! A file that exists when it is complete, and not before; compressed if its name says so.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::diag::{Error, Result};
+use crate::report::scratch::Scratch;
 
 /// Bytes gathered before they go further.
 const BUFFER: usize = 1 << 16;
@@ -35,8 +37,8 @@ impl Write for Sink {
 /// The file on its way. What fails is kept and told at the end, because those who write have nobody to tell.
 pub struct Growing {
     path: PathBuf,
-    scratch: PathBuf,
     writer: Option<BufWriter<Sink>>,
+    scratch: Scratch,
     error: Option<io::Error>,
 }
 
@@ -55,8 +57,13 @@ impl Growing {
         if path.is_dir() {
             return Err(Error::usage("is a folder, but a trace is a file").in_file(path.display().to_string()));
         }
-        let scratch = path.with_file_name(format!(".{name}.partial-{}", std::process::id()));
-        let file = File::create(&scratch).map_err(|error| unwritten(path, &error))?;
+        if path.symlink_metadata().is_ok() && !is_trace(path) {
+            return Err(Error::usage("is there already, and no trace of Preon, so it is not overwritten")
+                .in_file(path.display().to_string())
+                .help("remove it, or choose another name"));
+        }
+        let scratch = Scratch::beside(path);
+        let file = File::create(scratch.path()).map_err(|error| unwritten(path, &error))?;
         let sink = match name.ends_with(".gz") {
             true => Sink::Gz(GzEncoder::new(file, Compression::fast())),
             false => Sink::Plain(file),
@@ -79,7 +86,7 @@ impl Growing {
     pub fn finish(mut self) -> Result<()> {
         let written = match self.error.take() {
             Some(error) => Err(error),
-            None => self.close().and_then(|()| fs::rename(&self.scratch, &self.path)),
+            None => self.close().and_then(|()| self.scratch.replace(&self.path)),
         };
         written.map_err(|error| unwritten(&self.path, &error))
     }
@@ -93,12 +100,19 @@ impl Growing {
     }
 }
 
-impl Drop for Growing {
-    fn drop(&mut self) {
-        // After `finish` there is nothing at this place, and otherwise the error at hand says more.
-        drop(self.writer.take());
-        let _ = fs::remove_file(&self.scratch);
-    }
+/// How every trace begins.
+pub(super) const HEAD: &str = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
+
+/// True of a file, and no link to one, that begins as a trace does, compressed or not.
+fn is_trace(path: &Path) -> bool {
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    let Some(file) = is_file.then(|| File::open(path).ok()).flatten() else { return false };
+    let mut head = vec![0; HEAD.len()];
+    let read = match path.extension().is_some_and(|end| end == "gz") {
+        true => GzDecoder::new(file).read_exact(&mut head),
+        false => { file }.read_exact(&mut head),
+    };
+    read.is_ok() && head == HEAD.as_bytes()
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Error {
@@ -108,8 +122,7 @@ fn unwritten(path: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::GzDecoder;
-    use std::io::Read;
+    use std::fs;
 
     #[test]
     fn a_file_has_its_name_when_it_is_complete() {
@@ -139,6 +152,17 @@ mod tests {
             let error = Growing::begin(&folder.path().join(path)).err().unwrap();
             assert_eq!(error.kind().exit_code(), 2);
             assert!(error.message().contains(part), "{error}");
+        }
+        for name in ["mine.json", "mine.json.gz"] {
+            let path = folder.path().join(name);
+            fs::write(&path, "mine").unwrap();
+            assert!(Growing::begin(&path).err().unwrap().message().contains("no trace of Preon"));
+            fs::remove_file(&path).unwrap();
+            for _ in 0..2 {
+                let mut file = Growing::begin(&path).unwrap();
+                file.add(HEAD);
+                file.finish().unwrap();
+            }
         }
         fs::create_dir(folder.path().join("d.json")).unwrap();
         assert!(Growing::begin(&folder.path().join("d.json")).err().unwrap().message().contains("folder"));

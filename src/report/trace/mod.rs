@@ -80,7 +80,7 @@ impl Trace {
     /// Usage if the file cannot be written.
     pub fn create(path: &Path, machine: &Machine, window: Option<(u64, u64)>) -> Result<Trace> {
         let mut file = Growing::begin(path)?;
-        file.add("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
+        file.add(file::HEAD);
         Ok(Trace {
             file,
             window,

@@ -11,7 +11,7 @@ mod wire;
 use super::builtin::Options;
 use super::{Act, Conv, Epilogue, Gemm, Kind, Layer, MOST, Pass, Pool, Workload};
 use crate::diag::{Error, Place, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wire::{Dim, Node};
 
@@ -31,8 +31,11 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
         values: BTreeMap::new(),
         made: BTreeMap::new(),
         uses: BTreeMap::new(),
+        fixed: graph.constants.keys().cloned().collect(),
+        opset: graph.opset,
     };
-    for name in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
+    let ends = graph.outputs.iter().map(|(name, _)| name);
+    for name in graph.nodes.iter().flat_map(|node| &node.inputs).chain(ends) {
         *builder.uses.entry(name.clone()).or_default() += 1;
     }
     for (name, (shape, values)) in &graph.constants {
@@ -42,9 +45,14 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
         }
     }
     let fed = graph.inputs.iter().filter(|(name, _)| !graph.constants.contains_key(name));
-    refuse_unused(&shown, &fed.map(|(_, dims)| dims).collect::<Vec<_>>(), options)?;
+    refuse_unused(&shown, &fed.filter_map(|(_, dims)| dims.as_ref()).collect::<Vec<_>>(), options)?;
     for (name, dims) in &graph.inputs {
-        if !graph.constants.contains_key(name) {
+        if let Some((shape, _)) = graph.constants.get(name) {
+            agree(name, shape, dims.as_ref()).map_err(|error| error.in_file(shown.clone()))?;
+        } else {
+            let Some(dims) = dims else {
+                return Err(Error::bad_input(format!("the input `{name}` has no shape")).in_file(shown));
+            };
             let shape = dims.iter().enumerate().map(|(axis, dim)| extent(name, axis, dim, options));
             let shape = shape.collect::<Result<Vec<u64>>>().map_err(|error| error.in_file(shown.clone()))?;
             if builder.shapes.insert(name.clone(), shape).is_some() {
@@ -52,18 +60,35 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
             }
         }
     }
-    let constant = |name: &String| graph.constants.contains_key(name);
     for (index, node) in graph.nodes.iter().enumerate() {
         let name = if node.name.is_empty() { format!("{}.{index}", node.op) } else { node.name.clone() };
-        let done = builder.node(&name, node, &constant);
+        let done = builder.node(&name, node);
         done.map_err(|error| error.at(Place::Node(name)).note(format!("op {} in {shown}", node.op)))?;
     }
-    if let Some(name) = graph.outputs.iter().find(|name| !builder.shapes.contains_key(*name)) {
-        return Err(Error::bad_input(format!("no node makes the output `{name}`")).in_file(shown));
+    for (name, dims) in &graph.outputs {
+        let made =
+            builder.shapes.get(name).ok_or_else(|| Error::bad_input(format!("no node makes the output `{name}`")));
+        made.and_then(|made| agree(name, made, dims.as_ref())).map_err(|error| error.in_file(shown.clone()))?;
     }
     let mut workload = Workload::new(stem, builder.layers);
     workload.notes.push("shapes of an ONNX model: batch normalisation behind a convolution is folded, activations and residuals are part of the product before them".into());
     Ok(workload)
+}
+
+/// Refuses a shape that is not what is said of it elsewhere, as far as that is said.
+fn agree(name: &str, shape: &[u64], said: Option<&Vec<Dim>>) -> Result<()> {
+    let same = |(extent, dim): (&u64, &Dim)| matches!(dim, Dim::Open(_)) || *dim == Dim::Known(*extent);
+    match said {
+        Some(dims) if dims.len() != shape.len() || !shape.iter().zip(dims).all(same) => {
+            let shown = |dim: &Dim| match dim {
+                Dim::Known(extent) => extent.to_string(),
+                Dim::Open(name) => format!("`{name}`"),
+            };
+            let dims: Vec<String> = dims.iter().take(MOST_AXES).map(shown).collect();
+            bad(format!("`{name}` is said to be [{}], but is {shape:?}", dims.join(", ")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn extent(name: &str, axis: usize, dim: &Dim, options: &Options) -> Result<u64> {
@@ -100,6 +125,9 @@ struct Builder {
     /// The layer that makes a value, where something may still follow its product.
     made: BTreeMap<String, usize>,
     uses: BTreeMap<String, usize>,
+    /// Values that no input changes.
+    fixed: BTreeSet<String>,
+    opset: Option<u64>,
 }
 
 fn product(shape: &[u64]) -> u64 {
@@ -137,6 +165,16 @@ impl Builder {
         }
         Ok(name.clone())
     }
+    /// A second output of the same shape: which elements a pool or a dropout took.
+    fn beside(&mut self, node: &Node, shape: &[u64]) {
+        if let Some(name) = node.outputs.get(1).filter(|name| !name.is_empty()) {
+            self.shapes.insert(name.clone(), shape.to_vec());
+        }
+    }
+    /// True if no input changes what the node reads at `at`.
+    fn is_fixed(&self, node: &Node, at: usize) -> bool {
+        node.inputs.get(at).is_some_and(|name| self.fixed.contains(name))
+    }
     /// True if the node has an input `at`: those left out are missing at the end or have no name.
     fn has(&self, node: &Node, at: usize) -> bool {
         node.inputs.get(at).is_some_and(|name| !name.is_empty())
@@ -164,7 +202,7 @@ impl Builder {
         }
     }
 
-    fn node(&mut self, name: &str, node: &Node, constant: &dyn Fn(&String) -> bool) -> Result<()> {
+    fn node(&mut self, name: &str, node: &Node) -> Result<()> {
         if !node.domain.is_empty() && node.domain != "ai.onnx" {
             return unserved(format!("ops of the domain `{}` are not served", node.domain));
         }
@@ -174,14 +212,14 @@ impl Builder {
             "MatMul" => self.matmul(name, node),
             "Relu" | "Clip" => self.activation(name, node, Act::Relu),
             "Gelu" => self.activation(name, node, Act::Gelu),
-            "Add" | "Mul" | "Sub" | "Div" => self.binary(name, node, constant),
+            "Add" | "Mul" | "Sub" | "Div" => self.binary(name, node),
             "BatchNormalization" => self.batch_norm(name, node),
             "MaxPool" => self.pool(name, node, false),
             "AveragePool" => self.pool(name, node, true),
             "GlobalAveragePool" => self.global_pool(name, node),
             "Softmax" => self.rows(name, node, Pass::Softmax),
             "LayerNormalization" => self.rows(name, node, Pass::LayerNorm),
-            "Gather" => self.gather(name, node, constant),
+            "Gather" => self.gather(name, node),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" => self.view(node),
             "Constant" => self.constant(node),
             op => unserved(format!("the op {op} is not served in workloads"))
@@ -255,7 +293,9 @@ impl Builder {
         let window = self.window(node, &x, &size, x.get(1).copied().unwrap_or(0))?;
         self.push(name, Kind::Pool(Pool { window, mean }), 1)?;
         let (oh, ow) = window.out();
-        self.output(node, vec![window.batch, window.c, oh, ow]).map(|_| ())
+        let y = vec![window.batch, window.c, oh, ow];
+        self.beside(node, &y);
+        self.output(node, y).map(|_| ())
     }
 
     fn global_pool(&mut self, name: &str, node: &Node) -> Result<()> {
@@ -299,10 +339,13 @@ impl Builder {
     fn matmul(&mut self, name: &str, node: &Node) -> Result<()> {
         let (a, b) = (self.shape(node, 0)?, self.shape(node, 1)?);
         let (Some((&k, rows)), [stack @ .., depth, n]) = (a.split_last(), b.as_slice()) else {
-            return bad(format!("{a:?} times {b:?}"));
+            return unserved(format!("{a:?} times {b:?}: the second operand is a matrix, or a stack of them"));
         };
         if k != *depth {
             return bad(format!("{a:?} times {b:?}: depths differ"));
+        }
+        if rows.is_empty() && !stack.is_empty() {
+            return unserved(format!("{a:?} times {b:?}: a vector times a stack"));
         }
         let count = product(stack);
         let m = match rows.split_last() {
@@ -328,11 +371,23 @@ impl Builder {
 
     fn rows(&mut self, name: &str, node: &Node, pass: Pass) -> Result<()> {
         let x = self.shape(node, 0)?;
-        let axis = node.ints.get("axis").and_then(|axis| axis.first()).copied().unwrap_or(-1);
-        if axis != -1 && axis != x.len() as i64 - 1 {
+        let last = x.len() as i64 - 1;
+        // Softmax of the first versions takes all axes from one on as a row, the second unless it is said.
+        let first = pass == Pass::Softmax && self.opset.is_some_and(|opset| opset < 13);
+        let default = if first { 1 } else { -1 };
+        let axis = node.ints.get("axis").and_then(|axis| axis.first()).copied().unwrap_or(default);
+        if first && (0..=last).contains(&axis) {
+            let (outer, row) = x.split_at(axis as usize);
+            self.push(name, Kind::Pass { pass, rows: product(outer), cols: product(row) }, 1)?;
+            return self.output(node, x.clone()).map(|_| ());
+        }
+        if axis != -1 && axis != last {
             return unserved(format!("axis {axis} of {x:?}: rows are the last axis here"));
         }
         let (&cols, outer) = x.split_last().ok_or_else(|| Error::bad_input("a scalar has no rows"))?;
+        if pass == Pass::LayerNorm && !self.has(node, 1) {
+            return bad("the scale is missing");
+        }
         self.each(node, 1, cols, "columns")?;
         self.push(name, Kind::Pass { pass, rows: product(outer), cols }, 1)?;
         self.output(node, x.clone()).map(|_| ())
@@ -353,7 +408,7 @@ impl Builder {
         self.pass(name, node, &x, Pass::Act(act))
     }
 
-    fn binary(&mut self, name: &str, node: &Node, constant: &dyn Fn(&String) -> bool) -> Result<()> {
+    fn binary(&mut self, name: &str, node: &Node) -> Result<()> {
         let (a, b) = (self.shape(node, 0)?, self.shape(node, 1)?);
         let y = broadcast(&a, &b).ok_or_else(|| Error::bad_input(format!("{a:?} and {b:?} do not fit together")))?;
         let sum = node.op == "Add" || node.op == "Sub";
@@ -362,7 +417,7 @@ impl Builder {
             let layer = self.alone(node.inputs.get(at)).filter(|_| same && sum);
             let Some(layer) = layer else { continue };
             let others = self.shape(node, other)?;
-            let fixed = node.inputs.get(other).is_some_and(constant);
+            let fixed = self.is_fixed(node, other);
             let Some((then, conv)) = self.then(layer) else { continue };
             let bias = fixed && product(&others) <= product(&y) / y.first().copied().unwrap_or(1).max(1);
             let fused = match bias {
@@ -389,6 +444,9 @@ impl Builder {
     fn batch_norm(&mut self, name: &str, node: &Node) -> Result<()> {
         let x = self.shape(node, 0)?;
         let Some(&channels) = x.get(1) else { return bad(format!("{x:?} has no channels")) };
+        if node.inputs.len() < 5 {
+            return bad(format!("{} inputs: image, scale, bias, mean and variance are five", node.inputs.len()));
+        }
         self.each(node, 1, channels, "channels")?;
         if let Some(layer) = self.alone(node.inputs.first())
             && let Some((then, true)) = self.then(layer)
@@ -405,10 +463,10 @@ impl Builder {
         self.pass(name, node, &x, Pass::Add)
     }
 
-    fn gather(&mut self, name: &str, node: &Node, constant: &dyn Fn(&String) -> bool) -> Result<()> {
+    fn gather(&mut self, name: &str, node: &Node) -> Result<()> {
         let (table, ids) = (self.shape(node, 0)?, self.shape(node, 1)?);
         let axis = node.ints.get("axis").and_then(|axis| axis.first()).copied().unwrap_or(0);
-        let (&[rows, cols], 0, true) = (table.as_slice(), axis, node.inputs.first().is_some_and(constant)) else {
+        let (&[rows, cols], 0 | -2, true) = (table.as_slice(), axis, self.is_fixed(node, 0)) else {
             return unserved(format!("a gather along axis {axis} of {table:?}: rows of a constant table are served"));
         };
         self.push(name, Kind::Embedding { rows, cols, tokens: product(&ids) }, 1)?;
@@ -417,9 +475,10 @@ impl Builder {
 
     fn constant(&mut self, node: &Node) -> Result<()> {
         let Some((shape, values)) = &node.tensor else {
-            return unserved("constants are tensors here");
+            return unserved("constants are numbers or tensors of them here");
         };
         let name = self.output(node, shape.clone())?;
+        self.fixed.insert(name.clone());
         if let Some(values) = values {
             self.values.insert(name, values.clone());
         }
@@ -447,7 +506,9 @@ impl Builder {
                 vec![product(&x[..at]), product(&x[at..])]
             }
             "Reshape" => {
-                let wanted = node.inputs.get(1).and_then(|name| self.values.get(name));
+                // An attribute in the first version.
+                let wanted =
+                    node.inputs.get(1).and_then(|name| self.values.get(name)).or_else(|| node.ints.get("shape"));
                 let Some(wanted) = wanted else { return unserved("the new shape is no constant") };
                 reshaped(&x, wanted)?
             }
@@ -469,7 +530,19 @@ impl Builder {
         if product(&y) != product(&x) {
             return bad(format!("{x:?} has not the elements of {y:?}"));
         }
-        self.output(node, y).map(|_| ())
+        let (fixed, values) =
+            (self.is_fixed(node, 0), node.inputs.first().and_then(|name| self.values.get(name)).cloned());
+        if node.op == "Dropout" {
+            self.beside(node, &y);
+        }
+        let name = self.output(node, y)?;
+        if fixed {
+            self.fixed.insert(name.clone());
+        }
+        if let Some(values) = values {
+            self.values.insert(name, values);
+        }
+        Ok(())
     }
 }
 

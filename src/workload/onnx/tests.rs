@@ -215,11 +215,71 @@ fn what_contradicts_itself_is_refused() {
         ("the-r2", node("Relu", &["sum"], "r1", &[]), "its output `r1` is an input, a constant or made by another"),
         ("the-y", node("Gemm", &["flat", "fc"], "z", &[("transB", &[1])]), "no node makes the output `y`"),
         ("the-y", input("x", &[1, 4, 8, 8]), "two inputs are called `x`"),
+        ("the-y", tensor("b", &[9], 36), "two constants are called `b`"),
+        ("the-y", input("b", &[4]), "`b` is said to be [4], but is [8]"),
+        ("the-y", piece(11, &text(1, "z")), "the input `z` has no shape"),
+        ("the-n1", norm(&["c1", "b", "b"]), "3 inputs: image, scale, bias, mean and variance are five"),
     ] {
         let error = net(replaced, by).unwrap_err();
         assert!(error.contains(said), "{error}");
     }
+    let wrong = piece(12, &input("y", &[1, 11])[2..]);
+    let mut parts = residual_net();
+    *parts.last_mut().unwrap() = wrong;
+    let error = load(&parts, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("`y` is said to be [1, 11], but is [1, 10]"), "{error}");
     // An input without a name is one left out.
     assert_eq!(net("the-c1", conv(&["x", "w1", ""], 3)), Ok(()));
     assert_eq!(net("the-y", fc("")), Ok(()));
+}
+
+#[test]
+fn constants_are_so_whatever_makes_them() {
+    let held = |name: &str, field: Vec<u8>| {
+        piece(1, &[text(2, name), text(3, name), text(4, "Constant"), piece(5, &field)].concat())
+    };
+    let net = |shape: Vec<u8>| {
+        let parts = [
+            input("x", &[2, 8]),
+            tensor("w", &[8, 4], 128),
+            tensor("b", &[4], 16),
+            shape,
+            node("Identity", &["shape"], "same", &[]),
+            node("Identity", &["b"], "bias", &[]),
+            node("MatMul", &["x", "w"], "xw", &[]),
+            node("Add", &["xw", "bias"], "sum", &[]),
+            node("Reshape", &["sum", "same"], "y", &[]),
+        ];
+        let kinds = |workload: Workload| workload.layers.iter().map(|layer| layer.kind.shape()).collect::<Vec<_>>();
+        load(&parts, &Options::default()).map(kinds).map_err(|error| error.to_string())
+    };
+    let numbers: Vec<u8> = [4i64, 2].iter().flat_map(|value| varint(*value as u64)).collect();
+    assert_eq!(net(held("shape", [text(1, "value_ints"), piece(8, &numbers)].concat())), Ok(vec!["2x4x8".to_owned()]));
+    assert_eq!(net(held("shape", [text(1, "value_int"), number(3, 8)].concat())), Ok(vec!["2x4x8".to_owned()]));
+    let float = held("shape", [text(1, "value_float"), vec![2 << 3 | 5, 0, 0, 0, 0]].concat());
+    assert!(net(float).unwrap_err().contains("the new shape is no constant"));
+}
+
+#[test]
+fn softmax_is_over_what_its_version_says() {
+    let rows = |opset: Option<u64>, axis: &[i64]| {
+        let attributes: &[(&str, &[i64])] = if axis.is_empty() { &[] } else { &[("axis", axis)] };
+        let graph = [input("x", &[2, 3, 4]), node("Softmax", &["x"], "y", attributes)].concat();
+        let version = opset.map_or(Vec::new(), |version| piece(8, &number(2, version)));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.onnx");
+        std::fs::write(&path, [piece(7, &graph), version].concat()).unwrap();
+        read(&path, "net", &Options::default()).map(|workload| workload.layers[0].kind.shape())
+    };
+    for (opset, axis, shape) in [
+        (None, &[][..], "6x4"),
+        (Some(13), &[], "6x4"),
+        (Some(12), &[], "2x12"),
+        (Some(12), &[2], "6x4"),
+        (Some(12), &[0], "1x24"),
+        (Some(12), &[-1], "6x4"),
+    ] {
+        assert_eq!(rows(opset, axis).unwrap(), shape, "{opset:?} {axis:?}");
+    }
+    assert!(rows(Some(13), &[1]).is_err());
 }

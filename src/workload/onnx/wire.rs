@@ -19,9 +19,11 @@ pub(super) struct Graph {
     pub nodes: Vec<Node>,
     /// Initializers and constants: extents, and values where they are few integers.
     pub constants: BTreeMap<String, (Vec<u64>, Option<Vec<i64>>)>,
-    /// Inputs of the graph, constants among them in old files.
-    pub inputs: Vec<(String, Vec<Dim>)>,
-    pub outputs: Vec<String>,
+    /// Inputs of the graph, constants among them in old files; `None` where no shape is said.
+    pub inputs: Vec<(String, Option<Vec<Dim>>)>,
+    pub outputs: Vec<(String, Option<Vec<Dim>>)>,
+    /// Version of the default set of operators.
+    pub opset: Option<u64>,
 }
 
 /// An extent of an input.
@@ -54,11 +56,12 @@ pub(super) struct Node {
 pub(super) fn read(path: &Path) -> Result<Graph> {
     let shown = path.display().to_string();
     let wrong = |e: std::io::Error| Error::bad_input(format!("the model cannot be read: {e}")).in_file(shown.clone());
-    let file = File::open(path).map_err(wrong)?;
-    let meta = file.metadata().map_err(wrong)?;
-    if !meta.is_file() {
+    // A pipe would wait for ever to be opened.
+    if !std::fs::metadata(path).map_err(wrong)?.is_file() {
         return Err(Error::bad_input("a model is a file").in_file(shown));
     }
+    let file = File::open(path).map_err(wrong)?;
+    let meta = file.metadata().map_err(wrong)?;
     let mut wire = Wire { file: BufReader::new(file), at: 0 };
     model(&mut wire, meta.len()).map_err(|error| error.in_file(shown))
 }
@@ -183,14 +186,32 @@ impl Wire {
 }
 
 fn model(wire: &mut Wire, end: u64) -> Result<Graph> {
-    let mut graph = None;
+    let (mut graph, mut opset) = (None, None);
     wire.message(end, |wire, number, field| {
-        if let (7, Field::Piece(to)) = (number, field) {
-            graph = Some(self::graph(wire, *to)?);
+        match (number, field) {
+            (7, Field::Piece(to)) => graph = Some(self::graph(wire, *to)?),
+            (8, Field::Piece(to)) => {
+                let (mut domain, mut version) = (String::new(), None);
+                wire.message(*to, |wire, number, field| {
+                    match (number, field) {
+                        (1, _) => domain = wire.text(field)?,
+                        (2, Field::Number(number)) => version = Some(*number),
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
+                if domain.is_empty() || domain == "ai.onnx" {
+                    opset = version;
+                }
+            }
+            _ => {}
         }
         Ok(())
     })?;
-    graph.map_or_else(|| wire.bad("it has no graph"), Ok)
+    match graph {
+        Some(graph) => Ok(Graph { opset, ..graph }),
+        None => wire.bad("it has no graph"),
+    }
 }
 
 fn graph(wire: &mut Wire, end: u64) -> Result<Graph> {
@@ -201,10 +222,13 @@ fn graph(wire: &mut Wire, end: u64) -> Result<Graph> {
             1 => graph.nodes.push(node(wire, to)?),
             5 => {
                 let (name, tensor) = tensor(wire, to)?;
-                graph.constants.insert(name, tensor);
+                match graph.constants.get(&name) {
+                    Some(other) if *other != tensor => return wire.bad(&format!("two constants are called `{name}`")),
+                    _ => graph.constants.insert(name, tensor),
+                };
             }
             11 => graph.inputs.push(value_info(wire, to)?),
-            12 => graph.outputs.push(value_info(wire, to)?.0),
+            12 => graph.outputs.push(value_info(wire, to)?),
             _ => {}
         }
         if graph.nodes.len().max(graph.constants.len()) > MOST_PARTS {
@@ -233,10 +257,13 @@ fn node(wire: &mut Wire, end: u64) -> Result<Node> {
 }
 
 fn attribute(wire: &mut Wire, end: u64, node: &mut Node) -> Result<()> {
-    let (mut name, mut ints, mut text, mut held) = (String::new(), Vec::new(), None, None);
+    let (mut name, mut ints, mut text, mut held, mut floats) = (String::new(), Vec::new(), None, None, None);
     wire.message(end, |wire, number, field| {
         match (number, field) {
             (1, _) => name = wire.text(field)?,
+            (2, Field::Fixed) => floats = Some(Vec::new()),
+            (7, Field::Fixed) => floats.get_or_insert_with(|| vec![0])[0] += 1,
+            (7, Field::Piece(to)) => floats = Some(vec![(to - wire.at) / 4]),
             (3 | 8, _) => wire.integers(field, &mut ints)?,
             (4, Field::Piece(to)) if to - wire.at <= 64 => text = Some(wire.text(field)?),
             (5, Field::Piece(to)) => held = Some(tensor(wire, *to)?.1),
@@ -244,9 +271,14 @@ fn attribute(wire: &mut Wire, end: u64, node: &mut Node) -> Result<()> {
         }
         Ok(())
     })?;
-    if let Some(held) = held {
-        node.tensor = Some(held);
-    }
+    // What a Constant may hold in other ways than as a tensor.
+    let said = match name.as_str() {
+        "value_int" => ints.first().map(|value| (Vec::new(), Some(vec![*value]))),
+        "value_ints" => Some((vec![ints.len() as u64], Some(ints.clone()))),
+        "value_float" | "value_floats" => floats.map(|shape| (shape, None)),
+        _ => None,
+    };
+    node.tensor = held.or(said).or(node.tensor.take());
     if let Some(text) = text {
         node.texts.insert(name.clone(), text);
     }
@@ -286,9 +318,9 @@ fn tensor(wire: &mut Wire, end: u64) -> Result<(String, Held)> {
     Ok((name, (extents, whole.then_some(values))))
 }
 
-/// Name and extents of an input.
-fn value_info(wire: &mut Wire, end: u64) -> Result<(String, Vec<Dim>)> {
-    let (mut name, mut dims) = (String::new(), Vec::new());
+/// Name and extents of an input or output.
+fn value_info(wire: &mut Wire, end: u64) -> Result<(String, Option<Vec<Dim>>)> {
+    let (mut name, mut shape) = (String::new(), None);
     wire.message(end, |wire, number, field| match (number, field) {
         (1, _) => {
             name = wire.text(field)?;
@@ -297,33 +329,36 @@ fn value_info(wire: &mut Wire, end: u64) -> Result<(String, Vec<Dim>)> {
         // TypeProto > tensor_type > shape > dim
         (2, Field::Piece(to)) => wire.message(*to, |wire, number, field| match (number, field) {
             (1, Field::Piece(to)) => wire.message(*to, |wire, number, field| match (number, field) {
-                (2, Field::Piece(to)) => wire.message(*to, |wire, number, field| match (number, field) {
-                    (1, Field::Piece(to)) => {
-                        let mut dim = Dim::Open(String::new());
-                        wire.message(*to, |wire, number, field| {
-                            match (number, field) {
-                                // Some exporters write -1 or 0 for what is open.
-                                (1, Field::Number(value)) => {
-                                    dim = match *value as i64 {
-                                        open @ ..=0 => Dim::Open(open.to_string()),
-                                        _ => Dim::Known(*value),
-                                    };
+                (2, Field::Piece(to)) => {
+                    let dims: &mut Vec<Dim> = shape.insert(Vec::new());
+                    wire.message(*to, |wire, number, field| match (number, field) {
+                        (1, Field::Piece(to)) => {
+                            let mut dim = Dim::Open(String::new());
+                            wire.message(*to, |wire, number, field| {
+                                match (number, field) {
+                                    // Some exporters write -1 or 0 for what is open.
+                                    (1, Field::Number(value)) => {
+                                        dim = match *value as i64 {
+                                            open @ ..=0 => Dim::Open(open.to_string()),
+                                            _ => Dim::Known(*value),
+                                        };
+                                    }
+                                    (2, _) => dim = Dim::Open(wire.text(field)?),
+                                    _ => {}
                                 }
-                                (2, _) => dim = Dim::Open(wire.text(field)?),
-                                _ => {}
-                            }
+                                Ok(())
+                            })?;
+                            dims.push(dim);
                             Ok(())
-                        })?;
-                        dims.push(dim);
-                        Ok(())
-                    }
-                    _ => Ok(()),
-                }),
+                        }
+                        _ => Ok(()),
+                    })
+                }
                 _ => Ok(()),
             }),
             _ => Ok(()),
         }),
         _ => Ok(()),
     })?;
-    Ok((name, dims))
+    Ok((name, shape))
 }
