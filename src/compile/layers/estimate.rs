@@ -7,8 +7,8 @@
 
 use super::Formats;
 use super::conv::room;
-use crate::machine::Machine;
 use crate::machine::array::{Layer as LawLayer, Shape};
+use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
 use crate::tensor::TensorType;
 use crate::workload::{Act, Attention, Conv, Epilogue, Gemm, Kind, Pass, Pool};
@@ -27,7 +27,7 @@ struct Work {
 
 impl Work {
     fn cycles(&self, machine: &Machine) -> f64 {
-        let dram = self.dram_bytes / machine.dram.bytes_per_cycle;
+        let dram = self.dram_bytes / stream(machine);
         let longest = [dram, self.elements, self.moves, self.issue].into_iter().fold(self.compute, f64::max);
         longest + self.alone
     }
@@ -62,6 +62,12 @@ pub fn estimate(kind: &Kind, formats: &Formats, machine: &Machine) -> u64 {
 /// f32 elements of a register.
 fn lanes(machine: &Machine) -> u64 {
     u64::from(machine.vlen_bits / 32).max(1)
+}
+
+/// Bytes a cycle of a stream between DRAM and SRAM: what DRAM sustains; an ideal one leaves what the DMA engines move.
+fn stream(machine: &Machine) -> f64 {
+    let engines = f64::from(machine.dma.bytes_per_cycle) * f64::from(machine.dma.engines.max(1));
+    if machine.dram.model == DramModel::Ideal { engines } else { machine.dram.bytes_per_cycle }
 }
 
 /// From the first request to the first use.
@@ -147,7 +153,7 @@ fn gemm(gemm: &Gemm, formats: &Formats, machine: &Machine) -> Work {
     let mut work = Work { compute, dram_bytes, ..Work::default() };
     work.issue = (m.div_ceil(mt) * n.div_ceil(u64::from(machine.acc_cols))) as f64 * 60.0;
     follow(machine, (m * n) as f64, then, formats.outputs.format.name == "fp32", &mut work);
-    let first = (row * mt as f64 + w / n as f64) / machine.dram.bytes_per_cycle;
+    let first = (row * mt as f64 + w / n as f64) / stream(machine);
     work.alone = 2.0 * latency(machine) + first;
     work
 }
@@ -174,7 +180,7 @@ fn conv(conv: &Conv, formats: &Formats, machine: &Machine) -> Work {
     };
     let then = Epilogue { bias: false, ..conv.then };
     follow(machine, times * (oh * ow * n) as f64, then, formats.outputs.format.name == "fp32", &mut work);
-    let first = (conv.r as f64 * image / conv.h as f64 + weights / n as f64) / machine.dram.bytes_per_cycle;
+    let first = (conv.r as f64 * image / conv.h as f64 + weights / n as f64) / stream(machine);
     work.alone = times * (2.0 * latency(machine) + first);
     work
 }
