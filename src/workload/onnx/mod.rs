@@ -75,11 +75,11 @@ pub fn read(path: &Path, stem: &str, options: &Options) -> Result<Workload> {
     Ok(workload)
 }
 
-/// Refuses a shape that is not what is said of it elsewhere, as far as that is said.
+/// Refuses a shape that is not what is said of it elsewhere, as far as that is said: some say no axes of what is open.
 fn agree(name: &str, shape: &[u64], said: Option<&Vec<Dim>>) -> Result<()> {
     let same = |(extent, dim): (&u64, &Dim)| matches!(dim, Dim::Open(_)) || *dim == Dim::Known(*extent);
     match said {
-        Some(dims) if dims.len() != shape.len() || !shape.iter().zip(dims).all(same) => {
+        Some(dims) if !dims.is_empty() && (dims.len() != shape.len() || !shape.iter().zip(dims).all(same)) => {
             let shown = |dim: &Dim| match dim {
                 Dim::Known(extent) => extent.to_string(),
                 Dim::Open(name) => format!("`{name}`"),

@@ -228,6 +228,9 @@ fn what_contradicts_itself_is_refused() {
     *parts.last_mut().unwrap() = wrong;
     let error = load(&parts, &Options::default()).unwrap_err().to_string();
     assert!(error.contains("`y` is said to be [1, 11], but is [1, 10]"), "{error}");
+    let mut parts = residual_net();
+    *parts.last_mut().unwrap() = piece(12, &input("y", &[])[2..]);
+    assert!(load(&parts, &Options::default()).is_ok());
     // An input without a name is one left out.
     assert_eq!(net("the-c1", conv(&["x", "w1", ""], 3)), Ok(()));
     assert_eq!(net("the-y", fc("")), Ok(()));
