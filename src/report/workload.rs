@@ -76,7 +76,7 @@ const FILES: [&str; 2] = ["workload.json", "workload.csv"];
 /// Says beforehand whether a pair may be written to `folder`.
 ///
 /// # Errors
-/// Usage if it may not: those of [`write`].
+/// Usage if it may not.
 pub fn refuse(folder: &Path) -> Result<()> {
     super::folder::place(folder, FILES[0], &FILES).map(|_| ())
 }
