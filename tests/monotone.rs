@@ -295,9 +295,18 @@ fn product_faster_with_less(case: &Doubled) -> Option<(f64, String)> {
     gain
 }
 
-/// `PREON_CASES` of the products, all of them from 1,000 on: one in a hundred may gain more, and by less than 6 %.
+/// Products of every day that gain more than a fiftieth by less SRAM, on DRAM of commands. They are faults: what mends one takes
+/// it off this list, and nothing is added.
+const FAULTS: [(&str, &str, [u64; 3]); 4] = [
+    ("edge", "int8", [64, 256, 1024]),
+    ("edge", "bf16", [17, 1000, 96]),
+    ("hbm", "w1.58a8", [512, 2560, 2560]),
+    ("hbm", "w1.58a8", [128, 768, 3072]),
+];
+
+/// `PREON_CASES` of the products, all of them from 1,000 on.
 #[test]
-fn compiled_for_less_hardly_a_product_of_every_day_is_faster() {
+fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
     let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let all = doubled();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -307,16 +316,18 @@ fn compiled_for_less_hardly_a_product_of_every_day_is_faster() {
         some.shuffle(&mut rng);
         some.truncate(cases);
     }
-    let wrong = some.iter().filter_map(|case| product_faster_with_less(case)).collect();
-    rarely(wrong, some.len(), "products of every day", 0.06);
-}
-
-/// At most one in a hundred, and by less than `most`.
-fn rarely(wrong: Vec<(f64, String)>, cases: usize, what: &str, most: f64) {
-    let worst = wrong.iter().map(|(gain, _)| *gain).fold(0.0, f64::max);
-    let text: String = wrong.iter().map(|(_, text)| text.as_str()).collect();
-    println!("{} of {cases} {what} gain by less, worst {worst:.2}\n{text}", wrong.len());
-    assert!(wrong.len() * 100 <= cases && worst < most, "{text}");
+    let is_fault = |case: &Doubled| {
+        let known =
+            |(machine, policy, shape)| (machine, policy, product(shape)) == (case.machine, case.policy, case.kind);
+        case.model == "cycle" && case.key == "sram.own.bytes" && FAULTS.into_iter().any(known)
+    };
+    for case in some {
+        match (product_faster_with_less(case), is_fault(case)) {
+            (Some((_, text)), false) => panic!("{text}"),
+            (None, true) => panic!("{} {} {:?} is no fault any more", case.machine, case.policy, case.kind),
+            _ => {}
+        }
+    }
 }
 
 /// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off, so of many a few gain
@@ -341,7 +352,10 @@ fn compiled_for_less_hardly_a_random_product_is_faster() {
             ..*of
         }));
     }
-    rarely(wrong, cases, "random products", 0.4);
+    let worst = wrong.iter().map(|(gain, _)| *gain).fold(0.0, f64::max);
+    let text: String = wrong.iter().map(|(_, text)| text.as_str()).collect();
+    println!("{} of {cases} products gain by less, worst {worst:.2}\n{text}", wrong.len());
+    assert!(wrong.len() * 100 <= cases && worst < 0.4, "{text}");
 }
 
 /// A convolution, attention, pass or pool such as networks have, ragged ones among them.

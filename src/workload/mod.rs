@@ -130,6 +130,17 @@ pub enum Act {
     Silu,
 }
 
+impl Act {
+    /// Additions and multiplications, and special functions, an element: what `act` costs (docs/timing.md).
+    pub fn operations(self) -> [u64; 2] {
+        match self {
+            Act::Relu => [1, 0],
+            Act::Relu2 => [2, 0],
+            Act::Gelu | Act::Silu => [0, 1],
+        }
+    }
+}
+
 /// A product with constant weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gemm {

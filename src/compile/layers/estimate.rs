@@ -11,7 +11,7 @@ use crate::machine::array::{Layer as LawLayer, Shape};
 use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
 use crate::tensor::TensorType;
-use crate::workload::{Act, Attention, Conv, Epilogue, Gemm, Kind, Pass, Pool};
+use crate::workload::{Attention, Conv, Epilogue, Gemm, Kind, Pass, Pool};
 
 /// Work of a layer by resource, in cycles.
 #[derive(Default)]
@@ -130,12 +130,8 @@ fn follow(machine: &Machine, elements: f64, then: Epilogue, stored: bool, work: 
     work.issue += 12.0 * registers;
     let plain = f64::from(machine.units.e_lanes);
     let special = f64::from(machine.units.e_special_lanes).max(1.0);
-    let act = match then.act {
-        Some(Act::Gelu | Act::Silu) => elements / special,
-        Some(Act::Relu) => elements / plain,
-        Some(Act::Relu2) => 2.0 * elements / plain,
-        None => 0.0,
-    };
+    let [bend, smooth] = then.act.map_or([0.0; 2], |act| act.operations().map(|operations| operations as f64));
+    let act = bend * elements / plain + smooth * elements / special;
     work.elements +=
         act + elements / plain * (1.0 + f64::from(u8::from(then.bias)) + f64::from(u8::from(then.residual)));
 }
@@ -214,9 +210,10 @@ fn attention(shape: &Attention, formats: &Formats, machine: &Machine) -> f64 {
 fn steps(pass: Pass) -> [f64; 4] {
     match pass {
         Pass::Add | Pass::Mul => [4.0, 10.0, 1.0, 0.0],
-        Pass::Act(Act::Relu) => [3.0, 10.0, 1.0, 0.0],
-        Pass::Act(Act::Relu2) => [3.0, 10.0, 2.0, 0.0],
-        Pass::Act(_) => [3.0, 10.0, 0.0, 1.0],
+        Pass::Act(act) => {
+            let [plain, special] = act.operations().map(|operations| operations as f64);
+            [3.0, 10.0, plain, special]
+        }
         Pass::Rope => [9.0, 12.0, 4.0, 0.0],
         Pass::LayerNorm => [14.0, 40.0, 6.0, 0.0],
         Pass::RmsNorm => [8.0, 30.0, 4.0, 0.0],

@@ -121,12 +121,7 @@ pub(super) fn follows(conv: &Conv, types: &Types, machine: &Machine, [m, n]: [u6
     let lanes = u64::from(machine.vlen_bits / 32).max(1);
     let store = machine.load_cycles(bytes(types.y, lanes));
     let residual = u64::from(conv.then.residual);
-    let special = u64::from(matches!(conv.then.act, Some(Act::Gelu | Act::Silu)));
-    let bend = match conv.then.act {
-        Some(Act::Relu) => 1,
-        Some(Act::Relu2) => 2,
-        _ => 0,
-    };
+    let [bend, special] = conv.then.act.map_or([0; 2], Act::operations);
     let plain = 1 + bend + 2 * residual;
     let moves = machine.load_cycles(4 * lanes) + (1 + residual) * store;
     let work = plain * machine.elementwise_cycles(lanes, false) + special * machine.elementwise_cycles(lanes, true);
