@@ -379,7 +379,8 @@ impl Kind {
                     return Err(Error::bad_input(message));
                 }
                 if c.pad > c.dilation * (c.r.min(c.s) - 1) {
-                    return Err(Error::bad_input(format!("pad {} is as large as the window", c.pad)));
+                    let message = format!("a pad of {} beside windows of {} x {}: some see no image", c.pad, c.r, c.s);
+                    return Err(Error::unsupported(message).help("pad by less than the window reaches"));
                 }
                 shared(c.c, c.groups, "channels of the image")?;
                 shared(c.k, c.groups, "channels of the result")?;

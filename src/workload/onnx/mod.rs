@@ -160,16 +160,19 @@ impl Builder {
     }
     fn output(&mut self, node: &Node, shape: Vec<u64>) -> Result<String> {
         let Some(name) = node.outputs.first() else { return bad("the node has no output") };
-        if self.shapes.insert(name.clone(), shape).is_some() {
-            return bad(format!("its output `{name}` is an input, a constant or made by another node too"));
-        }
+        self.makes(name, shape)?;
         Ok(name.clone())
     }
     /// A second output of the same shape: which elements a pool or a dropout took.
-    fn beside(&mut self, node: &Node, shape: &[u64]) {
-        if let Some(name) = node.outputs.get(1).filter(|name| !name.is_empty()) {
-            self.shapes.insert(name.clone(), shape.to_vec());
+    fn beside(&mut self, node: &Node, shape: &[u64]) -> Result<()> {
+        let name = node.outputs.get(1).filter(|name| !name.is_empty());
+        name.map_or(Ok(()), |name| self.makes(name, shape.to_vec()))
+    }
+    fn makes(&mut self, name: &str, shape: Vec<u64>) -> Result<()> {
+        if self.shapes.insert(name.to_owned(), shape).is_some() {
+            return bad(format!("its output `{name}` is an input, a constant or made by another node too"));
         }
+        Ok(())
     }
     /// True if no input changes what the node reads at `at`.
     fn is_fixed(&self, node: &Node, at: usize) -> bool {
@@ -294,7 +297,7 @@ impl Builder {
         self.push(name, Kind::Pool(Pool { window, mean }), 1)?;
         let (oh, ow) = window.out();
         let y = vec![window.batch, window.c, oh, ow];
-        self.beside(node, &y);
+        self.beside(node, &y)?;
         self.output(node, y).map(|_| ())
     }
 
@@ -533,7 +536,7 @@ impl Builder {
         let (fixed, values) =
             (self.is_fixed(node, 0), node.inputs.first().and_then(|name| self.values.get(name)).cloned());
         if node.op == "Dropout" {
-            self.beside(node, &y);
+            self.beside(node, &y)?;
         }
         let name = self.output(node, y)?;
         if fixed {

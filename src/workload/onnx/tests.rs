@@ -207,12 +207,16 @@ fn what_contradicts_itself_is_refused() {
     };
     let fc = |bias: &str| node("Gemm", &["flat", "fc", bias], "y", &[("transB", &[1])]);
     let norm = |inputs: &[&str]| node("BatchNormalization", inputs, "n1", &[]);
+    let mask = |name: &str| {
+        piece(1, &[text(1, "sum"), text(2, "r2"), text(2, name), text(3, "the-r2"), text(4, "Dropout")].concat())
+    };
     for (replaced, by, said) in [
         ("the-c1", conv(&["x", "w1"], 5), "kernel_shape is [5, 5]"),
         ("the-c1", conv(&["x", "w1", "w2"], 3), "input 2 is [8, 8, 1, 1]: it has one number for each of 8 channels"),
         ("the-n1", norm(&["c1", "b", "b", "b", "fc"]), "input 4 is [10, 512]"),
         ("the-y", fc("b"), "a bias of [8] for a product of [1, 10]"),
         ("the-r2", node("Relu", &["sum"], "r1", &[]), "its output `r1` is an input, a constant or made by another"),
+        ("the-r2", mask("c1"), "its output `c1` is an input"),
         ("the-y", node("Gemm", &["flat", "fc"], "z", &[("transB", &[1])]), "no node makes the output `y`"),
         ("the-y", input("x", &[1, 4, 8, 8]), "two inputs are called `x`"),
         ("the-y", tensor("b", &[9], 36), "two constants are called `b`"),
