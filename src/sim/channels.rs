@@ -61,6 +61,8 @@ impl Channels {
         let [inner, middle, outer] = blocks.levels.each_ref().map(side);
         let address = if access.write { blocks.to } else { blocks.from };
         let strided = Strided { address, run_bytes: blocks.bytes, levels: [outer, middle, inner] };
+        // Pieces that touch are one, but those of a gather, which are only taken for evenly spaced.
+        let strided = if access.runs < strided.runs() { strided.folded() } else { strided };
         self.dram.start(id, request, &strided, access.write);
         self.under_way += 1;
     }

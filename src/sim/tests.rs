@@ -1,6 +1,7 @@
 //! Tests of time and money: identities, both sides of every readiness, overlap, order, monotonicity, closed forms.
 
 use super::*;
+use crate::exec::Level;
 use crate::exec::event::{Access, Blocks, EW_KINDS, EwKind, RegSet, Space, Work};
 use crate::isa::{Op, Unit};
 use crate::machine::{self, Machine};
@@ -304,6 +305,20 @@ fn a_transfer_takes_setup_bandwidth_and_latency() {
     assert_eq!(outcome.ledger.count(|k| k.what == What::Activate), bytes / 8192);
     let short = run(&machine, &[dma_in(0, 0, 1, 0)]).ledger;
     assert_eq!(short.count(|k| k.place == Place::Dram && k.what == What::Read), 128, "a byte costs a burst");
+}
+
+#[test]
+fn rows_that_touch_are_one_piece() {
+    let machine = edge();
+    let rows = |apart: i64, runs: u64| {
+        let mut rows = dma_in(0, 0, 4096, 0);
+        rows.blocks.bytes = 32;
+        rows.blocks.levels[0] = Level { count: 128, src: apart, dst: 32 };
+        (rows.access[0].runs, rows.access[0].hi) = (runs, apart as u64 * 127 + 32);
+        cycles(&machine, &[rows])
+    };
+    assert_eq!(rows(32, 1), cycles(&machine, &[dma_in(0, 0, 4096, 0)]));
+    assert_eq!(rows(64, 128), cycles(&machine, &[dma_in(0, 0, 128 * 128, 0)]), "each is a burst of 128 bytes");
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Strided {
         self.runs().saturating_mul(self.run_bytes)
     }
     /// The same bytes in the same order with runs that touch joined.
-    fn folded(&self) -> Strided {
+    pub(super) fn folded(&self) -> Strided {
         let mut folded = *self;
         for level in (0..3).rev() {
             let (count, stride) = folded.levels[level];
