@@ -1,7 +1,6 @@
 //! Convolutions and pools: kernels that walk strips of an image, of which every byte is loaded once a strip; or, where sums
 //! have room beside others, whole images ([`whole`]).
 
-use super::strips::Plan;
 use super::{Formats, Program, codes, strips, whole};
 use crate::compile::link::{Bodies, link};
 use crate::compile::lower::{Call, Lowered};
@@ -63,6 +62,12 @@ impl Host<'_> {
     pub fn moved(&self, pieces: Pieces) -> u64 {
         let engines = u64::from(self.machine.dma.bytes_per_cycle) * u64::from(self.machine.dma.engines).max(1);
         self.shares.cycles(self.machine, pieces).max(pieces.all().div_ceil(engines))
+    }
+
+    /// The same of one transfer, which one engine moves, for images.
+    pub fn alone(&self, pieces: Pieces) -> u64 {
+        let engine = pieces.all().div_ceil(u64::from(self.machine.dma.bytes_per_cycle));
+        if self.resident { 0 } else { self.moved(pieces).max(engine) }
     }
 
     /// The same for images and results.
@@ -207,9 +212,7 @@ pub(super) fn conv(
     let host = Host { machine, shares: &Shares::default(), resident: options.layout.resident, room };
     let strips = strips::plan(conv, &types, host);
     let whole = whole::plan(conv, &types, host);
-    // Both are estimates: of times that are about the same that of whole images is taken, which reads everything once.
-    let about = |strips: &Plan| strips.cycles + strips.cycles / 8;
-    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= about(strips)));
+    let whole = whole.filter(|whole| strips.as_ref().map_or(true, |strips| whole.cycles <= strips.cycles));
     let strips = if whole.is_some() { None } else { Some(strips?) };
     let sws = matches!(formats.weights.scaling, Scaling::Row);
     let mut ranges = Ranges::new(machine, options.layout);

@@ -3,7 +3,7 @@
 use super::conv::{Host, MOST_EXTENT, Places, Types, bytes, depth, of_group, side};
 use crate::compile::place::ALIGN;
 use crate::compile::stream::Pieces;
-use crate::compile::tile::{DEEPEST, extents, sizes};
+use crate::compile::tile::{DEEPEST, about, extents, sizes};
 use crate::diag::{Error, Result};
 use crate::machine::Machine;
 use crate::machine::array::Tile;
@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub buffers: [(&'static str, u64); 9],
 }
 
+/// The rule that ranks tilings is exact to about such a part.
+const EXACT: u64 = 32;
 /// Instructions of a piece of weights that is fetched, and of one that is there.
 const PIECE_ISSUE: [u64; 2] = [42, 18];
 /// Cycles of issue of a strip, and of its tiles of channels.
@@ -49,7 +51,7 @@ fn heights(rows: u64) -> Vec<u64> {
     all
 }
 
-/// The best strips and tiles that fit.
+/// The best strips and tiles that fit: of those that take about the least time the ones that ask SRAM for the fewest bytes.
 ///
 /// # Errors
 /// Unsupported if not even the smallest do.
@@ -60,7 +62,7 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Result<Plan> {
     let depth = depth(conv);
     let scales = u64::from(machine.scale_entries());
     let mt = (oh * ow).min(u64::from(machine.acc_rows)).min(scales);
-    let (mut best, mut rank, mut least): (Option<Plan>, u64, u64) = (None, u64::MAX, u64::MAX);
+    let (mut found, mut rank, mut least): (Vec<(u64, u64, Plan)>, u64, u64) = (Vec::new(), u64::MAX, u64::MAX);
     let shorter =
         || std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth.min(DEEPEST));
     let whole = (depth <= DEEPEST).then_some(depth);
@@ -81,7 +83,7 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Result<Plan> {
             let tiles = (oh * ow / mt) * (n / nt) * conv.batch * conv.groups;
             let sums = tiles.saturating_mul(pace.tile(mt, nt));
             for sr in heights.iter().copied() {
-                if sums >= rank {
+                if sums > about(rank, EXACT) {
                     break;
                 }
                 if pace.bytes(sr) > room {
@@ -90,14 +92,14 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Result<Plan> {
                 let cycles = pace.cycles(sr);
                 // Pieces are fetched where that is clearly faster: they are read again and again.
                 let of = if fetched { cycles.saturating_add(cycles / 16) } else { cycles };
-                if of < rank {
-                    rank = of;
-                    best = Some(Plan { sr, mt, nt, kt, fetched, cycles, buffers: pace.buffers(sr) });
-                }
+                rank = rank.min(of);
+                found.push((of, pace.bytes(sr), Plan { sr, mt, nt, kt, fetched, cycles, buffers: pace.buffers(sr) }));
             }
         }
     }
-    best.ok_or_else(|| {
+    let near = found.into_iter().filter(|(of, ..)| *of <= about(rank, EXACT));
+    let best = near.min_by_key(|(of, bytes, _)| (*bytes, *of));
+    best.map(|(.., plan)| plan).ok_or_else(|| {
         if least == u64::MAX {
             return Error::unsupported(format!("a strip of the image has more than the {MOST_EXTENT} rows that windows on the array have"))
                 .code("E0403");
@@ -118,14 +120,52 @@ pub(super) fn follows(conv: &Conv, types: &Types, machine: &Machine, [m, n]: [u6
     if types.direct {
         return stored;
     }
+    stored + narrowed(conv, types, machine, entries)
+}
+
+/// Cycles of `narrow_tile`: four registers are worked on while four others are loaded, and what is left goes one by one.
+pub(super) fn narrowed(conv: &Conv, types: &Types, machine: &Machine, entries: u64) -> u64 {
+    let units = &machine.units;
     let lanes = u64::from(machine.vlen_bits / 32).max(1);
-    let store = machine.load_cycles(bytes(types.y, lanes));
+    let [load, store] = [4 * lanes, bytes(types.y, lanes)].map(|bytes| machine.load_cycles(bytes));
+    let [plain, special] = [false, true].map(|special| machine.elementwise_cycles(lanes, special));
+    let latency = u64::from(units.e_latency);
     let residual = u64::from(conv.then.residual);
-    let [bend, special] = conv.then.act.map_or([0; 2], Act::operations);
-    let plain = 1 + bend + 2 * residual;
-    let moves = machine.load_cycles(4 * lanes) + (1 + residual) * store;
-    let work = plain * machine.elementwise_cycles(lanes, false) + special * machine.elementwise_cycles(lanes, true);
-    stored + NARROW_ISSUE + entries.div_ceil(lanes) * moves.max(work).max(2 + plain + special + residual)
+    let (bends, act, bent) = match conv.then.act.map(Act::operations) {
+        None => (0, 0, 0),
+        Some([bends, 0]) => (1, bends * plain, latency),
+        Some([_, specials]) => (1, specials * special, u64::from(units.e_special_latency)),
+    };
+    // Of `count` registers: operations one behind the other as far as they wait, from the first operand to the last store.
+    let chain = |count: u64| {
+        let more = (count - 1) * act.max(plain);
+        residual * 2 * (latency.max(count * plain)) + bent + more + latency + 2
+    };
+    let moves = 4 * (load + (1 + residual) * store);
+    let works = 4 * ((1 + 2 * residual) * plain + act);
+    let instructions = 4 * (3 + 3 * residual + bends);
+    let queued = 4 * (2 + residual) <= u64::from(units.l_queue);
+    let waits = if queued { bent + 3 * act.max(plain) + plain } else { chain(4) };
+    let four = moves.max(works).max(instructions).max(waits);
+    let read = load + residual * store + u64::from(units.l_latency + machine.own().latency_cycles);
+    let registers = entries.div_ceil(lanes);
+    NARROW_ISSUE + registers / 4 * four + registers % 4 * (read + chain(1)) + read
+}
+
+/// Of a tile on the array: cycles in which its weights are shifted in, in which it is summed, and until its sums are there.
+pub(super) fn shifted(machine: &Machine, types: &Types, [m, n, tk]: [u64; 3]) -> (u64, u64, u64) {
+    let Some(array) = &machine.array else { return (0, 0, 0) };
+    let row_cycles = machine.array_path(types.w, types.x).map_or(1, |path| path.figure);
+    let memory = machine.own();
+    let (weight_bits, input_bits) = (types.w.bits, types.x.bits);
+    let tile = Tile { tm: m, tn: n, tk, first: true, weight_bits, input_bits, ..Tile::default() };
+    let cost = array.compute(&tile, row_cycles);
+    let read = |rows: u64, bytes: u64| memory.cycles(memory.accesses(rows * bytes, rows));
+    let load = match array.load(&tile) {
+        0 => 0,
+        load => load.max(read(n, bytes(types.w, tk))),
+    };
+    (load, cost.occupied.max(read(m, bytes(types.x, tk))), cost.latency + u64::from(memory.latency_cycles))
 }
 
 /// [`extents`] that occur.
@@ -192,19 +232,7 @@ impl Pace<'_> {
         let Pace { types, host: Host { machine, .. }, .. } = *self;
         let Some(array) = &machine.array else { return 0 };
         let (depth, kt) = (depth(self.conv), self.tile[2]);
-        let row_cycles = machine.array_path(types.w, types.x).map_or(1, |path| path.figure);
-        let memory = machine.own();
-        let piece = |tk: u64| {
-            let (weight_bits, input_bits) = (types.w.bits, types.x.bits);
-            let tile = Tile { tm: m, tn: n, tk, first: true, weight_bits, input_bits, ..Tile::default() };
-            let cost = array.compute(&tile, row_cycles);
-            let read = |rows: u64, bytes: u64| memory.cycles(memory.accesses(rows * bytes, rows));
-            let load = match array.load(&tile) {
-                0 => 0,
-                load => load.max(read(n, bytes(types.w, tk))),
-            };
-            (load, cost.occupied.max(read(m, bytes(types.x, tk))), cost.latency)
-        };
+        let piece = |tk: u64| shifted(machine, types, [m, n, tk]);
         let count = depth.div_ceil(kt);
         let (load, summed, _) = piece(kt.min(depth));
         let (last_load, last, latency) = piece(depth - (count - 1) * kt);
@@ -217,7 +245,7 @@ impl Pace<'_> {
         } else {
             (count - 1) * (load + summed).max(least) + last_load + last
         };
-        cycles + latency + u64::from(memory.latency_cycles)
+        cycles + latency
     }
 
     fn tile(&self, m: u64, n: u64) -> u64 {
@@ -247,7 +275,7 @@ impl Pace<'_> {
             // Those of the next channels come meanwhile, before the results.
             let next = if self.fetched || nt == n { 0 } else { self.host.way() + self.fetch(nt, depth) };
             compute += times * (behind(next, tiles) + STRIP_ISSUE[1]);
-            let codes = Pieces::of(bytes(types.y, channels), pixels, bytes(types.y, n), channels == n);
+            let codes = Pieces::of(bytes(types.y, channels), pixels, bytes(types.y, n));
             results += times * self.host.maps(codes);
             scales += times * 2 * self.host.moved(Pieces::whole(4 * channels));
         }
@@ -270,7 +298,7 @@ impl Pace<'_> {
             rest => whole * self.strip(sr, true) + self.strip(rest, false),
         };
         let images = conv.batch * conv.groups;
-        let strip = self.host.maps(Pieces::whole(self.strip_bytes(sr)));
+        let strip = self.host.alone(Pieces::whole(self.strip_bytes(sr)));
         let last = self.host.maps(Pieces::whole(mt * bytes(types.y, nt)));
         let weights = self.fetch(nt, if self.fetched { kt } else { depth(conv) });
         // All weights are loaded once where they are one tile and the same for every image.

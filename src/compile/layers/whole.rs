@@ -1,13 +1,14 @@
 //! Convolutions of whole images, for arrays with two sets of sums: a call holds all of its images in SRAM, reads weights once
 //! for all of them, and sums some tiles while it finishes others (`conv-whole`).
 
-use super::conv::{Host, MOST_EXTENT, Places, Types, bytes, side};
-use super::strips::{follows, some};
+use super::conv::{Host, MOST_EXTENT, Places, Types, bytes, depth, side};
+use super::strips::{narrowed, shifted};
 use crate::compile::place::ALIGN;
 use crate::compile::stream::Pieces;
 use crate::compile::tile::sizes;
 use crate::machine::Machine;
 use crate::workload::Conv;
+use std::collections::VecDeque;
 
 /// Tiles of a round, and accumulator tiles that the kernel uses.
 const ROUND: u64 = 4;
@@ -16,10 +17,12 @@ const TILES: u32 = 8;
 const MOST_CALLS: u64 = 64;
 /// Cycles of issue of a piece of weights, and of a tile that meets it, within a round.
 const ISSUE: [u64; 2] = [24, 10];
-/// The same around a tile that is finished.
-const FINISH_ISSUE: u64 = 60;
-/// Cycles of issue of a call before its first sums and behind its last.
-const START: u64 = 300;
+/// The same where a round begins, of a tile that is finished, but for its narrowing, and of a piece that is asked for.
+const ROUND_ISSUE: u64 = 12;
+const FINISH_ISSUE: u64 = 10;
+const FETCH_ISSUE: u64 = 41;
+/// Cycles of issue of a call before its first transfer, and from there to its first sums.
+const START: u64 = 70;
 
 /// A convolution in calls of whole images.
 pub(super) struct Plan {
@@ -36,7 +39,7 @@ pub(super) struct Plan {
 }
 
 fn buffers(conv: &Conv, types: &Types, images: u64, [mt, nt]: [u64; 2]) -> Vec<(&'static str, u64)> {
-    let weights = nt * bytes(types.w, conv.c * conv.r * conv.s);
+    let weights = nt * bytes(types.w, depth(conv));
     let tile = mt * bytes(types.y, nt);
     vec![
         ("bx", images * image_bytes(conv, types)),
@@ -80,11 +83,13 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Option<Plan> {
             continue;
         }
         let images = conv.batch.div_ceil(conv.batch.div_ceil(images));
-        let tiles = images * pixels.div_ceil(mt) * conv.k.div_ceil(nt);
-        let (kt, exposed) = piece(conv, types, host, nt, tiles);
-        let cycles = conv.batch.div_ceil(images) * (call_cycles(conv, types, host, images, [mt, nt, kt]) + exposed);
+        let calls = conv.batch.div_ceil(images);
+        let least = best.as_ref().map_or(u64::MAX, |best| best.cycles);
+        let paces = pieces(conv, machine).map(|kt| Pace::new(conv, types, host, images, [mt, nt, kt]));
+        let paces = paces.filter(|pace| calls.saturating_mul(pace.busy()) < least);
+        let Some((cycles, kt)) = paces.map(|pace| (calls * pace.cycles(), pace.tile[2])).min() else { continue };
         if best.as_ref().is_none_or(|best| cycles < best.cycles) {
-            let kt_there = piece_there(machine, conv.c * conv.r * conv.s);
+            let kt_there = piece_there(machine, depth(conv));
             let buffers = buffers(conv, types, images, [mt, nt]);
             best = Some(Plan { images, mt, nt, kt, kt_there, cycles, buffers });
         }
@@ -92,28 +97,177 @@ pub(super) fn plan(conv: &Conv, types: &Types, host: Host<'_>) -> Option<Plan> {
     best
 }
 
-/// Cycles of a call but for what its pieces of weights cost alone.
-fn call_cycles(conv: &Conv, types: &Types, host: Host<'_>, images: u64, [mt, nt, kt]: [u64; 3]) -> u64 {
-    let Host { machine, .. } = host;
-    let (oh, ow) = conv.out();
-    let (pixels, depth, outputs) = (oh * ow, conv.c * conv.r * conv.s, conv.k.div_ceil(nt));
-    let of_pixels = images * pixels.div_ceil(mt);
-    let tiles = of_pixels * outputs;
-    // A piece is shifted in once for all tiles of pixels of its round.
-    let round = |tiles: u64| machine.array_tile_cycles(tiles * mt, nt, kt.min(depth), types.w, types.x);
-    let rounds = some(of_pixels, ROUND).map(|(tiles, times)| times * round(tiles)).sum::<u64>();
-    let pieces = outputs * depth.div_ceil(kt);
-    let compute = pieces * rounds;
-    let finish = tiles * follows(conv, types, machine, [mt, nt]);
-    let issue = pieces * (of_pixels.div_ceil(ROUND) * ISSUE[0] + of_pixels * ISSUE[1]) + tiles * FINISH_ISSUE;
-    let image = host.maps(Pieces::whole(image_bytes(conv, types)));
-    let codes = Pieces::of(bytes(types.y, nt), pixels * outputs, bytes(types.y, conv.k), nt == conv.k);
-    let results = images * host.maps(codes) * if conv.then.residual { 2 } else { 1 };
-    let dram = images * image + results + pieces * host.moved(weights(conv, types, nt, kt));
-    // Sums of a round are finished beside those of the next; nothing stands beside the first sums, or the last to be finished.
-    let alone = compute.min(finish) / (outputs * of_pixels.div_ceil(ROUND));
-    let latency = machine.array_latency(mt, nt, kt.min(depth), types.w, types.x);
-    (dram - image).max(issue).max(compute).max(finish) + alone + START + image + 2 * host.way() + latency
+/// The kernel with a tiling on a machine: its rounds one after the other, each summed while the tiles of the one before it are
+/// finished.
+struct Pace<'a> {
+    conv: &'a Conv,
+    types: &'a Types,
+    host: Host<'a>,
+    images: u64,
+    /// Pixels, channels, terms of a piece that is fetched.
+    tile: [u64; 3],
+    /// Folding a tile, storing it in f32, and narrowing it.
+    ends: [u64; 3],
+    /// Pieces that are fetched, and those that are there.
+    steps: [Steps; 2],
+}
+
+/// Pieces of weights that a round walks.
+#[derive(Clone, Copy)]
+struct Steps {
+    pieces: u64,
+    /// Of one, and of the last: shifting it in, a tile that meets it, and until the sums of that are there.
+    whole: (u64, u64, u64),
+    last: (u64, u64, u64),
+}
+
+/// Times from which on units and buffers are free.
+#[derive(Default)]
+struct Clocks {
+    issue: u64,
+    array: u64,
+    /// When weights can be shifted into the array.
+    loader: u64,
+    finished: u64,
+    /// When what the array's queue holds begins.
+    queued: VecDeque<u64>,
+}
+
+/// Pieces of weights on their way: when the first two are there, how far apart the others come at least, and how long after they
+/// are asked for; they are asked for by and by, two ahead, or together (0).
+#[derive(Clone, Copy)]
+struct Coming {
+    first: [u64; 2],
+    apart: u64,
+    way: u64,
+}
+
+/// A round that is summed and waits to be finished: its tiles, when the first is there, and from one to the next.
+struct Round {
+    tiles: u64,
+    first: u64,
+    apart: u64,
+}
+
+impl<'a> Pace<'a> {
+    fn new(conv: &'a Conv, types: &'a Types, host: Host<'a>, images: u64, tile: [u64; 3]) -> Pace<'a> {
+        let machine = host.machine;
+        let entries = tile[0] * tile[1];
+        let fold = machine.fold_cycles(entries) + u64::from(machine.units.s_latency);
+        let narrow = if types.direct { 0 } else { narrowed(conv, types, machine, entries) };
+        let ends = [fold, machine.move_cycles(4 * entries, tile[0]), narrow];
+        let depth = depth(conv);
+        let steps = [tile[2], piece_there(machine, depth)].map(|kt| {
+            let pieces = depth.div_ceil(kt);
+            let [whole, last] =
+                [kt.min(depth), depth - (pieces - 1) * kt].map(|tk| shifted(machine, types, [tile[0], tile[1], tk]));
+            Steps { pieces, whole, last }
+        });
+        Pace { conv, types, host, images, tile, ends, steps }
+    }
+
+    /// Cycles in which the array sums, at least.
+    fn busy(&self) -> u64 {
+        let (oh, ow) = self.conv.out();
+        let tiles = self.images * (oh * ow / self.tile[0]) * self.conv.k.div_ceil(self.tile[1]);
+        let of = |steps: &Steps| (steps.pieces - 1) * steps.whole.1 + steps.last.1;
+        tiles * self.steps.iter().map(of).min().unwrap_or(0)
+    }
+
+    /// Cycles of a call.
+    fn cycles(&self) -> u64 {
+        let Pace { conv, types, host, images, tile: [mt, nt, kt], .. } = *self;
+        let (oh, ow) = conv.out();
+        let of_image = (oh * ow).div_ceil(mt);
+        let (groups, pieces) = (conv.k.div_ceil(nt), self.steps[0].pieces);
+        let image = Pieces::whole(image_bytes(conv, types));
+        let (image, alone) = (host.maps(image), host.alone(image));
+        let piece = host.moved(weights(conv, types, nt, kt));
+        let engines = u64::from(host.machine.dma.engines).max(1);
+        let apart = piece.max((host.way() + piece) / engines).max(FETCH_ISSUE);
+        let way = START + host.way() + piece;
+        let images_first = ROUND.div_ceil(of_image).min(images) * image;
+        let mut coming = Coming { first: [way, way + images_first.max(alone)], apart, way: host.way() + piece };
+        let mut clocks = Clocks { issue: 2 * START, ..Clocks::default() };
+        let (mut waits, mut most): (Option<Round>, u64) = (None, ROUND);
+        for group in 0..groups {
+            let all = images * of_image;
+            let mut left = all;
+            while left > 0 {
+                let tiles = left.min(most);
+                let met = if group == 0 { way + ((all - left + tiles) * image / of_image).max(alone) } else { 0 };
+                let round = self.sum(&mut clocks, tiles, met, (left == all).then_some(coming));
+                if left == all && group + 1 < groups {
+                    // Those of the next channels are asked for before anything else is issued.
+                    let first = clocks.issue + FETCH_ISSUE + host.way() + piece;
+                    coming = Coming { first: [first, first + apart], apart, way: 0 };
+                    clocks.issue += FETCH_ISSUE * pieces;
+                }
+                if let Some(before) = waits.replace(round) {
+                    self.finish(&mut clocks, &before);
+                }
+                left -= tiles;
+                most = 2 * ROUND - 1 - most;
+            }
+        }
+        if let Some(last) = waits {
+            self.finish(&mut clocks, &last);
+        }
+        let codes = |pixels| host.maps(Pieces::of(bytes(types.y, nt), pixels, bytes(types.y, conv.k)));
+        let results = images * codes(oh * ow * groups) * if conv.then.residual { 2 } else { 1 };
+        let dram = host.way() + images * image + results + groups * pieces * piece;
+        let last = if host.resident { 0 } else { codes(mt) + host.way() };
+        clocks.finished.max(dram) + last
+    }
+
+    /// Sums a round of so many tiles, whose pixels are there at `met`; in pieces as they are `coming`, or all are there.
+    fn sum(&self, clocks: &mut Clocks, tiles: u64, met: u64, coming: Option<Coming>) -> Round {
+        let Steps { pieces, whole, last } = self.steps[usize::from(coming.is_none())];
+        let queue = self.host.machine.units.m_queue as usize;
+        let mut round = Round { tiles, first: 0, apart: 0 };
+        clocks.issue += ROUND_ISSUE;
+        let (mut ready, mut asked) = (0, [0; 2]);
+        for piece in 0..pieces {
+            let (load, summed, latency) = if piece + 1 == pieces { last } else { whole };
+            if let Some(coming) = coming {
+                let asked_for = if coming.way > 0 { asked[0] + coming.way } else { 0 };
+                ready = coming.first.get(piece as usize).copied().unwrap_or((ready + coming.apart).max(asked_for));
+                asked = [asked[1], clocks.issue];
+            }
+            let start = clocks.loader.max(ready).max(clocks.issue);
+            let sums = (start + load).max(clocks.array).max(met);
+            clocks.array = sums + tiles * summed;
+            // The next weights are issued behind the last tile.
+            clocks.loader = clocks.array - summed;
+            round = Round { first: sums + summed + latency, apart: summed, ..round };
+            // Weights, and two instructions a tile: what the array's queue does not hold is not issued.
+            clocks.queued.push_back(start);
+            (0..tiles).for_each(|tile| clocks.queued.extend([sums + tile * summed; 2]));
+            clocks.issue += ISSUE[0] + tiles * ISSUE[1];
+            while clocks.queued.len() > queue {
+                clocks.issue = clocks.issue.max(clocks.queued.pop_front().unwrap_or(0));
+            }
+        }
+        round
+    }
+
+    /// Finishes a round: each tile is folded while the one before it is narrowed.
+    fn finish(&self, clocks: &mut Clocks, round: &Round) {
+        let [fold, stored, narrow] = self.ends;
+        let mut there = 0;
+        for tile in 0..round.tiles {
+            let folded = clocks.issue.max(round.first + tile * round.apart).max(there) + fold;
+            if tile > 0 && narrow > 0 {
+                clocks.issue = clocks.issue.max(there) + narrow;
+            }
+            clocks.issue += FINISH_ISSUE;
+            there = clocks.issue.max(folded) + stored;
+        }
+        clocks.finished = clocks.issue.max(there) + narrow;
+        if narrow > 0 {
+            clocks.issue = clocks.finished;
+        }
+    }
 }
 
 /// Terms of a piece of weights that are there: a piece is shifted in behind the last tile that meets the one before, so
@@ -126,20 +280,14 @@ fn piece_there(machine: &Machine, depth: u64) -> u64 {
 
 /// A piece of weights in memory, where each lies by itself.
 fn weights(conv: &Conv, types: &Types, nt: u64, kt: u64) -> Pieces {
-    Pieces::whole(nt * bytes(types.w, kt.min(conv.c * conv.r * conv.s)))
+    Pieces::whole(nt * bytes(types.w, kt.min(depth(conv))))
 }
 
-/// Terms of a piece, and what nothing hides of it: the first piece is waited for, and every piece is issued in every round.
-fn piece(conv: &Conv, types: &Types, host: Host<'_>, nt: u64, tiles: u64) -> (u64, u64) {
-    let depth = conv.c * conv.r * conv.s;
-    let price = |kt: u64| {
-        let issue = depth.div_ceil(kt) * (tiles.div_ceil(ROUND) * ISSUE[0] + tiles * ISSUE[1]);
-        (kt, host.moved(weights(conv, types, nt, kt)) + issue)
-    };
-    let whole = price(depth.next_multiple_of(32));
-    let pieces =
-        std::iter::successors(Some(side(host.machine)), |kt| Some(2 * kt)).take_while(|kt| *kt < depth).map(price);
-    pieces.chain([whole]).min_by_key(|(_, cycles)| *cycles).unwrap_or(whole)
+/// Terms of a piece of weights that is fetched: all of a window, or sides of the array.
+fn pieces(conv: &Conv, machine: &Machine) -> impl Iterator<Item = u64> {
+    let depth = depth(conv);
+    let shorter = std::iter::successors(Some(side(machine)), |kt| Some(2 * kt)).take_while(move |kt| *kt < depth);
+    shorter.chain([depth.next_multiple_of(32)])
 }
 
 impl Plan {
