@@ -295,15 +295,6 @@ fn product_faster_with_less(case: &Doubled) -> Option<(f64, String)> {
     gain
 }
 
-/// Products of every day that gain more than a fiftieth by less SRAM, on DRAM of commands. They are faults: what mends one takes
-/// it off this list, and nothing is added.
-const FAULTS: [(&str, &str, [u64; 3]); 4] = [
-    ("edge", "int8", [64, 256, 1024]),
-    ("edge", "bf16", [17, 1000, 96]),
-    ("hbm", "w1.58a8", [512, 2560, 2560]),
-    ("hbm", "w1.58a8", [128, 768, 3072]),
-];
-
 /// `PREON_CASES` of the products, all of them from 1,000 on.
 #[test]
 fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
@@ -316,46 +307,41 @@ fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
         some.shuffle(&mut rng);
         some.truncate(cases);
     }
-    let is_fault = |case: &Doubled| {
-        let known =
-            |(machine, policy, shape)| (machine, policy, product(shape)) == (case.machine, case.policy, case.kind);
-        case.model == "cycle" && case.key == "sram.own.bytes" && FAULTS.into_iter().any(known)
-    };
-    for case in some {
-        match (product_faster_with_less(case), is_fault(case)) {
-            (Some((_, text)), false) => panic!("{text}"),
-            (None, true) => panic!("{} {} {:?} is no fault any more", case.machine, case.policy, case.kind),
-            _ => {}
-        }
-    }
+    let wrong: String = some.into_iter().filter_map(product_faster_with_less).map(|(_, text)| text).collect();
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off, so of many a few gain
-/// by less: one in a hundred at most, and by less than 40 %. `PREON_CASES` of them, 60 every day.
+/// Random products that gain more than a fiftieth by less, of a thousand. They are faults: what mends one takes it off this list,
+/// and nothing is added.
+const FAULTS: [(&str, &str, &str, [u64; 3]); 5] = [
+    ("edge", "fp32", "cycle", [62, 2042, 12]),
+    ("edge", "w1.58a8", "cycle", [416, 963, 32]),
+    ("edge", "bf16", "bandwidth", [153, 87, 2]),
+    ("edge", "w1.58a8", "cycle", [59, 1927, 9]),
+    ("hbm", "int8", "ideal", [12, 182, 19]),
+];
+
+/// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off. `PREON_CASES` of them,
+/// 60 every day.
 #[test]
-fn compiled_for_less_hardly_a_random_product_is_faster() {
+fn compiled_for_less_a_random_product_is_faster_by_a_fiftieth_at_most() {
     let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let all = doubled();
     let mut rng = ChaCha8Rng::seed_from_u64(23);
-    let mut wrong = Vec::new();
     for _ in 0..cases {
         let of = all.choose(&mut rng).unwrap();
         let most = if ["mcu", "textbook-32"].contains(&of.machine) { 1 << 20 } else { 1 << 25 };
         let mut extent = |bits: f64| 2f64.powf(rng.random_range(0.0..bits)) as u64;
         let mut shapes = std::iter::repeat_with(|| [extent(10.0), extent(11.0), extent(11.0)]);
         let shape = shapes.find(|shape| shape.iter().product::<u64>() <= most).unwrap();
-        let kind = product(shape);
-        wrong.extend(product_faster_with_less(&Doubled {
-            kind,
-            values: of.values.clone(),
-            key: of.key.clone(),
-            ..*of
-        }));
+        let is_fault = FAULTS.contains(&(of.machine, of.policy, of.model, shape));
+        let case = Doubled { kind: product(shape), values: of.values.clone(), key: of.key.clone(), ..*of };
+        match (product_faster_with_less(&case), is_fault) {
+            (Some((_, text)), false) => panic!("{text}"),
+            (None, true) => panic!("{} {} {shape:?} is no fault any more", case.machine, case.policy),
+            _ => {}
+        }
     }
-    let worst = wrong.iter().map(|(gain, _)| *gain).fold(0.0, f64::max);
-    let text: String = wrong.iter().map(|(_, text)| text.as_str()).collect();
-    println!("{} of {cases} products gain by less, worst {worst:.2}\n{text}", wrong.len());
-    assert!(wrong.len() * 100 <= cases && worst < 0.4, "{text}");
 }
 
 /// A convolution, attention, pass or pool such as networks have, ragged ones among them.
@@ -403,7 +389,7 @@ fn random_layer(rng: &mut ChaCha8Rng) -> Kind {
     }
 }
 
-/// Layers of other kinds: a hundredth or two gain by less, since loops of convolutions are estimated to about 10 % and blocks
+/// Layers of other kinds: up to two in a hundred gain by less, since loops of convolutions are estimated to about 10 % and blocks
 /// of rows follow a rule. `PREON_CASES` of them, 40 every day.
 #[test]
 fn compiled_for_less_hardly_a_random_layer_is_faster() {

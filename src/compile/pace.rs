@@ -57,8 +57,10 @@ mod at {
     pub const INPUTS: usize = 16;
     pub const SCALES: usize = 17;
     pub const ENGINES: usize = 18;
-    pub const QUEUE: usize = 22;
-    pub const ALL: usize = 30;
+    /// When DRAM would be done with posted writes too.
+    pub const DRAINED: usize = 22;
+    pub const QUEUE: usize = 23;
+    pub const ALL: usize = 31;
 }
 
 /// Times from which on units, buffers and values are free or ready.
@@ -68,6 +70,11 @@ struct Clocks([u64; at::ALL]);
 impl Clocks {
     fn raise(&mut self, clock: usize, to: u64) {
         self.0[clock] = self.0[clock].max(to);
+    }
+    /// When all is over but posted writes, for which nobody waits.
+    fn over(mut self) -> u64 {
+        self.0[at::DRAINED] = 0;
+        self.0.into_iter().max().unwrap_or(0)
     }
     /// `body` so many times: more than `followed` one by one, the rest as often again as the last two.
     fn repeat(&mut self, times: u64, followed: u64, body: &mut dyn FnMut(&mut Clocks)) {
@@ -124,7 +131,7 @@ impl<'a> Pace<'a> {
         if let (Some(outputs), set) = turn {
             self.finish(&mut clocks, outputs, set);
         }
-        self.refreshed(clocks.0.into_iter().max().unwrap_or(0))
+        self.refreshed(clocks.over())
     }
 
     /// `cycles` and what refreshes add: a transfer of weights that meets one is late by as much of it as the step has no
@@ -138,7 +145,7 @@ impl<'a> Pace<'a> {
         let [mt, nt, kt] = self.tiling;
         let extents = [mt.min(self.product.m), nt.min(self.product.n), kt.min(self.product.k)];
         let step = self.array.map_or(0, |array| array.load(&self.tile(extents))).max(self.compute(extents).0);
-        let pieces = Pieces::of(self.product.w_piece(extents[2]), extents[1], self.product.w_row(), false);
+        let pieces = Pieces::of(self.product.w_piece(extents[2]), extents[1], self.product.w_row());
         let moving = self.machine.dram_cycles(pieces.all(), 1) as f64 / self.shares.of(self.machine, pieces);
         let spare = step as f64 - moving - f64::from(dram.latency_cycles + self.machine.dma.setup_cycles);
         let clock = f64::from(memory.tck_ps) * 1e-12 * self.machine.clock_hz;
@@ -156,10 +163,10 @@ impl<'a> Pace<'a> {
         let rows = |clocks: &mut Clocks, tm: u64| {
             self.issue(clocks, text::ROWS);
             let x = Pieces::whole(tm * self.product.x_row());
-            clocks.0[at::INPUTS] = self.transfer(clocks, 0, x, self.product.on_chip[0]);
+            clocks.0[at::INPUTS] = self.load(clocks, 0, x, self.product.on_chip[0]);
             if self.product.x_scale_row > 0 {
                 let scales = Pieces::whole(tm * self.product.x_scale_row);
-                clocks.0[at::SCALES] = self.transfer(clocks, 0, scales, self.product.on_chip[0]);
+                clocks.0[at::SCALES] = self.load(clocks, 0, scales, self.product.on_chip[0]);
             }
             self.fetch_rows(clocks, nt.min(n));
             let tiles = n.div_ceil(nt);
@@ -174,13 +181,13 @@ impl<'a> Pace<'a> {
         if !m.is_multiple_of(mt) {
             rows(&mut clocks, m % mt);
         }
-        clocks.0.into_iter().max().unwrap_or(0)
+        clocks.over()
     }
 
     /// Starts the transfer of whole rows of weights.
     fn fetch_rows(&self, clocks: &mut Clocks, tn: u64) {
         self.issue(clocks, text::FETCH_ROWS);
-        clocks.0[at::WEIGHTS] = self.transfer(clocks, 0, Pieces::whole(tn * self.product.w_row()), false);
+        clocks.0[at::WEIGHTS] = self.load(clocks, 0, Pieces::whole(tn * self.product.w_row()), false);
     }
 
     /// A tile of results on the vector unit, of which the first group is stored after the second figure of `work`.
@@ -195,7 +202,7 @@ impl<'a> Pace<'a> {
         self.issue(clocks, text::PREAMBLE);
         if self.product.w_scale_row > 0 {
             self.issue(clocks, text::SCALES);
-            let ready = self.transfer(clocks, 0, Pieces::whole(outputs[1] * self.product.w_scale_row), false);
+            let ready = self.load(clocks, 0, Pieces::whole(outputs[1] * self.product.w_scale_row), false);
             clocks.raise(at::SCALES, ready);
         }
         if let Some(next) = next {
@@ -209,8 +216,26 @@ impl<'a> Pace<'a> {
         self.after(clocks, outputs);
         self.issue(clocks, text::KEEP);
         let ready = clocks.0[at::MOVER];
-        clocks.0[at::RESULTS] = self.transfer(clocks, ready, self.results(outputs), self.product.on_chip[1]);
+        clocks.0[at::RESULTS] = self.store(clocks, ready, self.results(outputs), self.product.on_chip[1]);
         self.issue(clocks, text::ADVANCE);
+    }
+
+    /// Cycles of DRAM that a transfer's bytes do not show: by commands a row is opened and a burst read.
+    fn latency(&self) -> u64 {
+        let dram = &self.machine.dram;
+        let (DramModel::Cycle, Some(memory)) = (dram.model, &dram.memory) else {
+            return u64::from(dram.latency_cycles);
+        };
+        let clocks = memory.timing.rcd_rd + memory.timing.cl + memory.crossing[0] + memory.crossing[1];
+        (f64::from(clocks) * f64::from(memory.tck_ps) * 1e-12 * self.machine.clock_hz) as u64
+    }
+
+    /// Cycles that DRAM takes for the writes that its channels' queues hold: without commands it posts none.
+    fn held(&self) -> u64 {
+        let dram = &self.machine.dram;
+        let (DramModel::Cycle, Some(memory)) = (dram.model, &dram.memory) else { return 0 };
+        let bytes = u64::from(memory.queue) * u64::from(memory.burst_bytes) * u64::from(memory.channels);
+        self.machine.dram_cycles(bytes, 1)
     }
 
     fn issue(&self, clocks: &mut Clocks, [instructions, needed]: [u64; 2]) {
@@ -218,10 +243,19 @@ impl<'a> Pace<'a> {
         clocks.0[at::ISSUE] += instructions.div_ceil(u64::from(self.machine.issue_per_cycle)) + needed * latency;
     }
 
-    /// A transfer that may start at `from`; when the bytes are there.
-    fn transfer(&self, clocks: &mut Clocks, from: u64, pieces: Pieces, chip: bool) -> u64 {
+    /// A transfer from memory that may start at `from`; when the bytes are there.
+    fn load(&self, clocks: &mut Clocks, from: u64, pieces: Pieces, chip: bool) -> u64 {
+        self.transfer(clocks, from, pieces, chip, false)
+    }
+
+    /// The same to memory.
+    fn store(&self, clocks: &mut Clocks, from: u64, pieces: Pieces, chip: bool) -> u64 {
+        self.transfer(clocks, from, pieces, chip, true)
+    }
+
+    fn transfer(&self, clocks: &mut Clocks, from: u64, pieces: Pieces, chip: bool, write: bool) -> u64 {
         let dma = &self.machine.dma;
-        let engines = (dma.engines as usize).clamp(1, at::QUEUE - at::ENGINES);
+        let engines = (dma.engines as usize).clamp(1, at::DRAINED - at::ENGINES);
         let engine = (at::ENGINES..at::ENGINES + engines).min_by_key(|engine| clocks.0[*engine]).unwrap_or(at::ENGINES);
         let start = from.max(clocks.0[at::ISSUE] + 1).max(clocks.0[engine]).max(clocks.0[at::DMA]);
         clocks.0[at::DMA] = start;
@@ -233,10 +267,18 @@ impl<'a> Pace<'a> {
             moved = moved.max(request + level.cycles(level.accesses(pieces.all(), pieces.runs)));
             latency = latency.max(u64::from(level.latency_cycles));
         } else {
-            let cycles = self.shares.cycles(self.machine, pieces);
-            clocks.0[at::CHANNEL] = clocks.0[at::CHANNEL].max(request) + cycles;
-            moved = moved.max(clocks.0[at::CHANNEL]);
-            latency = latency.max(u64::from(self.machine.dram.latency_cycles));
+            // Posted writes are over when the channels' queues hold them, and reads pass those that wait there.
+            let (cycles, held) = (self.shares.cycles(self.machine, pieces), self.held());
+            clocks.0[at::DRAINED] = clocks.0[at::DRAINED].max(request) + cycles;
+            let behind = clocks.0[at::DRAINED].saturating_sub(held);
+            if write && held > 0 {
+                latency = 0;
+            } else {
+                clocks.0[at::CHANNEL] = clocks.0[at::CHANNEL].max(request) + cycles;
+                latency = latency.max(self.latency());
+            }
+            clocks.raise(at::CHANNEL, behind);
+            moved = moved.max(if write && held > 0 { behind } else { clocks.0[at::CHANNEL] });
         }
         // By commands an engine waits for its last burst.
         clocks.0[engine] = if self.machine.dram.model == DramModel::Cycle { moved + latency } else { moved };
@@ -251,12 +293,19 @@ impl<'a> Pace<'a> {
         if !self.in_turn {
             // Rows of inputs lie one after the other.
             let read = clocks.0[at::ARRAY];
-            clocks.0[at::INPUTS] = self.transfer(clocks, read, Pieces::whole(tm * self.product.x_row()), on_chip[0]);
+            clocks.0[at::INPUTS] = self.load(clocks, read, Pieces::whole(tm * self.product.x_row()), on_chip[0]);
         }
         if x_scale_row > 0 {
-            clocks.0[at::SCALES] = self.transfer(clocks, 0, Pieces::whole(tm * x_scale_row), on_chip[0]);
+            clocks.0[at::SCALES] = self.load(clocks, 0, Pieces::whole(tm * x_scale_row), on_chip[0]);
         }
-        self.fetch(clocks, [tm, nt.min(n), kt.min(k)], true);
+        // The first inputs lie where the last rows' were, which the array read before its last steps.
+        let steps = k.div_ceil(kt);
+        let since = match steps {
+            1 => 0,
+            _ => (steps - 2) * self.compute([tm, nt, kt]).0 + self.compute([tm, nt, k - (steps - 1) * kt]).0,
+        };
+        let read = clocks.0[at::ARRAY].saturating_sub(since);
+        self.fetch(clocks, [tm, nt.min(n), kt.min(k)], Some(read));
         let mut first = true;
         let tiles = n.div_ceil(nt);
         let mut tile = |clocks: &mut Clocks, tn: u64, next: Option<u64>| {
@@ -275,19 +324,19 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Starts the transfer of a tile of weights, and with the first outputs of rows that take turns of the inputs they meet.
-    fn fetch(&self, clocks: &mut Clocks, [tm, tn, tk]: [u64; 3], first: bool) {
+    /// Starts the transfer of a tile of weights, and with the first outputs of rows that take turns of the inputs they meet,
+    /// whose buffer is free at `inputs`.
+    fn fetch(&self, clocks: &mut Clocks, [tm, tn, tk]: [u64; 3], inputs: Option<u64>) {
         self.issue(clocks, text::FETCH);
-        let joined = self.tiling[2] == self.product.k;
-        let pieces = Pieces::of(self.product.w_piece(tk), tn, self.product.w_row(), joined);
+        let pieces = Pieces::of(self.product.w_piece(tk), tn, self.product.w_row());
         // The buffer is that of the weights before these.
         let read = clocks.0[at::LOADER];
-        clocks.0[at::WEIGHTS] = self.transfer(clocks, read, pieces, false);
-        if self.in_turn && first {
+        clocks.0[at::WEIGHTS] = self.load(clocks, read, pieces, false);
+        if let (true, Some(read)) = (self.in_turn, inputs) {
             self.issue(clocks, text::FETCH_INPUTS);
             let row = self.product.x_row();
-            let pieces = Pieces::of(self.product.x_piece(tk), tm, row, tk >= self.product.k);
-            clocks.0[at::INPUTS] = self.transfer(clocks, 0, pieces, self.product.on_chip[0]);
+            let pieces = Pieces::of(self.product.x_piece(tk), tm, row);
+            clocks.0[at::INPUTS] = self.load(clocks, read, pieces, self.product.on_chip[0]);
         }
     }
 
@@ -306,7 +355,7 @@ impl<'a> Pace<'a> {
         self.issue(clocks, text::PREAMBLE);
         if w_scale_row > 0 {
             self.issue(clocks, text::SCALES);
-            let ready = self.transfer(clocks, 0, Pieces::whole(tn * w_scale_row), false);
+            let ready = self.load(clocks, 0, Pieces::whole(tn * w_scale_row), false);
             clocks.raise(at::SCALES, ready);
         }
         let steps = k.div_ceil(kt);
@@ -358,7 +407,7 @@ impl<'a> Pace<'a> {
         let weights = clocks.0[at::WEIGHTS];
         let met = clocks.0[at::INPUTS];
         if let Some([next, depth]) = fetch {
-            self.fetch(clocks, [tm, next, depth], inputs);
+            self.fetch(clocks, [tm, next, depth], inputs.then_some(0));
         }
         self.issue(clocks, text::LOAD);
         let memory = self.machine.own();
@@ -422,15 +471,12 @@ impl<'a> Pace<'a> {
         self.after(clocks, [tm, tn]);
         self.issue(clocks, text::KEEP);
         let ready = clocks.0[at::MOVER];
-        clocks.0[at::RESULTS] = self.transfer(clocks, ready, self.results([tm, tn]), self.product.on_chip[1]);
+        clocks.0[at::RESULTS] = self.store(clocks, ready, self.results([tm, tn]), self.product.on_chip[1]);
         self.issue(clocks, text::ADVANCE);
     }
 
     fn results(&self, [tm, tn]: Outputs) -> Pieces {
-        let Product { n, y_bits, after, .. } = *self.product;
-        // Codes but those of a tile narrowed as one run stay as far apart as they were in fp32.
-        let dense = y_bits == 32 || matches!(after, After::Narrow { .. });
-        Pieces::of(self.product.y_piece(tn), tm, self.product.y_piece(n), dense && self.tiling[1] >= n)
+        Pieces::of(self.product.y_piece(tn), tm, self.product.y_piece(self.product.n))
     }
 
     /// What follows the product, register by register: as long as its instructions, or as the chain from load to store.
@@ -470,7 +516,7 @@ impl<'a> Pace<'a> {
         let issue = (instructions + loops).div_ceil(u64::from(machine.issue_per_cycle));
         let start = clocks.0[at::MOVER].max(clocks.0[at::ISSUE]);
         if self.product.residual {
-            let ready = self.transfer(clocks, 0, self.results([tm, tn]), false);
+            let ready = self.load(clocks, 0, self.results([tm, tn]), false);
             clocks.raise(at::MOVER, ready);
         }
         let end = start.max(clocks.0[at::MOVER]) + times * issue.max(chain);

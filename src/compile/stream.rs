@@ -17,9 +17,9 @@ impl Pieces {
     pub fn whole(bytes: u64) -> Pieces {
         Pieces { bytes, runs: 1, pitch: bytes }
     }
-    /// `runs` pieces of rows of `pitch` bytes; one, if they lie one after the other in SRAM too (`joined`).
-    pub fn of(bytes: u64, runs: u64, pitch: u64, joined: bool) -> Pieces {
-        if joined { Pieces::whole(bytes * runs) } else { Pieces { bytes, runs, pitch } }
+    /// `runs` pieces of rows of `pitch` bytes: one, if they are whole rows.
+    pub fn of(bytes: u64, runs: u64, pitch: u64) -> Pieces {
+        if bytes == pitch { Pieces::whole(bytes * runs) } else { Pieces { bytes, runs, pitch } }
     }
     /// Bytes of all of them.
     pub fn all(self) -> u64 {
@@ -67,9 +67,12 @@ fn share(memory: &Memory, pieces: Pieces) -> f64 {
     // Of every bank the open row and the rows opened; of every channel the bursts and the rows.
     let mut open = vec![(u32::MAX, 0u64); banks * memory.channels as usize];
     let mut busy = vec![[0u64; 2]; memory.channels as usize];
+    let mut next = 0;
     for piece in 0..pieces_seen {
         let first = piece * pieces.pitch;
-        for number in first / burst..=(first + pieces.bytes - 1) / burst {
+        let last = (first + pieces.bytes - 1) / burst;
+        for number in (first / burst).max(next)..=last {
+            next = last + 1;
             let at = memory.map.locate(number);
             let bank = &mut open[at.channel as usize * banks + at.bank as usize];
             let opens = u64::from(bank.0 != at.row);

@@ -100,6 +100,8 @@ pub struct Tiling {
     pub bytes: u64,
     /// Estimated cycles.
     pub cycles: u64,
+    /// Cycles of them in which the unit multiplies.
+    pub busy: u64,
 }
 
 impl Product {
@@ -177,8 +179,8 @@ impl Product {
     /// How long a tiling keeps DRAM busy, in bytes of a stream: its own, and those that channels and banks could have moved
     /// which pieces of rows of weights leave idle.
     fn dram_busy(&self, machine: &Machine, tiling: &Tiling, shares: &Shares) -> u64 {
-        let rows = Pieces { bytes: self.w_piece(tiling.kt), runs: self.n, pitch: self.w_row() };
-        let share = if tiling.path == Path::Array && tiling.kt < self.k { shares.of(machine, rows) } else { 1.0 };
+        let rows = Pieces::of(self.w_piece(tiling.kt.min(self.k)), self.n, self.w_row());
+        let share = if tiling.path == Path::Array { shares.of(machine, rows) } else { 1.0 };
         let idle = self.weight_bytes(tiling.mt) as f64 * (1.0 / share - 1.0);
         self.dram_bytes(tiling.mt).saturating_add(idle as u64)
     }
@@ -239,34 +241,45 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
     })
 }
 
-/// Tilings that differ by at most so many cycles of `least` are equal: the estimate knows no more, least where DRAM is a
-/// matter of commands.
-fn equal(machine: &Machine, least: u64) -> u64 {
+/// What takes about as long as `least` by a rule that is exact to such a part: refreshes, latencies, and in which order commands
+/// come are worth some cycles of a short program.
+pub(super) fn about(least: u64, part: u64) -> u64 {
+    least.saturating_add((least / part).max((least / 16).min(1600)))
+}
+
+/// How long a tiling may take that is no worse than one of `least`, as far as the estimate knows, and one that asks for less SRAM.
+fn equal(machine: &Machine, least: u64) -> [u64; 2] {
     match machine.dram.model {
-        DramModel::Ideal => 0,
-        DramModel::Bandwidth => least / 128,
-        DramModel::Cycle => least / 32,
+        DramModel::Ideal => [least; 2],
+        DramModel::Bandwidth => [least.saturating_add(least / 128); 2],
+        DramModel::Cycle => [least.saturating_add(least / 64), about(least, 64)],
     }
 }
 
-/// Of the tilings that take about the least time the one that keeps DRAM busy for the shortest, and then asks SRAM for the
-/// fewest bytes. So a larger memory brings another tiling where that is better.
+/// Of the tilings that take about the least time those that keep the multiplying unit busy for the shortest are left. Of these
+/// that take the least time, as far as the estimate knows, one keeps DRAM busy for the shortest; and of those that take about
+/// that time, and keep DRAM busy no longer, the one that asks SRAM for the fewest bytes is best. So a larger memory brings another
+/// tiling only where that is better.
 fn best_of(machine: &Machine, product: &Product, mut found: Vec<Tiling>) -> Option<Tiling> {
     found.sort_by_key(|tiling| (tiling.cycles, tiling.bytes));
     let shares = Shares::default();
-    let about = |least: u64| least.saturating_add(equal(machine, least));
     let mut least = u64::MAX;
-    let mut near: Vec<Tiling> = Vec::new();
+    let mut near: Vec<(Tiling, u64)> = Vec::new();
     for tiling in found {
-        if tiling.cycles > about(least) {
+        if tiling.cycles > equal(machine, least)[1] {
             break;
         }
         let cycles = refined(machine, product, &tiling, &shares);
         least = least.min(cycles);
-        near.push(Tiling { cycles, ..tiling });
+        near.push((Tiling { cycles, ..tiling }, product.dram_busy(machine, &tiling, &shares)));
     }
-    let near = near.into_iter().filter(|tiling| tiling.cycles <= about(least));
-    near.min_by_key(|tiling| (product.dram_busy(machine, tiling, &shares), tiling.bytes, tiling.cycles))
+    near.retain(|(tiling, _)| tiling.cycles <= equal(machine, least)[1]);
+    let busy = near.iter().map(|(tiling, _)| tiling.busy).min()?;
+    near.retain(|(tiling, _)| tiling.busy <= busy);
+    let [same, about] = equal(machine, near.iter().map(|(tiling, _)| tiling.cycles).min()?);
+    let shortest = near.iter().filter(|(tiling, _)| tiling.cycles <= same).map(|(_, dram)| *dram).min()?;
+    let near = near.into_iter().filter(|(tiling, dram)| tiling.cycles <= about && *dram <= shortest);
+    near.map(|(tiling, _)| tiling).min_by_key(|tiling| (tiling.bytes, tiling.cycles))
 }
 
 /// Cycles of a tiling of which `cycles` is no more than a lower bound.
@@ -294,6 +307,13 @@ pub(super) fn extents(whole: u64, tile: u64) -> [(u64, u64); 2] {
     [(tile, whole / tile), (whole % tile, u64::from(!whole.is_multiple_of(tile)))]
 }
 
+/// Each once, where it comes first.
+fn distinct(mut all: Vec<u64>) -> Vec<u64> {
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|size| seen.insert(*size));
+    all
+}
+
 /// [`sizes`], then the sides of the array doubled again and again, so that whole passes are among the candidates of arrays
 /// whose sides are no powers of two.
 fn array_sizes(most: u64, from: u64, sides: [u32; 2]) -> Vec<u64> {
@@ -303,9 +323,7 @@ fn array_sizes(most: u64, from: u64, sides: [u32; 2]) -> Vec<u64> {
         let doubled = std::iter::successors(Some(side), |size| Some(2 * size)).take_while(|size| *size <= limit);
         all.extend(doubled.chain(Some(limit / side * side).filter(|size| *size > 0)));
     }
-    let mut seen = std::collections::BTreeSet::new();
-    all.retain(|size| seen.insert(*size));
-    all
+    distinct(all)
 }
 
 /// Depths of tiles: whole bytes in every format, at most what `mm.w` takes; first those that fit most memories, then all
@@ -320,9 +338,7 @@ fn depths(product: &Product, sides: [u32; 2]) -> Vec<u64> {
     // Passes of other multiples end in the middle of a grid.
     let sides = sides.map(|side| u64::from(side) * if side % 32 == 0 { 1 } else { 32 });
     all.extend(sides.map(|side| DEEPEST / side * side).into_iter().filter(|k| (1..deepest).contains(k)));
-    let mut seen = std::collections::BTreeSet::new();
-    all.retain(|k| seen.insert(*k));
-    all
+    distinct(all)
 }
 
 fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &mut impl FnMut(Tiling)) {
@@ -333,15 +349,17 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
     let row_cycles = machine.array_path(product.w, product.x).map_or(1, |path| path.figure);
     let bits = [product.w.bits, product.x.bits];
     let rows = u64::from(machine.acc_rows).min(scales);
-    let in_turn = product.sums_in_turn(machine);
-    // Blocks of one size, so that the next block's sums last as long as what follows these.
-    let equal = in_turn.then(|| product.m.div_ceil(product.m.div_ceil(rows)));
-    for mt in array_sizes(product.m, rows, sides).into_iter().chain(equal) {
+    let mut blocks = array_sizes(product.m, rows, sides);
+    if product.sums_in_turn(machine) {
+        // Blocks of one size, so that the next block's sums last as long as what follows these, and none has too few rows.
+        blocks = distinct(blocks.into_iter().map(|mt| product.m.div_ceil(product.m.div_ceil(mt))).collect());
+    }
+    for mt in blocks {
         for nt in array_sizes(product.n, u64::from(machine.acc_cols).min(scales), sides) {
             let outputs = || extents(product.m, mt).into_iter().flat_map(|m| extents(product.n, nt).map(|n| (m, n)));
             for kt in depths.iter().copied() {
                 let bytes = product.bytes(Path::Array, mt, nt, kt);
-                let tiling = Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes, cycles: u64::MAX };
+                let tiling = Tiling { path: Path::Array, mt, nt, kt, nl: nt, bytes, cycles: u64::MAX, busy: u64::MAX };
                 if bytes > room {
                     consider(tiling);
                     continue;
@@ -353,7 +371,7 @@ fn array_candidates(machine: &Machine, product: &Product, room: u64, consider: &
                     }
                 }
                 let dram = machine.dram_cycles(product.dram_bytes(mt), 1);
-                consider(Tiling { cycles: compute.max(dram / 2), ..tiling });
+                consider(Tiling { cycles: compute.max(dram / 2), busy: compute, ..tiling });
             }
         }
     }
@@ -387,7 +405,7 @@ fn vector_candidates(machine: &Machine, product: &Product, consider: &mut impl F
                 let macs = machine.mac_cycles(product.n * product.k, product.w, product.x).saturating_mul(product.m);
                 let cycles = macs.max(machine.dram_cycles(product.dram_bytes(mt), 1) / 2);
                 let bytes = product.bytes(Path::Vector, mt, nt, product.k);
-                consider(Tiling { path: Path::Vector, mt, nt, kt: product.k, nl, bytes, cycles });
+                consider(Tiling { path: Path::Vector, mt, nt, kt: product.k, nl, bytes, cycles, busy: macs });
             }
         }
     }
@@ -404,25 +422,27 @@ fn pitch_of(machine: &Machine, product: &Product, nl: u64) -> u64 {
 /// rest go one by one. A group takes as long as its instructions (of a row of x, a chunk of k, a term, and once), or as its
 /// products, the loads of weights that they wait for, and the fold and store behind.
 fn vector_work(machine: &Machine, product: &Product, [tm, tn]: Outputs, nl: u64) -> [u64; 2] {
-    let pitch = pitch_of(machine, product, nl);
-    let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
-    let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
-    let depth = pitch.min(product.kb);
-    let macs = machine.mac_cycles(nl * depth, product.w, product.x);
-    let terms = product.k.div_ceil(product.kb);
-    let x_loads = tm * machine.load_cycles(depth * x_bits / 8);
-    let masks = if product.mask_row > 0 { machine.move_cycles(nl * depth.div_ceil(8), nl) } else { 0 };
-    let w_loads = machine.move_cycles(nl * depth * w_bits / 8, nl) + masks;
-    let fold = machine.fold_cycles(tm * nl);
-    let latency = u64::from(machine.units.s_latency);
-    let store = machine.move_cycles(4 * tm * nl, tm);
-    let group = |registers: u64, [row, step, term, once]: [u64; 4]| {
+    let group = |registers: u64, width: u64, [row, step, term, once]: [u64; 4]| {
+        let pitch = pitch_of(machine, product, width);
+        let (w_bits, x_bits) = (u64::from(product.w.container_bits), u64::from(product.x.container_bits));
+        let steps = (product.k / product.kb) * product.kb.div_ceil(pitch) + (product.k % product.kb).div_ceil(pitch);
+        let depth = pitch.min(product.kb);
+        let macs = machine.mac_cycles(width * depth, product.w, product.x);
+        let terms = product.k.div_ceil(product.kb);
+        let x_loads = tm * machine.load_cycles(depth * x_bits / 8);
+        let masks = if product.mask_row > 0 { machine.move_cycles(width * depth.div_ceil(8), width) } else { 0 };
+        let w_loads = machine.move_cycles(width * depth * w_bits / 8, width) + masks;
+        let fold = machine.fold_cycles(tm * width);
+        let store = machine.move_cycles(4 * tm * width, tm);
         let products = steps * ((registers * tm * macs).max(x_loads) + registers * w_loads);
-        let work = products + terms * (registers * fold + latency) + registers * store;
+        let work = products + terms * (registers * fold + u64::from(machine.units.s_latency)) + registers * store;
         let instructions = steps * (row * tm + step) + (terms - 1) * term + once;
         work.max(instructions.div_ceil(u64::from(machine.issue_per_cycle)))
     };
-    let (four, one) = (group(4, [6, 21, 50, 60]), group(1, [3, 18, 32, 36]));
-    let (quads, singles) = (tn / (4 * nl), (tn % (4 * nl)).div_ceil(nl));
-    [quads * four + singles * one, if quads > 0 { four } else { one }]
+    let four = |width| group(4, width, [6, 21, 50, 60]);
+    let one = |width| group(1, width, [3, 18, 32, 36]);
+    let (quads, singles, rest) = (tn / (4 * nl), tn % (4 * nl) / nl, tn % nl);
+    let all = [(quads, four(nl)), (singles, one(nl)), (u64::from(rest > 0), one(rest.max(1)))].into_iter();
+    let first = all.clone().find(|(times, _)| *times > 0).map_or(0, |(_, work)| work);
+    [all.map(|(times, work)| times * work).sum(), first]
 }
