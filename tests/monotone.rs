@@ -311,8 +311,8 @@ fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Random products that gain more than a fiftieth by less, of a thousand. They are faults: what mends one takes it off this list,
-/// and nothing is added.
+/// Random products that gain more than a fiftieth by less, but by less than a fifth, of a thousand. They are faults: what mends one
+/// takes it off this list, and nothing is added.
 const FAULTS: [(&str, &str, &str, [u64; 3]); 5] = [
     ("edge", "fp32", "cycle", [62, 2042, 12]),
     ("edge", "w1.58a8", "cycle", [416, 963, 32]),
@@ -338,8 +338,9 @@ fn compiled_for_less_a_random_product_is_faster_by_a_fiftieth_at_most() {
         let case = Doubled { kind: product(shape), values: of.values.clone(), key: of.key.clone(), ..*of };
         match (product_faster_with_less(&case), is_fault) {
             (Some((_, text)), false) => panic!("{text}"),
+            (Some((gain, text)), true) => assert!(gain < 0.2, "{text}"),
             (None, true) => panic!("{} {} {shape:?} is no fault any more", case.machine, case.policy),
-            _ => {}
+            (None, false) => {}
         }
     }
 }
