@@ -1,8 +1,11 @@
 //! How fast a simulated product is beside the same product on this computer: functional and timing simulation of a
-//! ternary 512 x 2560 x 2560 on one core, over the fastest native kernels of this CPU, in one run.
+//! ternary 512 x 2560 x 2560 on one core, over the fastest native kernels of this CPU and over the peak of its VNNI, in
+//! one run.
 //!
 //! `cargo bench --bench simulate` prints the rates and then the ratios: work in turn, the fastest round of each, in time
 //! on the processor where the system tells it (Linux), else on the clock. `-- --ratios` leaves out the first part.
+
+mod arch;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use preon::compile::{self, Compiled};
@@ -62,8 +65,12 @@ fn seconds(work: impl Fn()) -> f64 {
 }
 
 /// The machines and their programs.
-fn machines(product: &Product) -> [(&'static str, (Machine, Compiled)); 2] {
-    [("hbm", product.on("hbm", true)), ("edge without array", product.on("edge", false))]
+fn machines(product: &Product) -> [(&'static str, (Machine, Compiled)); 3] {
+    [
+        ("hbm", product.on("hbm", true)),
+        ("hbm without array", product.on("hbm", false)),
+        ("edge without array", product.on("edge", false)),
+    ]
 }
 
 fn macs() -> f64 {
@@ -88,24 +95,32 @@ fn ratios() {
     // The same without most of its outputs: what is not the product.
     let rest = Product::new([SHAPE[0], 32, SHAPE[2]]);
     let (machines, macs) = (machines(&product), macs());
-    let mut best = [f64::INFINITY; 4];
+    // As many products as the layer has, on registers.
+    let steps = arch::vnni(1).map_or(0, |macs_a_step| macs as u64 / macs_a_step);
+    let mut best = [f64::INFINITY; 6];
     for _ in 0..ROUNDS {
         let round = [
             seconds(|| product.native()),
             seconds(|| rest.native()),
+            seconds(|| _ = arch::vnni(steps)),
             seconds(|| product.simulate(&machines[0].1, What::Both)),
             seconds(|| product.simulate(&machines[1].1, What::Both)),
+            seconds(|| product.simulate(&machines[2].1, What::Both)),
         ];
         best.iter_mut().zip(round).for_each(|(best, new)| *best = best.min(new));
     }
-    let [layer, rest, simulated @ ..] = best;
+    let [layer, rest, peak, simulated @ ..] = best;
     let kernel = (layer - rest) * SHAPE[1] as f64 / (SHAPE[1] - 32) as f64;
     let level = native::Options::default().isa.name();
     println!("native {level}: {:.1} GMAC/s the layer, {:.1} its kernel", macs / layer / 1e9, macs / kernel / 1e9);
+    if steps > 0 {
+        println!("the peak of VNNI: {:.0} GMAC/s", macs / peak / 1e9);
+    }
     for ((name, _), time) in machines.iter().zip(simulated) {
-        let (of_layer, of_kernel) = (100.0 * layer / time, 100.0 * kernel / time);
+        let [of_layer, of_kernel, of_peak] = [layer, kernel, peak].map(|seconds| 100.0 * seconds / time);
+        let of_peak = if steps > 0 { format!(", {of_peak:.1} % of the peak") } else { String::new() };
         println!(
-            "{name}: {:.2} GMAC/s, {of_layer:.1} % of the layer, {of_kernel:.1} % of its kernel",
+            "{name}: {:.2} GMAC/s, {of_layer:.1} % of the layer, {of_kernel:.1} % of its kernel{of_peak}",
             macs / time / 1e9
         );
     }

@@ -114,6 +114,42 @@ fn random_programs_take_what_they_take_step_by_step() {
     );
 }
 
+/// Passes whose rows leave the tile are run, and trap where they do: upwards, downwards, by steps that are larger than a row.
+#[test]
+fn a_loop_that_leaves_its_tile_traps_there() {
+    let machine = machine::load("edge").unwrap();
+    for (row, step, passes) in [(0, 1, 64), (40, 5, 5), (63, -3, 22), (7, 0, 500), (0, 64, 1), (0, 1_i64 << 40, 1)] {
+        let program = |passes: u32| {
+            object(&format!(
+                ".fmt f1=ternary, f2=int8\n setacc c0, exact\n li x4, 16\n li x5, 64\n setmac x14, x4, x5, f1, f2\n
+                 li x15, {row}\n li x6, {step}\n li x8, {passes}\n
+                 loop x8, end\n mac c0[x15], v1, v2, f1, f2\n add x15, x15, x6\nend: endl\n halt\n"
+            ))
+        };
+        let trap = |fast: bool, passes: u32| {
+            let mut vm = Vm::new(program(passes), Config::of(&machine), Mode::TimingOnly).expect("a program");
+            let (mut sim, mut event) = (Sim::new(&machine, 1), Event::new());
+            let done =
+                if fast { sim::run(&mut vm, &mut sim).map(drop) } else { loop_of(&mut vm, &mut sim, &mut event) };
+            (done.map_err(|trap| trap.to_string()), vm.x(15), sim.cycles())
+        };
+        let whole = trap(true, passes);
+        assert_eq!((&whole, whole.0.is_ok()), (&trap(false, passes), true), "{row} {step}");
+        if step != 0 {
+            let beyond = trap(true, passes + 9);
+            assert_eq!((&beyond, beyond.0.is_err()), (&trap(false, passes + 9), true), "{row} {step}");
+        }
+    }
+}
+
+fn loop_of(vm: &mut Vm, sim: &mut Sim, event: &mut Event) -> preon::exec::Result<()> {
+    while vm.step(event)? != Status::Halted {
+        sim.account(event);
+    }
+    sim.account(event);
+    Ok(())
+}
+
 /// A loop that is entered again, where its store now lies where the next pass loads: what was known of it says nothing.
 #[test]
 fn a_loop_whose_accesses_meet_the_second_time_is_not_taken_for_known() {

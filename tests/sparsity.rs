@@ -7,10 +7,14 @@ use preon::isa::asm::{Options, Sources, assemble};
 use preon::machine::{self, Machine, Skip};
 use preon::sim::{Outcome, Sim};
 use preon::tensor::{Mask, Sparsity, Tensor, TensorType};
-use preon::vpu::{What, execute};
+use preon::vpu::{What, execute, execute_observed};
 use preon::{check, compile, native};
 use std::fmt::Write;
 use std::sync::Arc;
+use watched::Watched;
+
+#[path = "support/watched.rs"]
+mod watched;
 
 /// Zeros in a hundred.
 const ZEROS: [u32; 4] = [0, 50, 75, 90];
@@ -289,6 +293,10 @@ fn product(machine: &Machine, formats: (&str, &str), m: usize, mask: Option<Mask
     let inputs = [InputData::Dense(Arc::new(dense))];
     let compiled = compile::compile(&graph, machine, &compile::Options::default()).unwrap_or_else(|e| panic!("{e}"));
     let ran = execute(&compiled, &graph, &inputs, machine, What::Both).unwrap_or_else(|e| panic!("{e}"));
+    let whole = execute_observed(&compiled, &graph, &inputs, machine, What::Both, &mut Watched);
+    let whole = whole.unwrap_or_else(|e| panic!("{e}")).outcome.expect("asked for");
+    let apart = ran.outcome.as_ref().expect("asked for");
+    assert_eq!((&apart.timing, &apart.ledger), (&whole.timing, &whole.ledger), "masks may decide");
     let expected = native::run(&graph, &inputs, &native::Options::default()).unwrap();
     let report = check::compare(&graph, &ran.captured, &expected);
     let kernel = compiled.steps[1].kernel.clone();

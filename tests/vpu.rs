@@ -2,6 +2,10 @@
 //! backend bit for bit.
 
 use preon::{Vpu, machine, model, policy};
+use watched::Watched;
+
+#[path = "support/watched.rs"]
+mod watched;
 
 fn run(spec: &str, machine_name: &str, policy_name: &str) {
     let prepared = model::load(spec).unwrap().prepare(&model::Input::Default).unwrap();
@@ -89,11 +93,17 @@ fn every_kind_of_type_accumulator_and_store_is_bit_exact_and_costs_the_same_with
             vpu.set_precision(policy::Policy::parse("t.toml", &text).unwrap());
             vpu.options.check = true;
             let place = format!("{weights} x {activations} {more} on {machine_name}");
-            let whole = vpu.run(&prepared).unwrap_or_else(|e| panic!("{place}: {}", e.render(false)));
+            let whole = vpu.run_observed(&prepared, &mut Watched);
+            let whole = whole.unwrap_or_else(|e| panic!("{place}: {}", e.render(false)));
             let check = whole.check.expect("asked for");
             assert!(check.is_bit_exact(), "{place}: {:?}", check.mismatches.first());
             assert_eq!(whole.summary.weights.iter().map(|w| w.bytes).sum::<u64>(), whole.summary.bytes.weights);
             vpu.options.check = false;
+            let apart = vpu.run(&prepared).unwrap_or_else(|e| panic!("{place}: {}", e.render(false)));
+            assert_eq!(apart.outputs, whole.outputs, "{place}");
+            assert_eq!(apart.summary.cycles, whole.summary.cycles, "{place}");
+            assert_eq!(apart.summary.units, whole.summary.units, "{place}");
+            assert_eq!(apart.summary.energy_pj.total, whole.summary.energy_pj.total, "{place}");
             vpu.options.timing_only = true;
             let timed = vpu.run(&prepared).unwrap_or_else(|e| panic!("{place}: {}", e.render(false)));
             assert_eq!(timed.summary.cycles, whole.summary.cycles, "{place}");
@@ -114,7 +124,9 @@ fn a_product_of_shapes_takes_what_one_of_values_takes() {
                 vpu.set_precision(policy.clone());
                 vpu.options.check = false;
                 vpu.options.timing_only = timing_only;
-                vpu.gemm(33, 70, 96).unwrap_or_else(|e| panic!("{policy_name}: {}", e.render(false))).summary
+                let operands = preon::vpu::gemm_operands([33, 70, 96], 0, timing_only, std::slice::from_ref(&policy));
+                let run = vpu.run_observed(&operands.unwrap(), &mut Watched);
+                run.unwrap_or_else(|e| panic!("{policy_name}: {}", e.render(false))).summary
             };
             let (values, shapes) = (run(false), run(true));
             assert_eq!(values.cycles, shapes.cycles, "{policy_name} on {machine_name}");

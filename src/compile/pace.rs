@@ -106,6 +106,22 @@ pub(super) struct Pace<'a> {
     tiling: [u64; 3],
     in_turn: bool,
     shares: &'a Shares,
+    latency: u64,
+    held: u64,
+}
+
+/// Cycles of DRAM that a transfer's bytes do not show: by commands a row is opened and a burst read.
+fn latency(machine: &Machine) -> u64 {
+    let dram = &machine.dram;
+    let (DramModel::Cycle, Some(memory)) = (dram.model, &dram.memory) else { return dram.latency_cycles.into() };
+    let clocks = memory.timing.rcd_rd + memory.timing.cl + memory.crossing[0] + memory.crossing[1];
+    (f64::from(clocks) * f64::from(memory.tck_ps) * 1e-12 * machine.clock_hz) as u64
+}
+
+/// Cycles that DRAM takes for the writes that its channels' queues hold: without commands it posts none.
+fn held(machine: &Machine) -> u64 {
+    let (DramModel::Cycle, Some(memory)) = (machine.dram.model, &machine.dram.memory) else { return 0 };
+    machine.dram_cycles(u64::from(memory.queue) * u64::from(memory.burst_bytes) * u64::from(memory.channels), 1)
 }
 
 impl<'a> Pace<'a> {
@@ -113,7 +129,8 @@ impl<'a> Pace<'a> {
         let array = machine.array.as_ref();
         let row_cycles = machine.array_path(product.w, product.x).map_or(1, |path| path.figure);
         let in_turn = product.sums_in_turn(machine);
-        Pace { machine, product, array, row_cycles, tiling, in_turn, shares }
+        let (latency, held) = (latency(machine), held(machine));
+        Pace { machine, product, array, row_cycles, tiling, in_turn, shares, latency, held }
     }
 
     /// Cycles of the whole product.
@@ -220,24 +237,6 @@ impl<'a> Pace<'a> {
         self.issue(clocks, text::ADVANCE);
     }
 
-    /// Cycles of DRAM that a transfer's bytes do not show: by commands a row is opened and a burst read.
-    fn latency(&self) -> u64 {
-        let dram = &self.machine.dram;
-        let (DramModel::Cycle, Some(memory)) = (dram.model, &dram.memory) else {
-            return u64::from(dram.latency_cycles);
-        };
-        let clocks = memory.timing.rcd_rd + memory.timing.cl + memory.crossing[0] + memory.crossing[1];
-        (f64::from(clocks) * f64::from(memory.tck_ps) * 1e-12 * self.machine.clock_hz) as u64
-    }
-
-    /// Cycles that DRAM takes for the writes that its channels' queues hold: without commands it posts none.
-    fn held(&self) -> u64 {
-        let dram = &self.machine.dram;
-        let (DramModel::Cycle, Some(memory)) = (dram.model, &dram.memory) else { return 0 };
-        let bytes = u64::from(memory.queue) * u64::from(memory.burst_bytes) * u64::from(memory.channels);
-        self.machine.dram_cycles(bytes, 1)
-    }
-
     fn issue(&self, clocks: &mut Clocks, [instructions, needed]: [u64; 2]) {
         let latency = u64::from(self.machine.control_latency).saturating_sub(1);
         clocks.0[at::ISSUE] += instructions.div_ceil(u64::from(self.machine.issue_per_cycle)) + needed * latency;
@@ -268,14 +267,14 @@ impl<'a> Pace<'a> {
             latency = latency.max(u64::from(level.latency_cycles));
         } else {
             // Posted writes are over when the channels' queues hold them, and reads pass those that wait there.
-            let (cycles, held) = (self.shares.cycles(self.machine, pieces), self.held());
+            let (cycles, held) = (self.shares.cycles(self.machine, pieces), self.held);
             clocks.0[at::DRAINED] = clocks.0[at::DRAINED].max(request) + cycles;
             let behind = clocks.0[at::DRAINED].saturating_sub(held);
             if write && held > 0 {
                 latency = 0;
             } else {
                 clocks.0[at::CHANNEL] = clocks.0[at::CHANNEL].max(request) + cycles;
-                latency = latency.max(self.latency());
+                latency = latency.max(self.latency);
             }
             clocks.raise(at::CHANNEL, behind);
             moved = moved.max(if write && held > 0 { behind } else { clocks.0[at::CHANNEL] });

@@ -127,6 +127,8 @@ pub enum Work {
         inputs: u16,
         /// Class of the sum.
         class: DotClass,
+        /// Row of the tile that takes the sum, the first of several.
+        row: u32,
     },
     /// A stationary tile loaded into the array: tn x tk weights.
     TileLoad {

@@ -44,13 +44,14 @@ pub fn mac(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         weights: weights.format.id,
         inputs: inputs.format.id,
         class: tile.class(),
+        row: row as u32,
     };
     if !vm.values {
         return Ok(());
     }
     let Scratch { weights: w, inputs: x, panel_inputs, held_weights, held_inputs, live, .. } = &mut vm.scratch;
     if let Some(leaf) = leaf.filter(|_| !by_output) {
-        let [w_key, x_key] = bound.map(|format| Key { format, layout: leaf.layout(), view });
+        let [w_key, x_key] = bound.map(|format| Key { format, layout: leaf.layout_of(nl), view });
         let w = held_weights.weights(&mut vm.v, inst.rs1, w_key, weights);
         let x = held_inputs.inputs(&mut vm.v, inst.rs2, x_key, inputs);
         let x = match inst.pm {

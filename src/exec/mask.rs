@@ -64,7 +64,7 @@ pub fn ld_m(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         let from = vm.memory.get(rows.row(0));
         (0..count).for_each(|i| mask.set(i, from[(i / 8) as usize] >> (i % 8) & 1 == 1));
     } else {
-        mask.opaque = true;
+        (mask.opaque, vm.guesses) = (true, true);
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ pub fn ld_mv(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     let mask = &mut vm.p[usize::from(inst.rd)];
     mask.reset(last as u32);
     if !vm.memory.real(rows.space) {
-        mask.opaque = true;
+        (mask.opaque, vm.guesses) = (true, true);
         return Ok(());
     }
     for n in 0..nl {
@@ -180,8 +180,9 @@ pub fn cmp_v(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     event.work = Work::Elementwise { kind: EwKind::Add, elements: vl };
     let mask = &mut vm.p[usize::from(inst.rd)];
     mask.reset(vl);
-    mask.opaque = !vm.values;
-    if vm.values {
+    if !vm.values {
+        (mask.opaque, vm.guesses) = (true, true);
+    } else {
         let relation = Relation::from_code(inst.mode.into()).expect("decode checks enumerations");
         for i in 0..vl {
             let (a, b) = (vm.v.f32(inst.rs1, i as usize), vm.v.f32(inst.rs2, i as usize));

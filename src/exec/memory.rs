@@ -89,6 +89,8 @@ impl Vm {
         let span = self.memory.near(lo, len)?;
         let runs = if stride == bytes as i64 { 1 } else { count.into() };
         event.touch(Access { space: span.space, write, lo: span.lo, hi: span.hi, bytes: moved, runs });
+        // What control memory has decides later; without values nothing comes there.
+        self.guesses |= write && span.space == Space::Control && !self.values;
         self.advance(inst, moved)?;
         Ok(Rows { space: span.space, at: addr & ((1 << 60) - 1), stride, count, bytes })
     }

@@ -45,7 +45,7 @@ mod window;
 pub use cores::Cores;
 pub use event::{Access, Blocks, Event, EwKind, RegSet, Space, Work};
 pub use inspect::{Value, register_name};
-pub use passes::{Mark, Moved};
+pub use passes::{Mark, Moved, Row};
 pub use state::Level;
 pub use trap::{Result, Trap, TrapKind};
 
@@ -258,6 +258,8 @@ pub struct Vm {
     config: Config,
     core: u32,
     values: bool,
+    /// Something that only values tell has been left open.
+    guesses: bool,
     pc: u32,
     next_pc: u32,
     status: Status,
@@ -336,6 +338,7 @@ impl Vm {
             code,
             formats,
             values,
+            guesses: false,
             core,
             pc: object.entry,
             next_pc: object.entry,
@@ -481,6 +484,10 @@ impl Vm {
     /// Element count in force.
     pub fn vl(&self) -> u32 {
         self.vl
+    }
+    /// True if a run without values has done, so far, what one with them does: it has left nothing open that decides.
+    pub fn is_sure(&self) -> bool {
+        !self.guesses && !self.x.was_opaque()
     }
     /// Ledger key in force.
     pub fn node(&self) -> u32 {

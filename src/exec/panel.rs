@@ -2,7 +2,8 @@
 //!
 //! A panel holds [`OUTPUTS`] rows of weights, group after group of k: of each group the weights of all its rows. Inputs
 //! lie row after row. Bytes come in groups of four, inputs offset by 128 because CPUs multiply unsigned by signed bytes;
-//! words of 16 bits come in pairs. Both sides are padded with zeros.
+//! words of 16 bits come in pairs. Both sides are padded with zeros. Few rows of weights, as those of a register, would
+//! leave most of a panel empty: with AVX-512 they come in bytes too, in groups of eight for eight outputs.
 //!
 //! A sum of integers has one value in any order, so nothing here can change a result; that each leaf gives the value is
 //! tested against [`super::operand::contract`], which stays the specification and serves every other case.
@@ -18,6 +19,8 @@ use crate::num::{DotClass, Isa};
 
 /// Rows of a panel.
 pub const OUTPUTS: usize = 32;
+/// Rows of a panel of few.
+pub const FEW: usize = 8;
 /// Rows of inputs that a leaf may take at once.
 const ROWS: usize = 8;
 /// Groups whose weights stay in the nearest cache while all rows of inputs pass.
@@ -30,10 +33,10 @@ const TOGETHER: usize = 8;
 /// Sums of some rows of inputs with a panel.
 pub type Sums = [[i32; OUTPUTS]];
 
-/// One group of a panel: `G` weights of every output. It begins where a line of a cache does.
+/// One group of a panel: `G` weights of each of `N` outputs. It begins where a line of a cache does.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Group<W, const G: usize>(pub [[W; G]; OUTPUTS]);
+pub struct Group<W, const G: usize, const N: usize = OUTPUTS>(pub [[W; G]; N]);
 
 #[cfg(target_arch = "x86_64")]
 /// `R` rows of inputs of `count` groups, `pitch` groups from row to row of `x`.
@@ -47,8 +50,21 @@ pub enum Layout {
     /// In bytes.
     #[default]
     Bytes,
+    /// In bytes, at most [`FEW`] rows of weights.
+    Few,
     /// In words of 16 bits.
     Words,
+}
+
+impl Layout {
+    /// Terms of a group.
+    fn group(self) -> usize {
+        match self {
+            Layout::Bytes => 4,
+            Layout::Few => 8,
+            Layout::Words => 2,
+        }
+    }
 }
 
 /// What serves a pair of formats on this computer.
@@ -79,14 +95,33 @@ impl Leaf {
     /// the tile cannot take them this way.
     pub fn contract(&self, tile: &mut Tile, row: usize, w: &Weights, x: &Inputs) -> bool {
         debug_assert_eq!((w.k, w.layout), (x.k, x.layout), "one product");
+        debug_assert!(w.layout != Layout::Few || self.serves_few(), "the level was checked");
         let most = self.largest.saturating_mul(w.k as i64);
         let Some((out, stride)) = tile.near(row, x.rows, w.rows, most) else { return false };
         let to = Outputs { out, stride, columns: w.rows };
-        match self.layout {
-            Layout::Bytes => {
-                for row in to.out.chunks_mut(stride) {
-                    row.iter_mut().zip(&w.offsets).for_each(|(out, offset)| *out = out.wrapping_add(*offset));
+        if w.layout == Layout::Bytes {
+            for row in to.out.chunks_mut(stride) {
+                row.iter_mut().zip(&w.offsets).for_each(|(out, offset)| *out = out.wrapping_add(*offset));
+            }
+        }
+        match w.layout {
+            #[cfg(target_arch = "x86_64")]
+            Layout::Few => {
+                let (inputs, groups) = (x.bytes.as_chunks().0, w.k.div_ceil(8));
+                for (row, x) in to.out.chunks_mut(stride).zip(inputs.chunks(groups.max(1))) {
+                    let mut sums = arch::avx512::few(x, &w.few);
+                    sums.iter_mut().zip(&w.offsets).for_each(|(sum, offset)| *sum = sum.wrapping_add(*offset));
+                    match row.first_chunk_mut::<FEW>().filter(|_| to.columns == FEW) {
+                        Some(row) => row.iter_mut().zip(sums).for_each(|(out, sum)| *out = out.wrapping_add(sum)),
+                        None => {
+                            row[..to.columns].iter_mut().zip(sums).for_each(|(out, sum)| *out = out.wrapping_add(sum))
+                        }
+                    }
                 }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Layout::Few => return false,
+            Layout::Bytes => {
                 let product = Product { rows: x.rows, groups: w.k.div_ceil(4), x: x.bytes.as_chunks().0, w: &w.bytes };
                 match self.isa {
                     #[cfg(target_arch = "x86_64")]
@@ -113,6 +148,13 @@ impl Leaf {
     /// How its operands are laid out.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+    /// How they are where the weights are `rows` rows for one product, or few.
+    pub fn layout_of(&self, rows: usize) -> Layout {
+        if rows <= FEW && self.serves_few() { Layout::Few } else { self.layout }
+    }
+    fn serves_few(&self) -> bool {
+        self.isa == Isa::Avx512 && self.layout == Layout::Bytes
     }
 }
 
@@ -224,6 +266,7 @@ pub struct Weights {
     rows: usize,
     k: usize,
     bytes: Vec<Group<i8, 4>>,
+    few: Vec<Group<i8, 8, FEW>>,
     words: Vec<Group<i16, 2>>,
     /// Of every row: minus 128 times the sum of its weights, where these are bytes.
     offsets: Vec<i32>,
@@ -250,15 +293,12 @@ impl Weights {
             Layout::Bytes => {
                 let decode = |n: usize, to: &mut [i8]| codes.unpack_bytes(row(n), to);
                 fill(&mut self.bytes, &mut self.byte_rows, [rows, k], live, decode);
-                for panel in self.bytes.chunks(k.div_ceil(4).max(1)) {
-                    let mut sums = [0i32; OUTPUTS];
-                    for group in panel {
-                        let four = |group: &[i8; 4]| group.iter().fold(0, |sum, w| sum + i32::from(*w));
-                        sums.iter_mut().zip(&group.0).for_each(|(sum, group)| *sum = sum.wrapping_add(four(group)));
-                    }
-                    self.offsets.extend(sums.map(|sum| sum.wrapping_mul(-i32::from(OFFSET))));
-                }
-                self.offsets.resize(rows, 0);
+                offsets(&mut self.offsets, &self.bytes, rows, k);
+            }
+            Layout::Few => {
+                let decode = |n: usize, to: &mut [i8]| codes.unpack_bytes(row(n), to);
+                fill(&mut self.few, &mut self.byte_rows, [rows, k], live, decode);
+                offsets(&mut self.offsets, &self.few, rows, k);
             }
             Layout::Words => {
                 let decode = |n: usize, to: &mut [i16]| codes.unpack(row(n), &codes.small, to);
@@ -268,19 +308,32 @@ impl Weights {
     }
 }
 
+/// Of every row of panels of bytes: minus 128 times the sum of its weights.
+fn offsets<const G: usize, const N: usize>(to: &mut Vec<i32>, panels: &[Group<i8, G, N>], rows: usize, k: usize) {
+    for panel in panels.chunks(k.div_ceil(G).max(1)) {
+        let mut sums = [0i32; N];
+        for group in panel {
+            let all = |group: &[i8; G]| group.iter().fold(0, |sum, w| sum + i32::from(*w));
+            sums.iter_mut().zip(&group.0).for_each(|(sum, group)| *sum = sum.wrapping_add(all(group)));
+        }
+        to.extend(sums.map(|sum| sum.wrapping_mul(-i32::from(OFFSET))));
+    }
+    to.resize(rows, 0);
+}
+
 /// Lays out rows that `decode` writes, [`TOGETHER`] at a time.
-fn fill<W: Copy + Default, const G: usize>(
-    panels: &mut Vec<Group<W, G>>,
+fn fill<W: Copy + Default, const G: usize, const N: usize>(
+    panels: &mut Vec<Group<W, G, N>>,
     scratch: &mut Vec<W>,
     [rows, k]: [usize; 2],
     live: &[bool],
     decode: impl Fn(usize, &mut [W]),
 ) {
     let groups = k.div_ceil(G);
-    if !rows.is_multiple_of(OUTPUTS) || !k.is_multiple_of(G) {
+    if !rows.is_multiple_of(N) || !k.is_multiple_of(G) {
         panels.clear();
     }
-    panels.resize(rows.div_ceil(OUTPUTS) * groups, Group([[W::default(); G]; OUTPUTS]));
+    panels.resize(rows.div_ceil(N) * groups, Group([[W::default(); G]; N]));
     scratch.clear();
     scratch.resize(TOGETHER * groups * G, W::default());
     for first in (0..rows).step_by(TOGETHER) {
@@ -293,9 +346,9 @@ fn fill<W: Copy + Default, const G: usize>(
             }
         }
         let (rows, _) = scratch.as_chunks::<G>();
-        let panel = &mut panels[first / OUTPUTS * groups..][..groups];
+        let panel = &mut panels[first / N * groups..][..groups];
         for (at, group) in panel.iter_mut().enumerate() {
-            let to = &mut group.0[first % OUTPUTS..][..count];
+            let to = &mut group.0[first % N..][..count];
             to.iter_mut().enumerate().for_each(|(n, to)| *to = rows[n * groups + at]);
         }
     }
@@ -318,15 +371,15 @@ impl Inputs {
     pub fn reset(&mut self, layout: Layout, [rows, k]: [usize; 2]) {
         (self.layout, self.rows, self.k) = (layout, rows, k);
         let room = |wanted: bool, group: usize| if wanted { rows * k.next_multiple_of(group) } else { 0 };
-        self.bytes.resize(room(layout == Layout::Bytes, 4), 0);
-        self.words.resize(room(layout == Layout::Words, 2), 0);
+        self.bytes.resize(room(layout != Layout::Words, layout.group()), 0);
+        self.words.resize(room(layout == Layout::Words, layout.group()), 0);
     }
 
     /// Decodes codes in containers into row `row`.
     pub fn set_row(&mut self, codes: &Codes, row: usize, bytes: &[u8]) {
+        let pitch = self.k.next_multiple_of(self.layout.group());
         match self.layout {
-            Layout::Bytes => {
-                let pitch = self.k.next_multiple_of(4);
+            Layout::Bytes | Layout::Few => {
                 // What stands beyond k meets weights of zero.
                 let to = &mut self.bytes[row * pitch..][..self.k];
                 if codes.plain {
@@ -337,7 +390,6 @@ impl Inputs {
                 to.iter_mut().zip(&self.decoded).for_each(|(to, level)| *to = *level as u8 ^ OFFSET);
             }
             Layout::Words => {
-                let pitch = self.k.next_multiple_of(2);
                 codes.unpack(bytes, &codes.small, &mut self.words[row * pitch..][..self.k]);
             }
         }
@@ -345,10 +397,11 @@ impl Inputs {
 
     /// Removes the terms of row `row` whose `live` is false.
     pub fn kill(&mut self, row: usize, live: &[bool]) {
+        let pitch = self.k.next_multiple_of(self.layout.group());
         for (k, _) in live.iter().enumerate().filter(|(_, live)| !**live) {
             match self.layout {
-                Layout::Bytes => self.bytes[row * self.k.next_multiple_of(4) + k] = OFFSET,
-                Layout::Words => self.words[row * self.k.next_multiple_of(2) + k] = 0,
+                Layout::Bytes | Layout::Few => self.bytes[row * pitch + k] = OFFSET,
+                Layout::Words => self.words[row * pitch + k] = 0,
             }
         }
     }
@@ -452,7 +505,7 @@ mod tests {
 
     fn case(count: usize) -> impl Strategy<Value = Case> {
         let depth = prop_oneof![1..=40usize, 700..=900usize];
-        let shape = (1..=11usize, 1..=70usize, depth);
+        let shape = (1..=11usize, prop_oneof![1..=8usize, 1..=70usize], depth);
         (0..count, 0..count, shape, any::<[u64; 2]>(), 0..4u32).prop_flat_map(|(fw, fx, (m, n, k), seeds, kind)| {
             let shape = [m, n, k];
             let all = formats();
@@ -499,12 +552,12 @@ mod tests {
     }
 
     /// The same by a leaf.
-    fn by_leaf(leaf: Leaf, case: &Case, weights: &Codes, inputs: &Codes) -> Tile {
+    fn by_leaf(leaf: Leaf, layout: Layout, case: &Case, weights: &Codes, inputs: &Codes) -> Tile {
         let [m, n, k] = case.shape;
         let (mut w, mut x) = (Weights::default(), Inputs::default());
         let pitch = [weights, inputs].map(|codes| codes.register_bytes(k as u64) as usize);
-        w.fill(weights, leaf.layout(), [n, k], (&case.w, pitch[0]), &case.live_w);
-        x.reset(leaf.layout(), [m, k]);
+        w.fill(weights, layout, [n, k], (&case.w, pitch[0]), &case.live_w);
+        x.reset(layout, [m, k]);
         for row in 0..m {
             x.set_row(inputs, row, &case.x[row * pitch[1]..]);
             x.kill(row, &case.live_x);
@@ -527,11 +580,12 @@ mod tests {
             let want = specified(&case, weights, inputs);
             for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
                 let Some(leaf) = Leaf::of(isa, weights, inputs) else { continue };
-                let tile = by_leaf(leaf, &case, weights, inputs);
-                for row in 0..=case.shape[0] {
-                    for col in 0..case.shape[1] {
-                        prop_assert_eq!(tile.quanta(row, col), want.quanta(row, col), "{:?} [{}][{}]", leaf, row, col);
-                        prop_assert_eq!(tile.value(row, col).to_bits(), want.value(row, col).to_bits());
+                for layout in [leaf.layout(), leaf.layout_of(case.shape[1])] {
+                    let tile = by_leaf(leaf, layout, &case, weights, inputs);
+                    for (row, col) in (0..=case.shape[0]).flat_map(|row| (0..case.shape[1]).map(move |col| (row, col))) {
+                        let place = format!("{leaf:?} {layout:?} [{row}][{col}]");
+                        prop_assert_eq!(tile.quanta(row, col), want.quanta(row, col), "{}", place);
+                        prop_assert_eq!(tile.value(row, col).to_bits(), want.value(row, col).to_bits(), "{}", place);
                     }
                 }
             }
@@ -557,8 +611,9 @@ mod tests {
             let Some(leaf) = Leaf::of(isa, &int8, &int8) else { continue };
             let k = 1 << 15;
             let (codes, mut w, mut x) = (vec![0x80; k], Weights::default(), Inputs::default());
-            w.fill(&int8, leaf.layout(), [1, k], (&codes, k), &[]);
-            x.reset(leaf.layout(), [1, k]);
+            let layout = leaf.layout_of(1);
+            w.fill(&int8, layout, [1, k], (&codes, k), &[]);
+            x.reset(layout, [1, k]);
             x.set_row(&int8, 0, &codes);
             let mut tile = Tile::new(1, 1, true);
             tile.begin(0).expect("one quantum");

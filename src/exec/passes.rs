@@ -4,7 +4,7 @@
 //! same way again where the scalars that decide it do not move.
 
 use super::acc::{Sums, Tile};
-use super::event::{Access, Event, RegSet, Space};
+use super::event::{Access, Event, RegSet, Space, Work};
 use super::state::View;
 use super::{Decoded, Vm};
 use crate::isa::encode::Step;
@@ -29,6 +29,40 @@ const TILES: usize = 8;
 pub struct Moved {
     x: [u64; 32],
     spent: u64,
+}
+
+/// Where a pass goes, seen from another that does the same.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    /// How far every access is from that of the other pass, in order.
+    pub accesses: Vec<i64>,
+    /// The rows of tiles that sums go to, in order.
+    pub rows: Vec<Row>,
+}
+
+/// A row of a tile in a pass, and how many rows further it is in the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The row.
+    pub at: i64,
+    /// Rows from pass to pass.
+    pub step: i64,
+}
+
+impl Row {
+    /// How many passes that follow find it in a tile of `rows` rows.
+    fn passes(&self, rows: u32) -> u64 {
+        let (next, last) = (self.at.wrapping_add(self.step), i64::from(rows) - 1);
+        match self.step {
+            _ if !(0..=last).contains(&next) => 0,
+            0 => u64::MAX,
+            step => 1 + (if step > 0 { last - next } else { next }) as u64 / step.unsigned_abs(),
+        }
+    }
+    /// The row of the pass before one that `way` leads to from the pass with this row.
+    pub fn before(&self, way: &Row) -> Row {
+        Row { at: self.at.wrapping_add(way.step).wrapping_sub(self.step), ..*self }
+    }
 }
 
 /// How far each scalar has come from one pass to the next, and which have moved at all, as bits.
@@ -87,15 +121,17 @@ impl Vm {
         (self.vl, self.view, self.slots)
     }
 
-    /// How far the pass that is about to begin will move every access of `pass`, which began at `mark`, in order, if it does
-    /// the same but for that; `None` if it may not. Where `pass` is the one before, each after it moves them as far again.
-    pub fn distances(&self, mark: &Mark, pass: &[Event]) -> Option<Vec<i64>> {
+    /// How far the pass that is about to begin will move every access and row of `pass`, which began at `mark`, if it does the
+    /// same but for that; `None` if it may not. Where `pass` is the one before, each after it moves them as far again. Rows
+    /// are those of `pass`.
+    pub fn ways(&self, mark: &Mark, pass: &[Event]) -> Option<Ways> {
         if self.setting() != mark.setting {
             return None;
         }
         let moved = std::array::from_fn(|n| self.x.get(n as u8).wrapping_sub(mark.x[n]));
         let mut by = Distances::of(moved);
         let mut distances = Vec::with_capacity(pass.iter().map(|event| event.touched().len()).sum());
+        let mut rows = Vec::new();
         let mut tiles = 0;
         for event in pass {
             let word = self.code.get(event.pc as usize)?.as_ref()?;
@@ -126,6 +162,11 @@ impl Vm {
                 // Without segments the position says which partial a value goes to, and no more.
                 free = 1 << inst.rs2;
             }
+            if let Work::Mac { row, .. } = event.work {
+                // Every row of a tile is like every other, if it exists.
+                free = 1 << inst.rs3;
+                rows.push(Row { at: row.into(), step: by.of[usize::from(inst.rs3)] as i64 });
+            }
             let moving = |registers: RegSet| registers.0 as u32 & !free & by.moving;
             match sum {
                 Some(Alu::Sub) => by.set(inst.rd, first.wrapping_sub(second)),
@@ -138,7 +179,7 @@ impl Vm {
         let touched = |n: &usize| tiles >> n & 1 == 1;
         let sums = self.tiles();
         let same = (0..TILES).filter(touched).all(|n| sums[n] == mark.tiles[n]);
-        (same && by.of == moved).then_some(distances)
+        (same && by.of == moved).then_some(Ways { accesses: distances, rows })
     }
 
     /// What control memory has where `access` reads; `None` elsewhere, where a timing run does not know what memory has.
@@ -152,12 +193,14 @@ impl Vm {
         Moved { x, spent: self.spent - mark.spent }
     }
 
-    /// How many of the next `passes` can be passed over before the fuel ends in one.
-    pub fn fuel_for(&self, passes: u64, pass: &Moved) -> u64 {
-        match (self.config.fuel, pass.spent) {
-            (Some(fuel), spent @ 1..) => passes.min(fuel.saturating_sub(self.spent) / spent),
+    /// How many of the next `passes` can be passed over before the fuel ends in one, or the tile that the rows of the one
+    /// before are in.
+    pub fn room_for(&self, passes: u64, pass: &Moved, rows: &[Row]) -> u64 {
+        let fuel = match (self.config.fuel, pass.spent) {
+            (Some(fuel), spent @ 1..) => fuel.saturating_sub(self.spent) / spent,
             _ => passes,
-        }
+        };
+        rows.iter().map(|row| row.passes(self.config.acc_rows)).fold(passes.min(fuel), u64::min)
     }
 
     /// True if a space has the bytes from `lo` to `hi`.
@@ -166,7 +209,7 @@ impl Vm {
     }
 
     /// Goes on to the same place `passes` passes later, at most [`Vm::alike`], without the instructions in between: each does
-    /// to scalars what `pass` says ([`Vm::distances`]), and could be made: its addresses exist, its fuel suffices.
+    /// to scalars what `pass` says ([`Vm::ways`]), and could be made: its addresses exist, its fuel suffices.
     pub fn pass_over(&mut self, passes: u64, pass: &Moved) {
         for n in 1..32 {
             let moved = pass.x[usize::from(n)].wrapping_mul(passes);

@@ -65,6 +65,7 @@ pub fn macp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         weights: vm.binary,
         inputs: inputs.format.id,
         class: tile.class(),
+        row: row as u32,
     };
     if !vm.values {
         return Ok(());

@@ -6,6 +6,7 @@
 pub struct Scalars {
     value: [u64; 32],
     opaque: u32,
+    was_opaque: bool,
 }
 
 impl Scalars {
@@ -17,11 +18,16 @@ impl Scalars {
     pub fn is_opaque(&self, n: u8) -> bool {
         self.opaque >> n & 1 == 1
     }
+    /// True if a register has ever been unknown.
+    pub fn was_opaque(&self) -> bool {
+        self.was_opaque
+    }
     /// Writes register `n`; `None` makes it opaque. Writes to x0 are dropped.
     pub fn set(&mut self, n: u8, value: Option<u64>) {
         if n != 0 {
             self.value[usize::from(n)] = value.unwrap_or(0);
             self.opaque = self.opaque & !(1 << n) | (u32::from(value.is_none()) << n);
+            self.was_opaque |= value.is_none();
         }
     }
 }

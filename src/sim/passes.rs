@@ -6,7 +6,7 @@
 use super::Sim;
 use super::engine::passes::{Head, Pass, Stream};
 use super::order::From;
-use crate::exec::{Access, Event, Mark, Moved, Result, Space, Status, Vm};
+use crate::exec::{Access, Event, Mark, Moved, Result, Row, Space, Status, Vm};
 use crate::isa::{Op, Unit};
 use std::collections::VecDeque;
 
@@ -30,6 +30,7 @@ struct Known {
     head: Head,
     events: Vec<Event>,
     streams: Vec<Stream>,
+    rows: Vec<Row>,
     /// Scalars that it loads: where, and what.
     scalars: Vec<(Access, Option<u64>)>,
     moved: Moved,
@@ -97,14 +98,14 @@ fn pass_over(vm: &mut Vm, sim: &mut Sim, event: &mut Event, known: &mut Loop) ->
             }
             events.push(*event);
         }
-        let Some(streams) = streams(vm, &mark, &events) else { continue };
+        let Some((streams, rows)) = streams(vm, &mark, &events) else { continue };
         let Some(pass) = sim.engine.pass_since(&head, &events, &streams) else { continue };
         let moved = vm.since(&mark);
         let stays = pass.stands_for_others();
         let loads = events.iter().filter(|event| event.op == Op::Lw).flat_map(Event::touched);
         let scalars = loads.map(|access| (*access, vm.scalar(access))).collect();
-        let this = Known { mark, head, events: std::mem::take(&mut events), streams, scalars, moved, pass };
-        let passes = jump(vm, sim, &this, &this.streams);
+        let this = Known { mark, head, events: std::mem::take(&mut events), streams, rows, scalars, moved, pass };
+        let passes = jump(vm, sim, &this, (&this.streams, &this.rows));
         known.spared += passes as i64 * this.events.len() as i64;
         if stays {
             known.passes.truncate(KEPT - 1);
@@ -128,8 +129,8 @@ fn again(vm: &mut Vm, sim: &mut Sim, known: &mut Loop) -> u64 {
         if known.scalars.iter().any(|(access, scalar)| vm.scalar(access) != *scalar) {
             return None;
         }
-        let distances = vm.distances(&known.mark, &known.events)?;
-        let moved = known.streams.iter().zip(distances).map(|(stream, distance)| Stream { distance, ..*stream });
+        let ways = vm.ways(&known.mark, &known.events)?;
+        let moved = known.streams.iter().zip(ways.accesses).map(|(stream, distance)| Stream { distance, ..*stream });
         let moved: Vec<Stream> = moved.collect();
         // Streams start a pass back, where the pass before this one has been.
         let at = |(stream, moved): (&Stream, &Stream)| {
@@ -138,40 +139,43 @@ fn again(vm: &mut Vm, sim: &mut Sim, known: &mut Loop) -> u64 {
             Stream { access: Access { lo, hi, ..stream.access }, ..*stream }
         };
         let streams: Vec<Stream> = known.streams.iter().zip(&moved).map(at).collect();
-        sim.engine.is_at(&known.head, &known.pass, &moved).then_some(streams)
+        let rows: Vec<Row> = known.rows.iter().zip(&ways.rows).map(|(row, way)| row.before(way)).collect();
+        sim.engine.is_at(&known.head, &known.pass, &moved).then_some((streams, rows))
     };
     known.spared -= COMPARISON * known.passes.len() as i64;
-    let Some((found, streams)) = known.passes.iter().find_map(|known| Some((known, same(known)?))) else { return 0 };
-    let passes = jump(vm, sim, found, &streams);
+    let Some((found, (streams, rows))) = known.passes.iter().find_map(|known| Some((known, same(known)?))) else {
+        return 0;
+    };
+    let passes = jump(vm, sim, found, (&streams, &rows));
     known.spared += passes as i64 * found.events.len() as i64;
     passes
 }
 
-/// The accesses of a pass; `None` if the next one may do anything but the same at other places.
-fn streams(vm: &Vm, mark: &Mark, pass: &[Event]) -> Option<Vec<Stream>> {
-    let distances = vm.distances(mark, pass)?;
+/// The accesses of a pass and its rows of tiles; `None` if the next one may do anything but the same at other places.
+fn streams(vm: &Vm, mark: &Mark, pass: &[Event]) -> Option<(Vec<Stream>, Vec<Row>)> {
+    let ways = vm.ways(mark, pass)?;
     let accesses = pass.iter().flat_map(|event| (0..).zip(event.touched()).map(|(n, access)| (event.pc, n, access)));
     let stream = |((pc, n, access), distance): ((u32, u8, &Access), i64)| {
         let from = From { pc, n };
         Stream { access: *access, from, distance }
     };
-    let streams: Vec<Stream> = accesses.zip(distances).map(stream).collect();
+    let streams: Vec<Stream> = accesses.zip(ways.accesses).map(stream).collect();
     // Scalars are loaded again from where they were, where nobody may write. All else is the work of one unit, which serves in
     // order: so no access of a loop ever waits for another of it, wherever they lie.
     let scalars = streams.iter().any(|stream| stream.access.space == Space::Control && stream.access.write);
     let one_unit = pass.iter().all(|event| event.accesses == 0 || matches!(event.unit, Unit::C | Unit::L));
-    (one_unit && !scalars).then_some(streams)
+    (one_unit && !scalars).then_some((streams, ways.rows))
 }
 
-/// Passes over as many passes as one can be sure of, at `streams`; how many.
-fn jump(vm: &mut Vm, sim: &mut Sim, known: &Known, streams: &[Stream]) -> u64 {
+/// Passes over as many passes as one can be sure of, at `streams` and `rows`; how many.
+fn jump(vm: &mut Vm, sim: &mut Sim, known: &Known, (streams, rows): (&[Stream], &[Row])) -> u64 {
     let exist = |passes: u64| {
         streams.iter().all(|stream| {
             let (lo, hi) = stream.reach(passes);
             vm.has(stream.access.space, lo, hi)
         })
     };
-    let mut passes = vm.fuel_for(vm.alike(), &known.moved).min(known.pass.most());
+    let mut passes = vm.room_for(vm.alike(), &known.moved, rows).min(known.pass.most());
     while passes > 0 && !(exist(passes) && sim.engine.apart(streams, passes)) {
         passes /= 2;
     }

@@ -66,7 +66,8 @@ fn add(elements: u32, reads: &[u8], write: u8) -> Event {
 fn mac(terms: u32, tile: u8, weights: &str, inputs: &str) -> Event {
     let (weights, inputs) = (find(weights).unwrap().id, find(inputs).unwrap().id);
     let (live, granules, fullest) = (terms, terms, terms);
-    let work = Work::Mac { outputs: 4, terms, live, granules, fullest, weights, inputs, class: DotClass::Exact };
+    let class = DotClass::Exact;
+    let work = Work::Mac { outputs: 4, terms, live, granules, fullest, weights, inputs, class, row: 0 };
     regs(event(Op::Mac, work), &[(RegSet::V, 1), (RegSet::V, 2), (RegSet::C, tile)], &[(RegSet::C, tile)])
 }
 

@@ -61,14 +61,16 @@ pub fn execute_observed<O: Observer>(
         let steps = compiled.steps.iter().map(|step| Step { name: &step.name, kernel: &step.kernel }).collect();
         observer.begin(&Program { object: &compiled.object, steps });
     }
+    let timed = (what != What::Values && !O::WANTED).then(|| time(compiled, graph, inputs, machine));
+    let known = match (what, timed) {
+        (What::Time, Some(timed)) => return Ok(Execution { captured: Vec::new(), outcome: Some(timed?.0) }),
+        // Passes of loops cost nothing when time runs alone, which it may where no value decides it.
+        (What::Both, Some(Ok((outcome, true)))) => Some(outcome),
+        _ => None,
+    };
     let mode = if what == What::Time { Mode::TimingOnly } else { Mode::Functional };
     let mut vm = start(compiled, graph, inputs, machine, mode)?;
-    if what == What::Time && !O::WANTED {
-        let mut sim = Sim::new(machine, compiled.steps.len());
-        sim::run(&mut vm, &mut sim)?;
-        return Ok(Execution { captured: Vec::new(), outcome: Some(sim.finish()?) });
-    }
-    let mut sim = (what != What::Values).then(|| Sim::new(machine, compiled.steps.len()));
+    let mut sim = (what != What::Values && known.is_none()).then(|| Sim::new(machine, compiled.steps.len()));
     let mut captured = Vec::new();
     let mut event = Event::new();
     // The driver marks the steps in order, so their number is counted here.
@@ -89,7 +91,17 @@ pub fn execute_observed<O: Observer>(
             break;
         }
     }
-    Ok(Execution { captured, outcome: sim.map(|sim| sim.finish_observed(observer)).transpose()? })
+    let outcome = sim.map(|sim| sim.finish_observed(observer)).transpose()?.or(known);
+    Ok(Execution { captured, outcome })
+}
+
+/// Cycles and counts of a run without values, and whether they are those of one with values.
+fn time(compiled: &Compiled, graph: &Graph, inputs: &[InputData], machine: &Machine) -> Result<(Outcome, bool)> {
+    let mut vm = start(compiled, graph, inputs, machine, Mode::TimingOnly)?;
+    let mut sim = Sim::new(machine, compiled.steps.len());
+    sim::run(&mut vm, &mut sim)?;
+    let sure = vm.is_sure();
+    Ok((sim.finish()?, sure))
 }
 
 /// The virtual processor in front of the first instruction, with constants and inputs in memory.

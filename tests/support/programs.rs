@@ -219,6 +219,9 @@ impl Draw {
         self.line(&format!("li x29, {step}"));
         self.line("li x30, 2");
         self.line("mv x19, x26");
+        // Rows of a tile, which has 64 or more.
+        let (row, rows) = [(0, 0), (3, 1), (2, 2), (62, -1), (63, -2)][self.up_to(4) as usize];
+        self.line(&format!("li x15, {row}"));
         // A scalar in memory that is another each time; several cores would race for it.
         for line in ["lw.b x17, 0(x21)", "add x17, x17, 1", "and x17, x17, 3", "sw.b x17, 0(x21)"] {
             if self.cores == 1 {
@@ -243,6 +246,7 @@ impl Draw {
             (0..=self.up_to(2)).for_each(|_| self.streamed());
             self.text += &format!("{inner}: endl\n");
         }
+        self.line(&format!("add x15, x15, {rows}"));
         self.text += &format!("{end}: endl\n");
     }
     /// Some of a pass that is left out, or done again, as a scalar says that may move from pass to pass.
@@ -295,7 +299,10 @@ impl Draw {
             4..=6 => self.line(&format!("st.bp v{a}, 0(x{base}){step}, f{format}")),
             7 => self.line(&format!("cvt v{a}, v{b}, f2, f3")),
             8 => self.line(&format!("act v{a}, v{b}, gelu")),
-            9 => self.line(&format!("mac c0, v{a}, v{b}, f1, f2")),
+            9 => {
+                let row = ["", "[x15]"][self.up_to(1) as usize];
+                self.line(&format!("mac c0{row}, v{a}, v{b}, f1, f2"));
+            }
             10 => self.line("mv x19, x26"),
             11 => self.line("add x19, x19, x29"),
             12 => self.line(&format!("ld.bp v{a}, 0(x19), f2")),

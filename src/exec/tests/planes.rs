@@ -142,7 +142,8 @@ fn planes_cost_by_their_number() {
         let terms = planes as u32 * 32;
         let class = DotClass::Exact;
         let (live, granules, fullest) = (terms, terms, terms);
-        assert_eq!(event.work, Work::Mac { outputs, terms, live, granules, fullest, weights: binary, inputs, class });
+        let (weights, row) = (binary, 0);
+        assert_eq!(event.work, Work::Mac { outputs, terms, live, granules, fullest, weights, inputs, class, row });
         let mut reads = RegSet::default();
         (0..planes as u8).for_each(|plane| reads.add(RegSet::V, 8 + plane));
         [(RegSet::V, 1), (RegSet::X, 7), (RegSet::C, 2)].iter().for_each(|&(class, n)| reads.add(class, n));
