@@ -4,8 +4,9 @@ use super::Vm;
 use super::event::{Access, Event, Space, Work};
 use super::spaces::Span;
 use super::trap::{Result, Trap, TrapKind};
-use crate::isa::Inst;
 use crate::isa::encode::Step;
+use crate::isa::{Inst, Op};
+use std::ops::Range;
 
 /// Checked rows of equal length in one space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +90,49 @@ impl Vm {
         let span = self.memory.near(lo, len)?;
         let runs = if stride == bytes as i64 { 1 } else { count.into() };
         event.touch(Access { space: span.space, write, lo: span.lo, hi: span.hi, bytes: moved, runs });
-        // What control memory has decides later; without values nothing comes there.
-        self.guesses |= write && span.space == Space::Control && !self.values;
         self.advance(inst, moved)?;
         Ok(Rows { space: span.space, at: addr & ((1 << 60) - 1), stride, count, bytes })
+    }
+}
+
+impl Vm {
+    /// The rows that a vector, scales or a tile are stored to, none of which timing-only mode computes.
+    ///
+    /// # Errors
+    /// Those of [`Vm::rows`].
+    pub(super) fn stored(&mut self, inst: &Inst, event: &mut Event, count: u32, bytes: u64) -> Result<Rows> {
+        let rows = self.rows(inst, event, true, count, bytes)?;
+        for access in event.touched().iter().filter(|access| access.space == Space::Control && !self.values) {
+            self.open = match self.open.is_empty() {
+                true => access.lo..access.hi,
+                false => self.open.start.min(access.lo)..self.open.end.max(access.hi),
+            };
+        }
+        Ok(rows)
+    }
+
+    /// Refuses to go on from contents of control memory that timing-only mode did not compute.
+    ///
+    /// # Errors
+    /// DATA.
+    pub(super) fn read_known(&self, event: &Event) -> Result<()> {
+        // Vectors, scales and tiles stay unknown.
+        if self.open.is_empty() || matches!(event.op, Op::LdBp | Op::LdS | Op::LdC) {
+            return Ok(());
+        }
+        let Range { start, end } = self.open;
+        let open =
+            |access: &&Access| access.space == Space::Control && !access.write && access.lo < end && start < access.hi;
+        match event.touched().iter().find(open) {
+            None => Ok(()),
+            Some(Access { lo, hi, .. }) => {
+                let message = format!(
+                    "bytes {lo:#x} to {hi:#x} of control memory: vectors, scales or tiles, which timing-only mode does \
+                    not compute, were stored to {start:#x} to {end:#x}"
+                );
+                Err(Trap::new(TrapKind::Data, message))
+            }
+        }
     }
 }
 
@@ -176,7 +216,7 @@ pub fn st_bp(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
         return Err(too_wide(vm, vm.vl.into(), &codes.format.name));
     }
     let (bytes, id) = (codes.bytes(vm.vl.into()), codes.format.id);
-    let rows = vm.rows(inst, event, true, 1, bytes)?;
+    let rows = vm.stored(inst, event, 1, bytes)?;
     event.work = Work::Move { bytes, rows: 1, format: id };
     if vm.values {
         vm.formats[format].narrow(vm.v.get(inst.rd), vm.memory.get_mut(rows.row(0)), vm.vl as usize);

@@ -59,6 +59,7 @@ use codes::Codes;
 use operand::{Operand, Stationary};
 use spaces::Spaces;
 use state::{Loop, Mask, Scalars, Vectors, View};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Largest tk that machines grant: a tile product deeper than the array is wide takes several passes.
@@ -260,6 +261,8 @@ pub struct Vm {
     values: bool,
     /// Something that only values tell has been left open.
     guesses: bool,
+    /// Control memory around what only values would have been stored to.
+    open: Range<u64>,
     pc: u32,
     next_pc: u32,
     status: Status,
@@ -339,6 +342,7 @@ impl Vm {
             formats,
             values,
             guesses: false,
+            open: 0..0,
             core,
             pc: object.entry,
             next_pc: object.entry,
@@ -388,7 +392,7 @@ impl Vm {
         (event.work, event.accesses) = (Work::None, 0);
         let inst = word.inst;
         self.next_pc = pc + 1;
-        let done = dispatch(self, &inst, event).and_then(|()| self.spend(event));
+        let done = dispatch(self, &inst, event).and_then(|()| self.read_known(event)).and_then(|()| self.spend(event));
         if let Err(trap) = done {
             return Err(trap.at(pc, self.node, &self.object).with(self.operand_values(&inst)));
         }

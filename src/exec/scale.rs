@@ -84,7 +84,10 @@ fn scale_rows(vm: &mut Vm, inst: &Inst, event: &mut Event, write: bool) -> Resul
         Some(_) => (count, one),
         None => (1, vm.codes(inst.fa)?.bytes(count.into())),
     };
-    let rows = vm.rows(inst, event, write, pieces, bytes)?;
+    let rows = match write {
+        true => vm.stored(inst, event, pieces, bytes)?,
+        false => vm.rows(inst, event, false, pieces, bytes)?,
+    };
     event.work = Work::Move { bytes: u64::from(pieces) * bytes, rows: pieces, format: id };
     Ok((rows, count))
 }

@@ -71,7 +71,8 @@ impl Spaces {
             all.bytes[1] = vec![0; size[1] as usize];
             all.bytes[1][..object.sram.len()].copy_from_slice(&object.sram);
             all.bytes[2] = vec![0; size[2] as usize];
-            all.parked[1..].fill(all.bytes[1].clone());
+            // A copy touches all of it, so one core makes none.
+            all.parked[1..].iter_mut().for_each(|other| other.clone_from(&all.bytes[1]));
         }
         all
     }

@@ -172,7 +172,7 @@ pub fn st_c(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
     }
     let [tm, tn, _] = vm.tile;
     let (bytes, id) = (codes.bytes(tn.into()), codes.format.id);
-    let rows = vm.rows(inst, event, true, tm, bytes)?;
+    let rows = vm.stored(inst, event, tm, bytes)?;
     event.work = Work::Move { bytes: u64::from(tm) * bytes, rows: tm, format: id };
     if vm.values {
         let (codes, tile) = (&vm.formats[format], &vm.c[usize::from(inst.rd)]);

@@ -29,7 +29,7 @@ mod timing;
 pub use assume::{assumptions, not_modelled};
 pub use cores::{Several, several, several_observed, several_stepping};
 pub use ledger::{Energy, EnergyRow, Estimate, GROUPS, Group, Key, Ledger, Place, What, picojoule};
-pub use passes::run;
+pub use passes::{run, run_while};
 pub use timing::{CAUSES, Cause, SPENT, Spent, Timing, UNIT_NAMES, UNITS, UnitTime, bound_by};
 
 use crate::diag::{Error, Result};

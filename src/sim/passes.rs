@@ -52,6 +52,14 @@ struct Loop {
 /// # Errors
 /// The trap that stopped the program.
 pub fn run(vm: &mut Vm, sim: &mut Sim) -> Result<u64> {
+    run_while(vm, sim, |_| true).map(|passes| passes.unwrap_or(0))
+}
+
+/// As [`run`] for as long as `goes_on` says so, which is asked now and then and at the end; `None` once it does not.
+///
+/// # Errors
+/// The trap that stopped the program.
+pub fn run_while(vm: &mut Vm, sim: &mut Sim, goes_on: impl Fn(&Vm) -> bool) -> Result<Option<u64>> {
     let mut event = Event::new();
     // By the first word.
     let mut loops: Vec<Option<Box<Loop>>> = Vec::new();
@@ -60,8 +68,11 @@ pub fn run(vm: &mut Vm, sim: &mut Sim) -> Result<u64> {
     loop {
         let status = vm.step(&mut event)?;
         sim.account(&event);
+        if !goes_on(vm) {
+            return Ok(None);
+        }
         if status == Status::Halted {
-            return Ok(passes);
+            return Ok(Some(passes));
         }
         if event.op == Op::Endl && vm.alike() > 0 {
             let known = loops[vm.pc() as usize].get_or_insert_default();

@@ -61,11 +61,11 @@ pub fn execute_observed<O: Observer>(
         let steps = compiled.steps.iter().map(|step| Step { name: &step.name, kernel: &step.kernel }).collect();
         observer.begin(&Program { object: &compiled.object, steps });
     }
-    let timed = (what != What::Values && !O::WANTED).then(|| time(compiled, graph, inputs, machine));
-    let known = match (what, timed) {
-        (What::Time, Some(timed)) => return Ok(Execution { captured: Vec::new(), outcome: Some(timed?.0) }),
-        // Passes of loops cost nothing when time runs alone, which it may where no value decides it.
-        (What::Both, Some(Ok((outcome, true)))) => Some(outcome),
+    let alone = || time(compiled, graph, inputs, machine, what == What::Both);
+    let known = match what {
+        What::Time if !O::WANTED => return Ok(Execution { captured: Vec::new(), outcome: alone()? }),
+        // Time runs alone, where passes of loops cost nothing, if it can: what stopped it may not stop a run with values.
+        What::Both if !O::WANTED => alone().unwrap_or_default(),
         _ => None,
     };
     let mode = if what == What::Time { Mode::TimingOnly } else { Mode::Functional };
@@ -95,13 +95,21 @@ pub fn execute_observed<O: Observer>(
     Ok(Execution { captured, outcome })
 }
 
-/// Cycles and counts of a run without values, and whether they are those of one with values.
-fn time(compiled: &Compiled, graph: &Graph, inputs: &[InputData], machine: &Machine) -> Result<(Outcome, bool)> {
+/// Cycles and counts of a run without values; `None` if only `sure` ones are asked for, those of a run with values too, and
+/// something was met that values decide.
+fn time(
+    compiled: &Compiled,
+    graph: &Graph,
+    inputs: &[InputData],
+    machine: &Machine,
+    sure: bool,
+) -> Result<Option<Outcome>> {
     let mut vm = start(compiled, graph, inputs, machine, Mode::TimingOnly)?;
     let mut sim = Sim::new(machine, compiled.steps.len());
-    sim::run(&mut vm, &mut sim)?;
-    let sure = vm.is_sure();
-    Ok((sim.finish()?, sure))
+    match sim::run_while(&mut vm, &mut sim, |vm| !sure || vm.is_sure())? {
+        Some(_) => Ok(Some(sim.finish()?)),
+        None => Ok(None),
+    }
 }
 
 /// The virtual processor in front of the first instruction, with constants and inputs in memory.

@@ -173,6 +173,21 @@ fn timing_only_control_must_not_depend_on_values() {
     p.op(Op::Sw, |i| (i.rd, i.rs1, i.sub) = (3, 1, 3));
     assert_eq!(timing_only(&p).unwrap_err().kind(), TrapKind::Data, "control memory stays known");
 
+    // What is not computed may be stored to control memory, but what is there then decides nothing.
+    for (at, want) in [(8, Some(TrapKind::Data)), (16, None)] {
+        let stored = |op: Op, fields: fn(&mut Inst)| {
+            let mut p = Program::new();
+            p.tile([1, 4, 4]).setvl(4, 1).li(1, CONTROL).li(2, 4).li(3, CONTROL + at);
+            p.op(Op::CFill, |i| i.rd = 1).op(Op::Fold, |i| (i.rd, i.rs1, i.mode) = (1, 0, 1)).op(op, fields);
+            p.op(Op::LdBp, |i| (i.rd, i.rs1, i.fd) = (1, 1, 1)).op(Op::Lw, |i| (i.rd, i.rs1, i.sub) = (4, 3, 3));
+            assert!(p.vm(512).run().is_ok(), "{op:?}");
+            assert_eq!(timing_only(&p).err().map(|trap| trap.kind()), want, "{op:?} {at}");
+        };
+        stored(Op::StBp, |i| (i.rd, i.rs1, i.fd) = (1, 1, 1));
+        stored(Op::StS, |i| (i.rd, i.rs1, i.rs2, i.fa) = (1, 1, 2, 1));
+        stored(Op::StC, |i| (i.rd, i.rs1, i.fd) = (1, 1, 1));
+    }
+
     let mut p = Program::new();
     p.setvl(4, 1).op(Op::CmpV, |i| (i.rd, i.rs1, i.rs2) = (1, 2, 3)).op(Op::JmpMask, |i| (i.rs1, i.imm) = (1, 1));
     assert_eq!(timing_only(&p).unwrap_err().kind(), TrapKind::Data);

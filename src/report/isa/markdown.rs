@@ -106,7 +106,8 @@ entry of a tile, `pd[i]` a bit of a mask, `qd[i]` an f32 of a scale vector. `vl`
 `setvl`, `setmac` and `settile` have set; `VLEN`, `QN`, `acc.rows` and `acc.cols` are the machine's (`csr`). Where a line says
 nothing about pc, pc = pc + 1.
 
-- `known xa` is xa; in timing-only mode a value that is not known traps DATA.
+- `known xa` is xa; in timing-only mode a value that is not known traps DATA, and so does
+  what decides by control memory that `st.bp`, `st.s` or `st.c` stored to.
 - `trap KIND if ..` ends the program with a trap of that kind, naming the line. Which of several comes first is not promised,
   nor what of the instruction is done. An unbound format slot traps FMT, a word that is no instruction ILL, a program out of
   fuel FUEL; these three are not repeated.
