@@ -103,10 +103,7 @@ impl Vm {
     pub(super) fn stored(&mut self, inst: &Inst, event: &mut Event, count: u32, bytes: u64) -> Result<Rows> {
         let rows = self.rows(inst, event, true, count, bytes)?;
         for access in event.touched().iter().filter(|access| access.space == Space::Control && !self.values) {
-            self.open = match self.open.is_empty() {
-                true => access.lo..access.hi,
-                false => self.open.start.min(access.lo)..self.open.end.max(access.hi),
-            };
+            self.memory.leave_open(access.lo..access.hi);
         }
         Ok(rows)
     }
@@ -117,10 +114,10 @@ impl Vm {
     /// DATA.
     pub(super) fn read_known(&self, event: &Event) -> Result<()> {
         // Vectors, scales and tiles stay unknown.
-        if self.open.is_empty() || matches!(event.op, Op::LdBp | Op::LdS | Op::LdC) {
+        let Range { start, end } = *self.memory.open();
+        if start >= end || matches!(event.op, Op::LdBp | Op::LdS | Op::LdC) {
             return Ok(());
         }
-        let Range { start, end } = self.open;
         let open =
             |access: &&Access| access.space == Space::Control && !access.write && access.lo < end && start < access.hi;
         match event.touched().iter().find(open) {

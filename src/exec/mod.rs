@@ -59,7 +59,6 @@ use codes::Codes;
 use operand::{Operand, Stationary};
 use spaces::Spaces;
 use state::{Loop, Mask, Scalars, Vectors, View};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Largest tk that machines grant: a tile product deeper than the array is wide takes several passes.
@@ -261,8 +260,6 @@ pub struct Vm {
     values: bool,
     /// Something that only values tell has been left open.
     guesses: bool,
-    /// Control memory around what only values would have been stored to.
-    open: Range<u64>,
     pc: u32,
     next_pc: u32,
     status: Status,
@@ -342,7 +339,6 @@ impl Vm {
             formats,
             values,
             guesses: false,
-            open: 0..0,
             core,
             pc: object.entry,
             next_pc: object.entry,

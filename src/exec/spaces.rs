@@ -23,6 +23,8 @@ pub struct Spaces {
     bytes: [Vec<u8>; 4],
     /// SRAM of every core; that of the running core stands in `bytes`.
     parked: Vec<Vec<u8>>,
+    /// Control memory around what has no contents because only values tell it; empty if there is none.
+    open: Range<u64>,
     size: [u64; 4],
     core: u32,
     cores: u32,
@@ -80,18 +82,32 @@ impl Spaces {
     /// What core `core` holds while another runs: nothing.
     pub fn without(config: &Config, core: u32, values: bool) -> Self {
         let size = [config.dram_bytes, config.sram_bytes, config.shared_bytes, config.control_bytes];
-        Spaces { bytes: Default::default(), parked: Vec::new(), size, core, cores: config.cores, values }
+        Spaces { bytes: Default::default(), parked: Vec::new(), open: 0..0, size, core, cores: config.cores, values }
     }
 
     /// Gives all memory to the core that holds `next`.
     pub fn hand_over(&mut self, next: &mut Spaces) {
         std::mem::swap(&mut self.parked, &mut next.parked);
+        std::mem::swap(&mut self.open, &mut next.open);
         for space in [Space::Dram, Space::Shared, Space::Control] {
             std::mem::swap(&mut self.bytes[space as usize], &mut next.bytes[space as usize]);
         }
         let own = Space::Sram as usize;
         next.parked[self.core as usize] = std::mem::take(&mut self.bytes[own]);
         next.bytes[own] = std::mem::take(&mut next.parked[next.core as usize]);
+    }
+
+    /// Marks bytes of control memory as known to values only.
+    pub fn leave_open(&mut self, bytes: Range<u64>) {
+        self.open = match self.open.is_empty() {
+            true => bytes,
+            false => self.open.start.min(bytes.start)..self.open.end.max(bytes.end),
+        };
+    }
+
+    /// The range around all bytes of control memory that were so marked.
+    pub fn open(&self) -> &Range<u64> {
+        &self.open
     }
 
     /// True if `space` has contents: always, except outside control memory in timing-only mode.

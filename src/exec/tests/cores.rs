@@ -283,6 +283,24 @@ fn hostile_programs_get_one_sentence() {
 }
 
 #[test]
+fn a_core_without_values_does_not_go_on_from_what_another_did_not_compute() {
+    // Core 0 stores a vector to control memory; core 1 reads a scalar there.
+    let text = |at: u64| {
+        format!(
+            "setvl x0, x2, f1, f1; bne x1, x0, second; st.bp v1, 8(x5), f1; li x8, 1; sig x8, 0; halt; second: wait.sig 0; lw.w x6, {at}(x5)"
+        )
+    };
+    let run = |at, mode| {
+        let object = cores(&text(at), 2).core(0).object().clone();
+        Cores::new(object, Config { cores: 2, ..config(512) }, mode).unwrap().run()
+    };
+    for (at, want) in [(8, Some(TrapKind::Data)), (16, None)] {
+        assert!(run(at, Mode::Functional).is_ok(), "{at}");
+        assert_eq!(run(at, Mode::TimingOnly).err().map(|trap| trap.kind()), want, "{at}");
+    }
+}
+
+#[test]
 fn histories_take_bounded_memory() {
     // Core 0 writes every second byte of DRAM, again and again, in pieces that never merge.
     let scatter =
