@@ -79,7 +79,7 @@ fn fixed(machine: &Machine) -> Vec<(&'static str, Program)> {
         ("int8", "attention", Kind::Attention(heads)),
         ("int8", "layernorm", Kind::Pass { pass: Pass::LayerNorm, rows: 64, cols: 768 }),
     ];
-    let options = Options { fuse: true, kernels: Kernels::builtin(), layout: Layout::default() };
+    let options = Options { fuse: true, kernels: Kernels::builtin(), layout: Layout::default(), timer: None };
     let compile = |(name, what, kind): (&str, &'static str, Kind)| {
         let ty = TensorType::plain(format::find(name).unwrap());
         let (weights, inputs, outputs, attention, kv) = (ty, ty, ty, ty, ty);
@@ -311,16 +311,6 @@ fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Random products that gain more than a fiftieth by less, but by less than a fifth, of a thousand. They are faults: what mends one
-/// takes it off this list, and nothing is added.
-const FAULTS: [(&str, &str, &str, [u64; 3]); 5] = [
-    ("edge", "fp32", "cycle", [62, 2042, 12]),
-    ("edge", "w1.58a8", "cycle", [416, 963, 32]),
-    ("edge", "bf16", "bandwidth", [153, 87, 2]),
-    ("edge", "w1.58a8", "cycle", [59, 1927, 9]),
-    ("hbm", "int8", "ideal", [12, 182, 19]),
-];
-
 /// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off. `PREON_CASES` of them,
 /// 60 every day.
 #[test]
@@ -328,21 +318,17 @@ fn compiled_for_less_a_random_product_is_faster_by_a_fiftieth_at_most() {
     let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let all = doubled();
     let mut rng = ChaCha8Rng::seed_from_u64(23);
+    let mut wrong = Vec::new();
     for _ in 0..cases {
         let of = all.choose(&mut rng).unwrap();
         let most = if ["mcu", "textbook-32"].contains(&of.machine) { 1 << 20 } else { 1 << 25 };
         let mut extent = |bits: f64| 2f64.powf(rng.random_range(0.0..bits)) as u64;
         let mut shapes = std::iter::repeat_with(|| [extent(10.0), extent(11.0), extent(11.0)]);
         let shape = shapes.find(|shape| shape.iter().product::<u64>() <= most).unwrap();
-        let is_fault = FAULTS.contains(&(of.machine, of.policy, of.model, shape));
         let case = Doubled { kind: product(shape), values: of.values.clone(), key: of.key.clone(), ..*of };
-        match (product_faster_with_less(&case), is_fault) {
-            (Some((_, text)), false) => panic!("{text}"),
-            (Some((gain, text)), true) => assert!(gain < 0.2, "{text}"),
-            (None, true) => panic!("{} {} {shape:?} is no fault any more", case.machine, case.policy),
-            (None, false) => {}
-        }
+        wrong.extend(product_faster_with_less(&case).map(|(_, text)| text));
     }
+    assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
 /// A convolution, attention, pass or pool such as networks have, ragged ones among them.
@@ -423,4 +409,39 @@ fn a_memory_of_twice_the_size_does_not_choose_tiles_whose_loading_shows() {
         kind: product([512, 2560, 2560]),
     };
     assert_eq!(product_faster_with_less(&case), None);
+}
+
+/// Short products of which the estimate prefers what the engine does not.
+#[test]
+fn of_short_products_the_engine_decides() {
+    let (sram, lanes) = ("sram.own.bytes", "unit.E.lanes");
+    let cases = [
+        ("edge", "fp32", "cycle", sram, vec![32 << 10, 64 << 10, 128 << 10], [62, 2042, 12]),
+        ("edge", "w1.58a8", "cycle", lanes, vec![16, 32, 64], [59, 1927, 9]),
+        ("edge", "w1.58a8", "cycle", "rate.S.ternary*int8", vec![256, 512, 1024], [416, 963, 32]),
+        ("edge", "bf16", "bandwidth", "rate.S.bf16*bf16", vec![16, 32, 64], [153, 87, 2]),
+        ("edge", "bf16", "bandwidth", sram, vec![32 << 10, 64 << 10], [41, 958, 1]),
+        ("hbm", "w1.58a8", "cycle", sram, vec![128 << 10, 256 << 10], [265, 317, 2]),
+        ("hbm", "int8", "ideal", "rate.S.int8*int8", vec![128, 256, 512], [12, 182, 19]),
+    ];
+    for (machine, policy, model, key, values, shape) in cases {
+        let case = Doubled { machine, key: key.to_owned(), values, policy, model, kind: product(shape) };
+        assert_eq!(product_faster_with_less(&case), None);
+    }
+
+    // Left to the estimate, the fourth goes to the vector unit.
+    let edge = machine("edge", &[("dram.model", "bandwidth".to_owned())]);
+    let kind = product([153, 87, 2]);
+    let ty = |name| TensorType::plain(format::find(name).unwrap());
+    let (weights, inputs) = (ty("bf16"), ty("bf16"));
+    let [outputs, attention, kv] = [inputs; 3];
+    let formats = Formats { weights, inputs, outputs, attention, kv, accumulator: Accumulator::default() };
+    let options = Options::default();
+    let estimated = layers::compile(&kind, &formats, &edge, &options, &mut link::Bodies::default()).unwrap();
+    let layer = workload::Workload::new("layer", vec![workload::Layer::new("layer", kind)]);
+    let tried = run(&layer, &edge, &policy::load("bf16").unwrap(), &Kernels::builtin(), &Run::default()).unwrap();
+    let config = Config { dram_bytes: estimated.dram_end, ..Config::of(&edge) };
+    let vm = Vm::new(estimated.object.clone(), config, Mode::TimingOnly).unwrap();
+    assert_eq!(estimated.kernels, ["linear-vector"]);
+    assert!(tried.cycles * 20 < cycles(&edge, vm) * 19, "{} cycles", tried.cycles);
 }

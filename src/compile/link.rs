@@ -6,6 +6,8 @@
 use super::kernels::Kernels;
 use super::lower::{Call, Lowered};
 use super::place::SPACE_SHIFT;
+use super::tile::Tiling;
+use super::trial::Tried;
 use crate::diag::{Error, Result};
 use crate::isa::{Inst, Object, Op, asm};
 use crate::machine::Machine;
@@ -24,24 +26,29 @@ const CALL_WORDS: usize = 3;
 const STEP_WORDS: usize = 2;
 
 /// What makes a body: kernel, formats, constants.
-type BodyKey = (&'static str, Vec<(&'static str, u16)>, Vec<(&'static str, i64)>);
+pub type BodyKey = (&'static str, Vec<(&'static str, u16)>, Vec<(&'static str, i64)>);
 
-fn body_key(call: &Call) -> BodyKey {
+/// That of a call.
+pub fn body_key(call: &Call) -> BodyKey {
     (call.kernel, call.formats.iter().map(|(name, format)| (*name, format.id)).collect(), call.consts.clone())
 }
 
-/// Kernel bodies that were assembled, for programs that share them.
+/// Kernel bodies that were assembled and tilings that were tried, for programs of one machine that share them.
 #[derive(Debug, Default)]
-pub struct Bodies(BTreeMap<BodyKey, Arc<Object>>);
+pub struct Bodies {
+    assembled: BTreeMap<BodyKey, Arc<Object>>,
+    /// What was tried, and the tiling that was taken.
+    pub(super) tried: Vec<(Tried, Tiling)>,
+}
 
 impl Bodies {
     fn of(&mut self, call: &Call, kernels: &Kernels) -> Result<Arc<Object>> {
         let key = body_key(call);
-        if let Some(known) = self.0.get(&key) {
+        if let Some(known) = self.assembled.get(&key) {
             return Ok(known.clone());
         }
         let body = Arc::new(assemble(call, kernels)?);
-        self.0.insert(key, body.clone());
+        self.assembled.insert(key, body.clone());
         Ok(body)
     }
 }

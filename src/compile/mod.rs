@@ -13,6 +13,7 @@ pub mod place;
 pub mod sparse;
 mod stream;
 pub mod tile;
+pub mod trial;
 
 use crate::diag::{Error, Explanation, Result};
 use crate::graph::{Def, Graph, NodeId, Op, ValueId};
@@ -27,6 +28,8 @@ use kernels::{Kernels, Replaced};
 use lower::{Context, Lowered};
 use place::{ALIGN, Arena, PAGE, SPACE_SHIFT, dram_align};
 use sparse::SparseWeights;
+use std::cell::RefCell;
+use trial::Trial;
 
 /// Every error code of the compiler with what it means, for `preon explain`.
 pub const CODES: &[Explanation] = &[
@@ -83,6 +86,8 @@ pub struct Options {
     pub kernels: Kernels,
     /// Where values lie.
     pub layout: Layout,
+    /// The engine, to decide between tilings of short products; without it the estimate decides alone.
+    pub timer: Option<trial::Timer>,
 }
 
 /// Where the values of a program lie.
@@ -109,7 +114,7 @@ impl Default for Layout {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { fuse: true, kernels: Kernels::builtin(), layout: Layout::default() }
+        Options { fuse: true, kernels: Kernels::builtin(), layout: Layout::default(), timer: None }
     }
 }
 
@@ -310,6 +315,8 @@ pub fn compile_with(
     let mut plan = Plan::new(graph, machine, options.layout);
     plan.constants_and_inputs()?;
     plan.results(&groups)?;
+    let bodies = &RefCell::new(bodies);
+    let user = !options.kernels.user_files().is_empty();
     let context = Context {
         graph,
         machine,
@@ -317,12 +324,14 @@ pub fn compile_with(
         coded: &plan.coded,
         sparse: &plan.sparse,
         workspace_bytes: plan.workspace_bytes,
+        // A user's kernel may do anything, and is never run but in the program.
+        trial: options.timer.filter(|_| !user).map(|timer| Trial { timer, kernels: &options.kernels, bodies }),
     };
     let lowered = groups.iter().map(|group| lower::lower(&context, group)).collect::<Result<Vec<_>>>()?;
     let steps = steps(graph, &plan.storage, &groups, &lowered, &options.kernels)?;
     let called: Vec<&str> = lowered.iter().filter_map(|step| Some(step.calls.first()?.kernel)).collect();
     let scratch = lowered.iter().map(|step| step.workspace_bytes).max().unwrap_or(0);
-    let mut object = link::link(&lowered, &options.kernels, plan.control_bytes, machine, bodies)?;
+    let mut object = link::link(&lowered, &options.kernels, plan.control_bytes, machine, &mut bodies.borrow_mut())?;
     let names = steps.iter().map(|step| format!("node {}", step.name));
     object.symbols.extend(names.zip(link::step_words(&lowered)));
     let (weight_bytes, weight_bytes_by_format) = weights(graph);

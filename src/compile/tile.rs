@@ -10,7 +10,7 @@ use crate::machine::{DramModel, Machine};
 use crate::num::FormatRef;
 
 /// A product to be tiled: `[m,k] x [n,k]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Product {
     /// Rows of inputs.
     pub m: u64,
@@ -170,7 +170,8 @@ impl Product {
             .map(|(_, bytes)| bytes.max(&1).next_multiple_of(super::place::ALIGN))
             .sum()
     }
-    fn dram_bytes(&self, mt: u64) -> u64 {
+    /// Bytes that a tiling with such rows moves to and from DRAM.
+    pub(super) fn dram_bytes(&self, mt: u64) -> u64 {
         self.m * self.x_row() + self.weight_bytes(mt) + 4 * self.m * self.n
     }
     fn weight_bytes(&self, mt: u64) -> u64 {
@@ -207,20 +208,7 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
         .code("E0404")
         .help("add the pair to [rate.S] or to the array's pairs of the machine file"));
     }
-    let mut found: Vec<Tiling> = Vec::new();
-    let mut least = u64::MAX;
-    let mut consider = |tiling: Tiling| {
-        least = least.min(tiling.bytes);
-        if tiling.bytes <= room {
-            found.push(tiling);
-        }
-    };
-    if array {
-        array_candidates(machine, product, room, &mut consider);
-    }
-    if vector {
-        vector_candidates(machine, product, &mut consider);
-    }
+    let (found, least) = candidates(machine, product, room);
     let best = best_of(machine, product, found);
     best.ok_or_else(|| {
         if least == u64::MAX {
@@ -239,6 +227,47 @@ pub fn choose(machine: &Machine, product: &Product, room: u64) -> Result<Tiling>
         .code("E0401")
         .help("use a machine with more SRAM, or narrower formats")
     })
+}
+
+/// All tilings in `room` bytes with a lower bound of their cycles, the lowest first, and the fewest bytes of any.
+fn candidates(machine: &Machine, product: &Product, room: u64) -> (Vec<Tiling>, u64) {
+    let mut found: Vec<Tiling> = Vec::new();
+    let mut least = u64::MAX;
+    let mut consider = |tiling: Tiling| {
+        least = least.min(tiling.bytes);
+        if tiling.bytes <= room {
+            found.push(tiling);
+        }
+    };
+    if machine.array_serves(product.w, product.x) && product.array_walks() {
+        array_candidates(machine, product, room, &mut consider);
+    }
+    if machine.vector_serves(product.w, product.x) {
+        vector_candidates(machine, product, &mut consider);
+    }
+    found.sort_by_key(|tiling| (tiling.cycles, tiling.bytes));
+    (found, least)
+}
+
+/// Tilings that are taken for good rivals of the best one.
+const RIVALS: usize = 2;
+
+/// Other tilings that may be better than the `best` one, as far as the estimate knows of short programs, the likeliest first: at
+/// most a sixth longer. The best of the other unit is among them, since the estimates of the two err apart.
+pub(super) fn rivals(machine: &Machine, product: &Product, room: u64, best: &Tiling) -> Vec<Tiling> {
+    let shares = Shares::default();
+    let near = |tiling: &Tiling| tiling.cycles <= best.cycles.saturating_add(best.cycles / 6);
+    let shape = |tiling: &Tiling| (tiling.path, [tiling.mt, tiling.nt, tiling.kt, tiling.nl]);
+    let refine = |tiling: Tiling| Tiling { cycles: refined(machine, product, &tiling, &shares), ..tiling };
+    let (found, _) = candidates(machine, product, room);
+    let mut rivals: Vec<Tiling> =
+        found.into_iter().filter(near).filter(|tiling| shape(tiling) != shape(best)).map(refine).filter(near).collect();
+    rivals.sort_by_key(|tiling| (tiling.cycles, tiling.bytes));
+    let elsewhere = rivals.iter().skip(RIVALS).find(|tiling| tiling.path != best.path).copied();
+    rivals.truncate(RIVALS);
+    let met = rivals.iter().any(|tiling| tiling.path != best.path);
+    rivals.extend(elsewhere.filter(|_| !met));
+    rivals
 }
 
 /// What takes about as long as `least` by a rule that is exact to such a part: refreshes, latencies, and in which order commands
@@ -260,8 +289,7 @@ fn equal(machine: &Machine, least: u64) -> [u64; 2] {
 /// that take the least time, as far as the estimate knows, one keeps DRAM busy for the shortest; and of those that take about
 /// that time, and keep DRAM busy no longer, the one that asks SRAM for the fewest bytes is best. So a larger memory brings another
 /// tiling only where that is better.
-fn best_of(machine: &Machine, product: &Product, mut found: Vec<Tiling>) -> Option<Tiling> {
-    found.sort_by_key(|tiling| (tiling.cycles, tiling.bytes));
+fn best_of(machine: &Machine, product: &Product, found: Vec<Tiling>) -> Option<Tiling> {
     let shares = Shares::default();
     let mut least = u64::MAX;
     let mut near: Vec<(Tiling, u64)> = Vec::new();

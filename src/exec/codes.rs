@@ -1,11 +1,13 @@
 //! Decode tables: what every code of a format means, laid out so that an instruction looks values up.
 //!
-//! Built once per program and format from [`crate::num::decode`]. Integers are the values in units of the format's
+//! Built once per format from [`crate::num::decode`]. Integers are the values in units of the format's
 //! quantum, so that sums of products are exact in integer arithmetic.
 
 use crate::num::bulk::{Encoder, Mode};
 use crate::num::codec::cast;
 use crate::num::{Element, FormatRef, Isa, Lazy, Rounding, Specials, decode};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Marks of a code that is not a number: such codes are 0 as integers and carry one of these bits.
 pub const SPECIAL_NAN: u8 = 1;
@@ -55,6 +57,13 @@ pub struct Codes {
 }
 
 impl Codes {
+    /// The tables of `format`, made when it is first asked for: those of 16 bits take as long as a short program.
+    pub fn of(format: FormatRef) -> Arc<Codes> {
+        static KNOWN: Mutex<BTreeMap<u16, Arc<Codes>>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(format.id).or_insert_with(|| Arc::new(Codes::new(format))).clone()
+    }
+
     /// Tables of `format`.
     pub fn new(format: FormatRef) -> Codes {
         let bits = format.container_bits;

@@ -220,12 +220,12 @@ type Code = Arc<[Option<Decoded>]>;
 struct Program {
     object: Arc<Object>,
     code: Code,
-    formats: Arc<[Codes]>,
+    formats: Arc<[Arc<Codes>]>,
 }
 
 impl Program {
     fn new(object: Arc<Object>, known: &mut Decodes) -> diag::Result<Program> {
-        let formats = object.formats.iter().map(|name| Ok(Codes::new(format::find(name)?)));
+        let formats = object.formats.iter().map(|name| Ok(Codes::of(format::find(name)?)));
         let formats = formats.collect::<diag::Result<_>>()?;
         Ok(Program { code: known.of(&object), formats, object })
     }
@@ -254,7 +254,7 @@ impl Decodes {
 pub struct Vm {
     object: Arc<Object>,
     code: Code,
-    formats: Arc<[Codes]>,
+    formats: Arc<[Arc<Codes>]>,
     config: Config,
     core: u32,
     values: bool,
@@ -290,7 +290,7 @@ pub struct Vm {
     draws: Option<(Draws, u64)>,
     e4m3: FormatRef,
     /// What the planes of macp add up to, and the id of the format that they are priced as.
-    plane_weights: Codes,
+    plane_weights: Arc<Codes>,
     binary: u16,
     memory: Spaces,
     sync: sync::Sync,
@@ -363,7 +363,7 @@ impl Vm {
             window: None,
             draws: Some((Draws::of(0, 0), 0)),
             e4m3: format::find("fp8e4m3")?,
-            plane_weights: Codes::new(format::find("int8")?),
+            plane_weights: Codes::of(format::find("int8")?),
             binary: format::find("binary")?.id,
             memory,
             sync: sync::Sync::default(),

@@ -16,6 +16,7 @@ use super::operand::{Path, path};
 use super::state::{Vectors, View};
 use super::trap::Result;
 use crate::num::{DotClass, Isa};
+use std::sync::Arc;
 
 /// Rows of a panel.
 pub const OUTPUTS: usize = 32;
@@ -175,11 +176,11 @@ impl Pair {
     pub fn find(
         &mut self,
         class: DotClass,
-        formats: &[Codes],
+        formats: &[Arc<Codes>],
         bound: [usize; 2],
     ) -> Result<(Path, i32, Option<&Leaf>)> {
         if self.of != Some((class, bound)) {
-            let [weights, inputs] = bound.map(|format| &formats[format]);
+            let [weights, inputs] = bound.map(|format| &*formats[format]);
             let found = path(class, weights, inputs)?;
             self.leaf = Leaf::of(Isa::current(), weights, inputs).filter(|_| found.0 == Path::Small);
             (self.of, self.path) = (Some((class, bound)), found);

@@ -28,7 +28,7 @@ pub fn ste(vm: &mut Vm, inst: &Inst, event: &mut Event) -> Result<()> {
             let d = match kind {
                 Ste::Identity => 1.0,
                 _ if s.is_nan() => s,
-                _ => slope(kind, s, k, codes.map(|at| &vm.formats[at])),
+                _ => slope(kind, s, k, codes.map(|at| &*vm.formats[at])),
             };
             vm.v.set_f32(inst.rd, i, canonical(vm.v.f32(inst.rs1, i) * d));
         }

@@ -6,11 +6,12 @@ use crate::compile::{Compiled, Placement, payload_in_memory, root, sides_in_memo
 use crate::diag::{Error, Kind, Result};
 use crate::exec::{Config, Event, Mode, Status, Vm};
 use crate::graph::{Def, Graph, InputData, NodeId, Op};
-use crate::isa;
+use crate::isa::{self, Object};
 use crate::machine::Machine;
 use crate::sim::observe::{Observer, Program, Step, Unobserved};
 use crate::sim::{self, Outcome, Sim};
 use crate::tensor::{Tensor, rows_cols};
+use std::sync::Arc;
 
 /// What an execution left behind.
 pub struct Execution {
@@ -110,6 +111,18 @@ fn time(
         Some(_) => Ok(Some(sim.finish()?)),
         None => Ok(None),
     }
+}
+
+/// What a program on trial may use up, in the units of [`Config::fuel`]: more than any that is short does ([`crate::compile::trial`]).
+const TRIAL_FUEL: u64 = 1 << 25;
+
+/// Cycles of a program on its own ([`crate::compile::trial::Timer`]).
+pub(super) fn time_alone(object: &Arc<Object>, machine: &Machine) -> Option<u64> {
+    let config = Config { fuel: Some(TRIAL_FUEL), ..Config::of(machine) };
+    let mut vm = Vm::new(object.clone(), config, Mode::TimingOnly).ok()?;
+    let mut sim = Sim::new(machine, 1);
+    sim::run(&mut vm, &mut sim).ok()?;
+    sim.finish().ok().map(|outcome| outcome.timing.cycles)
 }
 
 /// The virtual processor in front of the first instruction, with constants and inputs in memory.

@@ -446,7 +446,9 @@ impl Vpu {
 
     fn compile(&self, graph: &Graph, fuse: bool) -> Result<Compiled> {
         let kernels = self.options.kernels.clone();
-        compile::compile(graph, &self.machine, &compile::Options { fuse, kernels, ..compile::Options::default() })
+        let timer = Some(execute::time_alone as compile::trial::Timer);
+        let options = compile::Options { fuse, kernels, timer, ..compile::Options::default() };
+        compile::compile(graph, &self.machine, &options)
     }
 
     /// Named outputs and dumped nodes.

@@ -4,6 +4,7 @@
 //! The quiet state is that after `epoch`: units and queues empty, DRAM banks closed, refresh restarted. Layers of a
 //! workload begin and end in it, as kernels of real devices do; [`Epochs::None`] tells what that costs.
 
+use super::execute::time_alone;
 use super::workload_report::{self, Parts};
 use crate::compile::kernels::Kernels;
 use crate::compile::layers::{self, Formats, Program};
@@ -113,7 +114,7 @@ pub fn run_observed<O: Observer>(
     let mut known = Known {
         machine,
         sim: Sim::new(machine, 0),
-        options: Options { fuse: true, kernels: kernels.clone(), layout: layout_of(run) },
+        options: Options { fuse: true, kernels: kernels.clone(), layout: layout_of(run), timer: Some(time_alone) },
         bodies: Bodies::default(),
         decodes: Decodes::default(),
         programs: HashMap::new(),

@@ -4,6 +4,7 @@ use super::{Call, Context, Lowered};
 use crate::compile::fuse::Group;
 use crate::compile::place::{SPACE_SHIFT, Workspace};
 use crate::compile::tile::{After, Path, Product, Tiling, choose};
+use crate::compile::trial;
 use crate::compile::{CodedWeights, Placement, ScaleOrder, mask_row_bytes};
 use crate::diag::{Error, Result};
 use crate::graph::{Node, NodeId, Op, ValueId};
@@ -64,10 +65,11 @@ pub fn linear(context: &Context<'_>, group: &Group) -> Result<Lowered> {
     if let Some(sparse) = context.sparse.iter().find(|sparse| sparse.value == node.inputs[1]) {
         return super::tiles::linear(context, node, &operands, &epilogue, sparse);
     }
-    let (product, tiling) = plan(context, node, &operands, &epilogue)?;
+    let product = product(context, node, &operands, &epilogue)?;
+    let call = |tiling: &Tiling| call(context, node, &operands, &epilogue, &product, tiling);
+    let tiling = trial::tiling(context.trial.as_ref(), context.machine, &product, context.workspace_bytes, call)?;
     let mut lowered = lowered(&product, &tiling, 1);
-    let call = call(context, node, &operands, &epilogue, &product, &tiling)?;
-    lowered.calls.push(call);
+    lowered.calls.push(call(&tiling)?);
     Ok(lowered)
 }
 
@@ -109,7 +111,9 @@ pub fn matmul(context: &Context<'_>, node: &Node, shared: usize) -> Result<Lower
         };
         Operands { x, w, y, w_scales, y_first: (head * m * n) as u64, coded: None }
     };
-    let (product, tiling) = plan(context, node, &head_operands(0), &Epilogue::default())?;
+    let product = product(context, node, &head_operands(0), &Epilogue::default())?;
+    // A head alone says little of heads one after the other, between other steps: no trial.
+    let tiling = choose(context.machine, &product, context.workspace_bytes)?;
     context.room_for(heads)?;
     let mut lowered = lowered(&product, &tiling, heads as u64);
     for head in 0..heads {
@@ -185,12 +189,6 @@ pub(super) fn product(
         }
     }
     Ok(product)
-}
-
-fn plan(context: &Context<'_>, node: &Node, operands: &Operands<'_>, epilogue: &Epilogue) -> Result<(Product, Tiling)> {
-    let product = product(context, node, operands, epilogue)?;
-    let tiling = choose(context.machine, &product, context.workspace_bytes)?;
-    Ok((product, tiling))
 }
 
 fn scale_bytes(ty: &TensorType) -> u64 {

@@ -11,6 +11,7 @@ mod tiles;
 use super::fuse::Group;
 use super::place::Workspace;
 use super::sparse::SparseWeights;
+use super::trial::Trial;
 use super::{CodedWeights, Placement, Storage};
 use crate::diag::{Error, Place, Result};
 use crate::graph::{Graph, Op, ValueId};
@@ -57,6 +58,8 @@ pub struct Context<'a> {
     pub sparse: &'a [SparseWeights],
     /// Scratch bytes of the own SRAM.
     pub workspace_bytes: u64,
+    /// How tilings are tried, if they are.
+    pub trial: Option<Trial<'a>>,
 }
 
 impl Context<'_> {
