@@ -24,7 +24,7 @@ CASES = [
     ("gemm --timing-only int8", 20, 15, [*GEMM, "-p", "int8"]),
     ("gemm --timing-only fp16", 20, 19, [*GEMM, "-p", "fp16"]),
     ("ResNet-50 int8", 50, 40, ["workload", "resnet50", "-p", "int8", "-m", "hbm"]),
-    ("BERT-base, 128 tokens, int8", 50, 23, ["workload", "bert-base", "--seq", "128", "-p", "int8", "-m", "hbm"]),
+    ("BERT-base, 128 tokens, int8", 50, 31, ["workload", "bert-base", "--seq", "128", "-p", "int8", "-m", "hbm"]),
     ("BitNet-2B, 512 + 128 tokens", 2000, 970, BITNET),
 ]
 
