@@ -253,10 +253,10 @@ fn candidates(machine: &Machine, product: &Product, room: u64) -> (Vec<Tiling>, 
 const RIVALS: usize = 2;
 
 /// Other tilings that may be better than the `best` one, as far as the estimate knows of short programs, the likeliest first: at
-/// most a sixth longer. The best of the other unit is among them, since the estimates of the two err apart.
+/// most a third longer. The best of the other unit is among them, since the estimates of the two err apart.
 pub(super) fn rivals(machine: &Machine, product: &Product, room: u64, best: &Tiling) -> Vec<Tiling> {
     let shares = Shares::default();
-    let near = |tiling: &Tiling| tiling.cycles <= best.cycles.saturating_add(best.cycles / 6);
+    let near = |tiling: &Tiling| tiling.cycles <= best.cycles.saturating_add(best.cycles / 3);
     let shape = |tiling: &Tiling| (tiling.path, [tiling.mt, tiling.nt, tiling.kt, tiling.nl]);
     let refine = |tiling: Tiling| Tiling { cycles: refined(machine, product, &tiling, &shares), ..tiling };
     let (found, _) = candidates(machine, product, room);
