@@ -311,8 +311,7 @@ fn compiled_for_less_a_product_is_faster_by_a_fiftieth_at_most() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Products of any extents, edges and all: a tiling is chosen by an estimate that is a few percent off. `PREON_CASES` of them,
-/// 60 every day.
+/// Products of any extents, edges and all; of short ones the engine has the last word. `PREON_CASES` of them, 60 every day.
 #[test]
 fn compiled_for_less_a_random_product_is_faster_by_a_fiftieth_at_most() {
     let cases: usize = std::env::var("PREON_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
